@@ -1,0 +1,173 @@
+//! What is a machine? The contract between a protocol part and whatever drives it: the glommio shell
+//! (`rt`), which moves bytes between machines and the kernel, or the simulator, which does the same with
+//! simulated time, network and disks.
+//!
+//! # Duties of the shell
+//! 1. `now` never goes back.
+//! 2. It may call [`Machine::handle`] any number of times and then drains [`Machine::poll_output`] until
+//!    `None`. One such round is a *turn*: a machine may hold effects back until the first `poll_output` of a
+//!    turn, so as to emit one effect per turn rather than one per input.
+//! 3. Outputs are carried out in order, per kind: `Persist`s enter the write-ahead log in the order they
+//!    came, `Send`s of one connection arrive in order or the connection ends.
+//! 4. A connection is FIFO and reliable until [`Input::Closed`], which comes exactly once, after which the
+//!    id is never used again. Several connections have no order among each other: a frame of an older one
+//!    may arrive after frames of a newer one.
+//! 5. When `next_deadline` has passed it calls `handle` with [`Input::Timer`], early ticks are harmless.
+//!
+//! # Duties of a machine
+//! It performs no I/O, reads no clock, draws no randomness but from a seed it was given, and iterates
+//! nothing in hash order. A promise (report, ack, vote) leaves only after the [`Input::Persisted`] of what
+//! it rests on.
+
+use crate::time::{Instant, WallMs};
+use crate::wal::{WalPos, WalRecord};
+use bytes::Bytes;
+
+/// A connection. Bit 63 is set on those the machine dialled (and numbered) itself, see
+/// [`ConnId::dialled`]; the shell numbers accepted ones from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The machine's `n`th outgoing connection. A machine never uses an `n` twice.
+    pub const fn dialled(n: u64) -> Self {
+        Self(n | 1 << 63)
+    }
+
+    /// Whether the machine dialled it.
+    pub const fn is_dialled(self) -> bool {
+        self.0 >> 63 == 1
+    }
+}
+
+/// Names an effect until its completion comes back. A machine never has two of one value outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What can happen to a machine. `C` are the commands of its owner in the same process.
+#[derive(Clone, Debug)]
+pub enum Input<C> {
+    /// A peer connected to us; `peer` is its address, for logs and limits.
+    Accepted {
+        /// The new connection.
+        conn: ConnId,
+        /// `ip:port`.
+        peer: String,
+    },
+    /// A connection we dialled is up.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// One whole frame arrived, header included, its length already checked against the port's limit.
+    Frame {
+        /// On which connection.
+        conn: ConnId,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// The connection ended, or could not be made. Also comes after our own [`Output::Close`].
+    Closed {
+        /// The connection, gone for good.
+        conn: ConnId,
+    },
+    /// The records of an [`Output::Persist`] are durable, as are all of earlier ones.
+    Persisted {
+        /// The token of that output.
+        token: Token,
+        /// Where each record lies, in order.
+        positions: Vec<WalPos>,
+    },
+    /// The answer to an [`Output::Load`]: the record's bytes, or why they can't be had (damage, I/O error).
+    Loaded {
+        /// The token of that output.
+        token: Token,
+        /// The bytes that were persisted.
+        result: Result<Bytes, String>,
+    },
+    /// `next_deadline` may have passed.
+    Timer,
+    /// What the wall clock says now; comes at start and about once a second.
+    WallClock(WallMs),
+    /// The owner wants something.
+    Command(C),
+}
+
+/// What a machine wants done. `E` are events for its owner in the same process.
+#[derive(Clone, Debug)]
+pub enum Output<E> {
+    /// Connect to `addr` (`ip:port`); the outcome is `Connected` or `Closed`.
+    Dial {
+        /// A fresh [`ConnId::dialled`].
+        conn: ConnId,
+        /// Where to.
+        addr: String,
+    },
+    /// Send these bytes (one or more whole frames). Dropped silently when the connection is gone: its
+    /// `Closed` is on the way.
+    Send {
+        /// Over which connection.
+        conn: ConnId,
+        /// The frames.
+        bytes: Bytes,
+    },
+    /// End the connection, after what was sent has left. `Closed` follows.
+    Close {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// Stop reading from the connection (its sender is slowed by TCP).
+    Pause {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// Read from the connection again.
+    Resume {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// Append to the write-ahead log and sync; `Persisted` follows.
+    Persist {
+        /// Comes back with the completion.
+        token: Token,
+        /// In order.
+        records: Vec<WalRecord>,
+    },
+    /// Read back a record that was persisted; `Loaded` follows.
+    Load {
+        /// Comes back with the completion.
+        token: Token,
+        /// Where it lies.
+        pos: WalPos,
+    },
+    /// Segments before this one will never be asked for again: delete or recycle them.
+    Release {
+        /// The first segment still needed.
+        segment: u32,
+    },
+    /// Something for the owner.
+    Event(E),
+}
+
+/// A protocol part. See the [module](self) for what both sides owe each other.
+pub trait Machine {
+    /// What its owner in the same process may ask.
+    type Command;
+    /// What it tells that owner.
+    type Event;
+
+    /// Takes one input. Never blocks, never reads a clock.
+    fn handle(&mut self, now: Instant, input: Input<Self::Command>);
+
+    /// The next effect, or `None` when the turn is drained.
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Self::Event>>;
+
+    /// The earliest timer and why it is set.
+    fn next_deadline(&self) -> Option<(Instant, &'static str)>;
+
+    /// The state that stands for every record persisted so far: the first record of the next segment.
+    /// Asked for by the shell between turns, when the log rolls. Machines without a log leave it empty.
+    fn checkpoint(&self) -> Bytes {
+        Bytes::new()
+    }
+}

@@ -1,0 +1,73 @@
+//! Which shards exist, and which replicas serve them? The numbered answer, decided through the ordering
+//! layer.
+
+use crate::ids::{Gsn, LaneId, ShardId, SlotId, ViewNumber};
+
+/// All shards at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct View {
+    /// Its number; each change makes the next.
+    pub number: ViewNumber,
+    /// By id, ascending.
+    pub shards: Vec<ShardView>,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ShardView {
+    /// Its id.
+    pub id: ShardId,
+    /// Its replicas; the position is the index of the lane each is primary of.
+    pub replicas: Vec<ReplicaView>,
+    /// Whether it takes appends.
+    pub state: ShardState,
+}
+
+/// One replica of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ReplicaView {
+    /// Where it lives.
+    pub slot: SlotId,
+    /// `ip:port` of that slot.
+    pub addr: String,
+}
+
+/// What a shard does.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum ShardState {
+    /// Takes appends.
+    Live,
+    /// Takes none any more; what it holds stays readable until trimmed.
+    Finalized {
+        /// Final length of each lane.
+        lens: Vec<u64>,
+        /// First GSN it holds.
+        first: Gsn,
+        /// One past the last GSN it holds.
+        end: Gsn,
+    },
+}
+
+impl View {
+    /// The shard of that id.
+    pub fn shard(&self, id: ShardId) -> Option<&ShardView> {
+        self.shards.binary_search_by_key(&id, |s| s.id).ok().map(|i| &self.shards[i])
+    }
+
+    /// Shards that take appends.
+    pub fn live(&self) -> impl Iterator<Item = &ShardView> {
+        self.shards.iter().filter(|s| s.state == ShardState::Live)
+    }
+}
+
+impl ShardView {
+    /// Its lanes, in order.
+    pub fn lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
+        (0..self.replicas.len()).map(|i| LaneId::new(self.id, i as u8))
+    }
+
+    /// The index of the replica in that slot.
+    pub fn replica_in(&self, slot: SlotId) -> Option<u8> {
+        self.replicas.iter().position(|r| r.slot == slot).map(|i| i as u8)
+    }
+}

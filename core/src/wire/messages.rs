@@ -1,0 +1,433 @@
+//! What is in each message? The bodies, in the order of the table.
+
+use crate::cut::{Cut, CutLane, ShardPart};
+use crate::ids::*;
+use crate::view::View;
+
+macro_rules! body {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$fdoc:meta])* $field:ident: $ty:ty, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+        pub struct $name { $( $(#[$fdoc])* pub $field: $ty, )* }
+    };
+}
+
+macro_rules! plain_enum {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+        pub enum $name { $( $(#[$vdoc])* $variant, )* }
+    };
+}
+
+plain_enum! {
+    /// What the dialling side is.
+    Role {
+        /// An orderer.
+        Orderer,
+        /// A slot of a data server.
+        Slot,
+        /// A writer, reader or subscriber.
+        Client,
+    }
+}
+
+body! {
+    /// First on every connection, from who dialled it. No answer if all is well.
+    Hello {
+        /// What it is.
+        role: Role,
+        /// Its cluster; 0 from a client that doesn't know it. Another cluster's is refused.
+        cluster: ClusterId,
+        /// Orderer id, or server id; 0 from clients.
+        node: u64,
+        /// Slot index; else 0.
+        slot: u16,
+        /// Its start; 0 from clients.
+        incarnation: Incarnation,
+    }
+}
+
+plain_enum! {
+    /// Why a connection is refused.
+    RefusedWhy {
+        /// Another cluster.
+        Cluster,
+        /// A message that has no place on this connection.
+        Unexpected,
+        /// A newer incarnation of the sender is known.
+        Stale,
+        /// The request contradicts the protocol or committed state.
+        Invalid,
+        /// Its state is damaged or behind what is committed; it must be repaired first.
+        Damaged,
+        /// This node is not ready to serve it; try again later.
+        NotReady,
+    }
+}
+
+body! {
+    /// Sent before closing a connection.
+    Refused {
+        /// Why, for programs.
+        why: RefusedWhy,
+        /// Why, for people.
+        text: String,
+    }
+}
+
+body! {
+    /// How are you?
+    Status {
+        /// Comes back.
+        request: u64,
+    }
+}
+
+body! {
+    /// The answer to `Status`.
+    StatusIs {
+        /// Of the question.
+        request: u64,
+        /// A JSON object; its fields are for people and tests, not for the protocol.
+        json: String,
+    }
+}
+
+body! {
+    /// A slot asks to be part of the cluster, or says that it is back. Answered by `ViewIs` and, per shard
+    /// it serves, `PartsAre`; or by `NotLeader`.
+    Register {
+        /// Which slot.
+        slot: SlotId,
+        /// Its start. The newest fences older ones.
+        incarnation: Incarnation,
+        /// Where peers and clients reach it.
+        addr: String,
+        /// Servers of one domain fail together; replicas of a shard are kept apart.
+        domain: String,
+        /// Newest part it knows of each shard it serves.
+        parts: Vec<(ShardId, CutNumber)>,
+    }
+}
+
+body! {
+    /// What a slot holds. Supersedes all it said before, in this registration.
+    Report {
+        /// Which slot.
+        slot: SlotId,
+        /// Its start.
+        incarnation: Incarnation,
+        /// Each shard whose figures moved since its last report on this connection (all, in the first).
+        shards: Vec<ShardReport>,
+    }
+}
+
+body! {
+    /// What one replica of a shard holds.
+    ShardReport {
+        /// The shard.
+        shard: ShardId,
+        /// Records per lane that it has taken, durable or not.
+        accepted: Vec<u64>,
+        /// Records per lane that it holds durably: its local cut.
+        durable: Vec<u64>,
+        /// Newest part it holds durably, 0 for none: the leader need not keep it for this replica.
+        part: CutNumber,
+    }
+}
+
+body! {
+    /// Ask somebody else.
+    NotLeader {
+        /// `ip:port` of the leader, if known; else try any orderer, after a pause.
+        leader: Option<String>,
+    }
+}
+
+body! {
+    /// The shards. Precedes the first cut that belongs to it.
+    ViewIs {
+        /// All of them.
+        view: View,
+    }
+}
+
+body! {
+    /// A committed cut.
+    CutIs {
+        /// What it adds.
+        cut: Cut,
+    }
+}
+
+body! {
+    /// Committed parts of a shard, oldest first, behind the one the slot said it knows.
+    PartsAre {
+        /// The shard.
+        shard: ShardId,
+        /// Its parts.
+        parts: Vec<ShardPart>,
+        /// Committed length of each of its lanes now.
+        lens: Vec<u64>,
+        /// The last cut; `CutIs` continue after it.
+        number: CutNumber,
+    }
+}
+
+body! {
+    /// Send me the order so far, and every cut from then on.
+    WatchCuts {
+        /// Comes back.
+        request: u64,
+    }
+}
+
+body! {
+    /// The order so far. Every cut with a greater number follows on this connection, in order.
+    OrderIs {
+        /// Of the question.
+        request: u64,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The last cut.
+        number: CutNumber,
+        /// First GSN not yet assigned.
+        tail: Gsn,
+        /// The shards.
+        view: View,
+        /// Committed length of every lane, as (lane, 0, length), ascending.
+        lanes: Vec<CutLane>,
+    }
+}
+
+body! {
+    /// Which GSN comes next? Linearizable: a read-index round starts after this arrives.
+    Tail {
+        /// Comes back.
+        request: u64,
+    }
+}
+
+body! {
+    /// First GSN that was not assigned when the round started.
+    TailIs {
+        /// Of the question.
+        request: u64,
+        /// The tail.
+        gsn: Gsn,
+    }
+}
+
+body! {
+    /// The payload is one raft message, in raft's own encoding.
+    Raft {
+        /// Sender, as a check on the connection's `Hello`.
+        from: u64,
+        /// CRC-32C of the payload.
+        crc: u32,
+    }
+}
+
+body! {
+    /// The payload is one batch.
+    Append {
+        /// The lane; its primary must be the receiver.
+        lane: LaneId,
+        /// The first batch this writer has in this lane: lower ones are elsewhere, or were never.
+        start: Seq,
+    }
+}
+
+body! {
+    /// Batches that are durable on all replicas and ordered.
+    Appended {
+        /// Their writer.
+        writer: WriterId,
+        /// (seq, GSN of the first record), ascending.
+        acks: Vec<(Seq, Gsn)>,
+    }
+}
+
+plain_enum! {
+    /// Why a batch was not taken. Nothing of it is in the lane, nor of any later one on this connection.
+    AppendRefusedWhy {
+        /// The bytes are not a valid batch.
+        Malformed,
+        /// Earlier batches of this writer are missing; resend from `expected`.
+        Gap,
+        /// The lane's primary is elsewhere, or the shard unknown here.
+        NotPrimary,
+        /// The primary is bringing its backups up to date; resend after a pause.
+        Recovering,
+        /// The writer has more in flight than the window allows.
+        Window,
+        /// The lane is finalized or the writer fenced: resolve, then go elsewhere.
+        Closed,
+    }
+}
+
+body! {
+    /// A batch was not taken.
+    AppendRefused {
+        /// Its writer.
+        writer: WriterId,
+        /// Its number.
+        seq: Seq,
+        /// Why.
+        why: AppendRefusedWhy,
+        /// The number that would be taken, for `Gap`.
+        expected: Seq,
+    }
+}
+
+body! {
+    /// The payload is placed batches of one lane, each behind the one before.
+    Replicate {
+        /// The lane.
+        lane: LaneId,
+        /// The primary's start.
+        incarnation: Incarnation,
+        /// Of the `Sync` that opened this stream.
+        stream: u64,
+    }
+}
+
+body! {
+    /// Opens a stream of a lane to a backup. The backup drops frames of all older streams, syncs what it has
+    /// accepted, and answers `Synced`; or `Refused` if it has seen a newer incarnation or stream.
+    Sync {
+        /// The lane; its primary is the sender.
+        lane: LaneId,
+        /// The primary's start.
+        incarnation: Incarnation,
+        /// Greater for each stream that the primary opens in one incarnation.
+        stream: u64,
+    }
+}
+
+body! {
+    /// What a backup holds of a lane, durably.
+    Synced {
+        /// The lane.
+        lane: LaneId,
+        /// Of the `Sync`.
+        incarnation: Incarnation,
+        /// Of the `Sync`.
+        stream: u64,
+        /// Records.
+        len: u64,
+        /// Checksum of its last placement, 0 if it has none.
+        last: u32,
+    }
+}
+
+body! {
+    /// Give me placed batches of a lane from an LSN on, as many as fit a frame.
+    FetchLane {
+        /// The lane.
+        lane: LaneId,
+        /// Of the `Sync` this belongs to.
+        incarnation: Incarnation,
+        /// Of the `Sync` this belongs to.
+        stream: u64,
+        /// First LSN wanted: where a batch starts.
+        from: Lsn,
+    }
+}
+
+body! {
+    /// The payload is placed batches of a lane, contiguous from `from`; empty if there are none.
+    LaneIs {
+        /// The lane.
+        lane: LaneId,
+        /// Of the question.
+        incarnation: Incarnation,
+        /// Of the question.
+        stream: u64,
+        /// Of the question.
+        from: Lsn,
+    }
+}
+
+body! {
+    /// Give me the shard's committed records in `from..to`.
+    Read {
+        /// Comes back.
+        request: u64,
+        /// The shard.
+        shard: ShardId,
+        /// First GSN.
+        from: Gsn,
+        /// One past the last GSN.
+        to: Gsn,
+        /// Payload bytes wanted at most; one batch comes even if it is longer.
+        max_bytes: u32,
+    }
+}
+
+plain_enum! {
+    /// How an answer to `Read` ended.
+    ReadEnd {
+        /// It covers the whole range asked for.
+        Complete,
+        /// It was cut short by `max_bytes`: ask on from `covers`.
+        More,
+        /// What lies beyond `covers` is not committed yet, as far as this replica knows.
+        NotYet,
+        /// What lies before `covers` was trimmed; nothing is returned.
+        Trimmed,
+        /// This replica can't serve it now; try another.
+        Unavailable,
+    }
+}
+
+body! {
+    /// The payload is placed batches in GSN order: all of the shard's that have records in
+    /// `from..covers`. Records of the first and last that lie outside are to be ignored.
+    ReadIs {
+        /// Of the question.
+        request: u64,
+        /// The shard.
+        shard: ShardId,
+        /// Of the question.
+        from: Gsn,
+        /// The answer is exact for `from..covers`.
+        covers: Gsn,
+        /// Why it ends there.
+        end: ReadEnd,
+        /// GSN of the first record of each batch.
+        gsns: Vec<Gsn>,
+    }
+}
+
+body! {
+    /// Push me the batches of these lanes of a shard as they become durable at you. Supersedes an earlier
+    /// subscription of the shard on this connection.
+    Subscribe {
+        /// The shard.
+        shard: ShardId,
+        /// Where to start in each lane: LSNs where a batch starts or that are not taken yet.
+        from: Vec<Lsn>,
+        /// Payload bytes per lane that may be pushed before more `Credit` comes.
+        credit: u32,
+    }
+}
+
+body! {
+    /// You may push this much more of a lane.
+    Credit {
+        /// The lane.
+        lane: LaneId,
+        /// Payload bytes.
+        bytes: u32,
+    }
+}
+
+body! {
+    /// The payload is placed batches of one lane, contiguous with the push before.
+    Push {
+        /// The lane.
+        lane: LaneId,
+    }
+}

@@ -1,0 +1,188 @@
+//! What do nodes say to each other? Every message, in one table ([`messages!`]), and how a frame carries
+//! it: [`frame`] has the header, [`messages`] the bodies.
+//!
+//! A message is a small rkyv body and, for some, a *payload* of raw batches behind it, which is never
+//! copied into the body.
+
+pub mod frame;
+pub mod messages;
+
+pub use frame::{HEADER_BYTES, frame_length};
+pub use messages::*;
+
+use crate::error::WireError;
+use bytes::Bytes;
+
+macro_rules! messages {
+    ($( $(#[$doc:meta])* $kind:literal $name:ident; )*) => {
+        /// Any message. The numbers are stable; a retired one is never given to another.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Message { $( $(#[$doc])* $name(messages::$name), )* }
+
+        impl Message {
+            /// Its number on the wire.
+            pub const fn kind(&self) -> u16 {
+                match self { $( Message::$name(_) => $kind, )* }
+            }
+
+            /// Its name, for logs.
+            pub const fn name(&self) -> &'static str {
+                match self { $( Message::$name(_) => stringify!($name), )* }
+            }
+
+            fn body(&self) -> rkyv::util::AlignedVec {
+                match self { $( Message::$name(m) => rkyv::to_bytes::<rkyv::rancor::Error>(m), )* }
+                    .expect("our own messages serialize")
+            }
+
+            fn decode_body(kind: u16, body: &[u8]) -> Result<Message, WireError> {
+                match kind {
+                    $( $kind => rkyv::from_bytes::<messages::$name, rkyv::rancor::Error>(body)
+                        .map(Message::$name)
+                        .map_err(|_| WireError::Body { kind, bytes: body.len() }), )*
+                    _ => Err(WireError::Kind(kind)),
+                }
+            }
+        }
+
+        $( impl From<messages::$name> for Message {
+            fn from(m: messages::$name) -> Message { Message::$name(m) }
+        } )*
+
+        /// Number and name of every message, for PROTOCOL.md's test.
+        pub const TABLE: &[(u16, &str)] = &[ $( ($kind, stringify!($name)), )* ];
+    };
+}
+
+messages! {
+    /// First on every connection, from who dialled it.
+    1 Hello;
+    /// The answer to a frame that makes going on pointless; the connection is then closed.
+    2 Refused;
+    /// Any node: how are you?
+    3 Status;
+    /// The answer, as JSON.
+    4 StatusIs;
+
+    /// Slot -> orderer: here I am.
+    10 Register;
+    /// Slot -> leader: what I hold durably.
+    11 Report;
+    /// Orderer -> any: ask there.
+    12 NotLeader;
+    /// Leader -> slots and subscribers: the shards.
+    13 ViewIs;
+    /// Leader -> slots and subscribers: what a cut adds.
+    14 CutIs;
+    /// Leader -> slot: the parts of a shard it may have missed.
+    15 PartsAre;
+    /// Subscriber -> leader: send me the cuts.
+    16 WatchCuts;
+    /// The answer: the order so far; cuts follow.
+    17 OrderIs;
+    /// Any -> leader: which GSN comes next?
+    18 Tail;
+    /// The answer.
+    19 TailIs;
+    /// Orderer -> orderer: raft's own bytes, as payload.
+    20 Raft;
+
+    /// Writer -> primary: one batch, as payload.
+    30 Append;
+    /// The answer, once ordered.
+    31 Appended;
+    /// The answer, when it can't be.
+    32 AppendRefused;
+    /// Primary -> backup: placed batches, as payload.
+    33 Replicate;
+    /// Primary -> backup: forget older streams of this lane; what do you hold?
+    34 Sync;
+    /// The answer.
+    35 Synced;
+    /// Primary -> backup, after a restart: give me what you hold beyond mine.
+    36 FetchLane;
+    /// The answer: placed batches, as payload.
+    37 LaneIs;
+
+    /// Reader -> replica: the shard's records of a range of GSNs.
+    40 Read;
+    /// The answer: placed batches, as payload.
+    41 ReadIs;
+    /// Subscriber -> replica: push what becomes durable.
+    42 Subscribe;
+    /// Subscriber -> replica: you may push this much more.
+    43 Credit;
+    /// Replica -> subscriber: placed batches, as payload.
+    44 Push;
+}
+
+/// A message with its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet {
+    /// The message.
+    pub message: Message,
+    /// Raw batches, for the kinds that carry them; else empty.
+    pub payload: Bytes,
+}
+
+/// Encodes a message without payload.
+pub fn encode(message: impl Into<Message>) -> Bytes {
+    encode_with(message, &[])
+}
+
+/// Encodes a message with `payload`, given in parts.
+///
+/// # Panics
+/// If the frame would exceed [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX): senders cut their payloads.
+pub fn encode_with(message: impl Into<Message>, payload: &[&[u8]]) -> Bytes {
+    let message = message.into();
+    frame::encode(message.kind(), &message.body(), payload)
+}
+
+/// Decodes one whole frame of foreign bytes.
+///
+/// # Errors
+/// Whatever is wrong with it: close the connection it came on.
+pub fn decode(frame: Bytes) -> Result<Packet, WireError> {
+    let checked = frame::check(frame)?;
+    Ok(Packet { message: Message::decode_body(checked.kind, &checked.body)?, payload: checked.payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_message_comes_back_with_its_payload() {
+        let m = Replicate { lane: LaneId::new(ShardId(3), 1), incarnation: Incarnation(2), stream: 9 };
+        let bytes = encode_with(m.clone(), &[b"12345678", b"abc"]);
+        assert_eq!(frame_length(&bytes, usize::MAX).unwrap(), Some(bytes.len()));
+        let packet = decode(bytes).unwrap();
+        assert_eq!(packet.message, Message::Replicate(m));
+        assert_eq!(&packet.payload[..], b"12345678abc");
+    }
+
+    #[test]
+    fn numbers_are_unique_and_ascending() {
+        assert!(TABLE.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    proptest! {
+        /// SYS-1: any flipped bit in header or body is noticed, and nothing panics.
+        #[test]
+        fn damage_is_refused(bit in 0usize..(HEADER_BYTES + 16) * 8) {
+            let whole = encode(TailIs { request: 7, gsn: Gsn(1 << 40) });
+            let mut bytes = whole.to_vec();
+            prop_assume!(bit / 8 < bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode(Bytes::from(bytes)).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(Bytes::from(bytes)).is_err());
+        }
+    }
+}
