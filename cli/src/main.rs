@@ -1,2 +1,38 @@
-//! placeholder
-fn main() {}
+//! `zoolog`: the one binary. Which command was given?
+//!
+//! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
+//! - `nodes`: how one node of each kind is started. `dev`: a whole topology on this machine; `supervise`: its
+//!   nodes as processes of their own. `http`: the admin port.
+//! - `admin`: birth of a cluster, questions to a running one.
+
+mod admin;
+mod args;
+mod dev;
+mod http;
+mod nodes;
+mod start;
+mod status;
+mod supervise;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start::logs(args.log_format);
+    let outcome = match args.command {
+        Command::Dev(dev) => dev::run(dev),
+        Command::Order(node) => nodes::order_process(&node.config),
+        Command::Shard(node) => nodes::shard_process(&node.config),
+        Command::Zk(node) => nodes::zk_process(&node.config),
+        Command::Admin(admin) => admin::run(admin),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("zoolog: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

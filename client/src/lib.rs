@@ -1,1 +1,27 @@
-//! placeholder
+//! The log as a library: append records, read them back by position, follow them in the one total order,
+//! ask where the order ends.
+//!
+//! # Tour
+//! - [`SharedLog`]: what an application needs of a log; [`LogEvent`] is how the log answers.
+//! - [`LogClient`]: that trait on the sharded log: a pure state machine that its owner embeds (forwarding
+//!   the inputs of its dialled connections) or runs alone.
+//! - [`ClientConfig`]: its settings, with units and reasons.
+//!
+//! # Life of an append
+//! [`LogClient::append`] puts the record into the open batch of the turn and says which (seq, index) it
+//! has. When the turn is drained the batch is closed, sent to the writer's primary and kept until
+//! [`LogEvent::Appended`]: whatever happens to the connection, the same bytes are sent again, in order.
+//!
+//! # Life of a delivered batch
+//! Replicas push batches as soon as they are durable there; cuts from the ordering layer say which of them
+//! are committed, and in which order. The subscription joins the two and hands out
+//! [`LogEvent::Committed`], each position exactly once. What it has missed, on either side, it reads.
+
+mod config;
+mod log;
+mod scalog;
+
+pub use config::ClientConfig;
+pub use log::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, WriterLost};
+pub use scalog::{LogClient, Metrics};
+pub use zoolog_core::wire::ReadEnd;

@@ -1,1 +1,323 @@
-//! placeholder, written by the configuration's author
+//! What can be set? One struct per file, every key with its unit, default and consequence; an unknown key is
+//! an error that names the nearest known one.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A setting that can't be used, as text for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A file of settings.
+pub trait Config: Serialize + DeserializeOwned + Default {
+    /// Relations between settings.
+    ///
+    /// # Errors
+    /// Which relation is broken, and why it matters.
+    fn validate(&self) -> Result<(), ConfigError>;
+}
+
+/// Reads settings from TOML; keys that are not given have their default.
+///
+/// # Errors
+/// Names the key, what is wrong, and the nearest known key if it is unknown.
+pub fn parse<C: Config>(text: &str) -> Result<C, ConfigError> {
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError(e.to_string()))?;
+    let known = toml::Table::try_from(C::default()).map_err(|e| ConfigError(e.to_string()))?;
+    unknown_keys(&table, &known, "")?;
+    let config: C = toml::from_str(text).map_err(|e| ConfigError(e.to_string()))?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// Reads a file of settings.
+///
+/// # Errors
+/// As [`parse`], and if it can't be read; with the path.
+pub fn load<C: Config>(path: &std::path::Path) -> Result<C, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError(format!("can't read {}: {e}", path.display())))?;
+    parse(&text).map_err(|e| ConfigError(format!("{}: {e}", path.display())))
+}
+
+fn unknown_keys(table: &toml::Table, known: &toml::Table, within: &str) -> Result<(), ConfigError> {
+    for (key, value) in table {
+        let name = format!("{within}{key}");
+        match known.get(key) {
+            None => {
+                let near = known.keys().min_by_key(|k| strsim::damerau_levenshtein(k, key));
+                let hint = near.map(|k| format!("; did you mean `{within}{k}`?")).unwrap_or_default();
+                return Err(ConfigError(format!("unknown key `{name}`{hint}")));
+            }
+            Some(toml::Value::Table(inner)) => {
+                if let toml::Value::Table(given) = value {
+                    unknown_keys(given, inner, &format!("{name}."))?;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn wrong<T>(text: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError(text.into()))
+}
+
+/// The birth certificate of a cluster, `cluster.toml`: made once by `zoolog admin init` (or `dev`), the same
+/// file for every node. Holds the secret: keep it readable by the nodes only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterConfig {
+    /// 128 bits, hexadecimal.
+    pub id: String,
+    /// 256 bits, hexadecimal: session passwords are derived from it.
+    pub secret: String,
+    /// The first orderers, as `ip:port`; their ids are 1, 2, ... in this order.
+    pub orderers: Vec<String>,
+    /// Shards to form.
+    pub shards: u32,
+    /// Replicas of each shard; an acknowledged record survives the loss of all but one.
+    pub replicas: u32,
+    /// Servers that must have registered before the first shards are formed.
+    pub servers: u32,
+}
+
+impl Config for ClusterConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if u128::from_str_radix(&self.id, 16).unwrap_or(0) == 0 {
+            return wrong("`id` must be 32 hexadecimal digits, not all zero: make the file with `zoolog admin init`");
+        }
+        if self.secret.len() != 64 || !self.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return wrong("`secret` must be 64 hexadecimal digits: make the file with `zoolog admin init`");
+        }
+        if self.orderers.is_empty() || self.orderers.len() % 2 == 0 {
+            return wrong(format!(
+                "`orderers` has {} members: 1, 3 or 5 are useful, an even number only adds cost",
+                self.orderers.len()
+            ));
+        }
+        if self.replicas == 0 || self.replicas as usize > crate::limits::REPLICAS_MAX {
+            return wrong(format!("`replicas` must be 1 to {}", crate::limits::REPLICAS_MAX));
+        }
+        if self.shards == 0 {
+            return wrong("`shards` must be at least 1");
+        }
+        if self.servers < self.replicas {
+            return wrong(format!(
+                "`servers` is {}, but the {} replicas of a shard must be on different servers",
+                self.servers, self.replicas
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl ClusterConfig {
+    /// The id as a number. Only after `validate`.
+    pub fn cluster(&self) -> crate::ids::ClusterId {
+        crate::ids::ClusterId(u128::from_str_radix(&self.id, 16).expect("validated"))
+    }
+
+    /// The secret as bytes. Only after `validate`.
+    pub fn secret_bytes(&self) -> [u8; 32] {
+        std::array::from_fn(|i| u8::from_str_radix(&self.secret[2 * i..2 * i + 2], 16).expect("validated"))
+    }
+}
+
+/// `zoolog order --config FILE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrderConfig {
+    /// Where the log of this orderer lives. Default `zoolog-order`.
+    pub data_dir: PathBuf,
+    /// The cluster's birth certificate; waited for if it isn't there yet. Default `cluster.toml`.
+    pub cluster_file: PathBuf,
+    /// This orderer's id: its place among `orderers` in the cluster file, from 1. Default 1.
+    pub id: u64,
+    /// Where to listen, `ip:port`; empty for the address in the cluster file. Default empty.
+    pub listen: String,
+    /// Microseconds between cuts; 0 adapts: at once after idle, spaced under load. Fixed values are for tuning
+    /// and for repeating the paper's experiments. Default 0.
+    pub cut_interval_us: u64,
+}
+
+impl Default for OrderConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "zoolog-order".into(),
+            cluster_file: "cluster.toml".into(),
+            id: 1,
+            listen: String::new(),
+            cut_interval_us: 0,
+        }
+    }
+}
+
+impl Config for OrderConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.id == 0 {
+            return wrong("`id` counts from 1");
+        }
+        if self.cut_interval_us > 1_000_000 {
+            return wrong("`cut_interval_us` is above a second: appends would wait that long");
+        }
+        Ok(())
+    }
+}
+
+/// `zoolog shard --config FILE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShardConfig {
+    /// Where this server's logs live, one folder per slot. Default `zoolog-shard`.
+    pub data_dir: PathBuf,
+    /// The cluster's birth certificate; waited for if it isn't there yet. Default `cluster.toml`.
+    pub cluster_file: PathBuf,
+    /// This server's id, unique in the cluster and never given to another machine. Default 0.
+    pub server: u32,
+    /// Where the first slot listens, `ip:port`; slot n listens n ports higher. Default `127.0.0.1:4000`.
+    pub listen: String,
+    /// Host or ip that others reach this server by; empty for the one in `listen`. Default empty.
+    pub advertise: String,
+    /// Executors, each with its own port and log. Default 1; up to one per core is useful.
+    pub slots: u16,
+    /// Servers of one fault domain fail together; replicas of a shard are kept apart. Default empty: every
+    /// server is a domain of its own.
+    pub domain: String,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "zoolog-shard".into(),
+            cluster_file: "cluster.toml".into(),
+            server: 0,
+            listen: "127.0.0.1:4000".into(),
+            advertise: String::new(),
+            slots: 1,
+            domain: String::new(),
+        }
+    }
+}
+
+impl Config for ShardConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.slots == 0 || self.slots > 1024 {
+            return wrong("`slots` must be 1 to 1024");
+        }
+        match self.listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(port)) if port != 0 && u32::from(port) + u32::from(self.slots) <= 65536 => Ok(()),
+            _ => wrong("`listen` must be ip:port, with a port that leaves room for all slots"),
+        }
+    }
+}
+
+/// `zoolog zk --config FILE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZkConfig {
+    /// Where this node keeps what is its own. Default `zoolog-zk`.
+    pub data_dir: PathBuf,
+    /// The cluster's birth certificate; waited for if it isn't there yet. Default `cluster.toml`.
+    pub cluster_file: PathBuf,
+    /// This node's id, unique among the cluster's ZooKeeper nodes. Default 0.
+    pub id: u32,
+    /// Where clients connect, `ip:port`. Default `127.0.0.1:2181`.
+    pub listen: String,
+    /// ZooKeeper's tickTime, milliseconds. Default 2000.
+    pub tick_ms: u32,
+    /// Shortest session timeout granted, milliseconds; 0 means 2 ticks. Default 0.
+    pub min_session_timeout_ms: u32,
+    /// Longest session timeout granted, milliseconds; 0 means 20 ticks. Default 0.
+    pub max_session_timeout_ms: u32,
+    /// Connections per client address; 0 is no limit. Default 60.
+    pub max_connections_per_ip: u32,
+    /// Longest request, bytes (ZooKeeper's jute.maxbuffer). Default 1048575.
+    pub max_request_bytes: u32,
+}
+
+impl Default for ZkConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "zoolog-zk".into(),
+            cluster_file: "cluster.toml".into(),
+            id: 0,
+            listen: "127.0.0.1:2181".into(),
+            tick_ms: 2000,
+            min_session_timeout_ms: 0,
+            max_session_timeout_ms: 0,
+            max_connections_per_ip: 60,
+            max_request_bytes: 0xf_ffff,
+        }
+    }
+}
+
+impl ZkConfig {
+    /// Shortest and longest session timeout granted, milliseconds.
+    pub fn session_timeouts_ms(&self) -> (u32, u32) {
+        let or = |given: u32, ticks: u32| if given == 0 { self.tick_ms.saturating_mul(ticks) } else { given };
+        (or(self.min_session_timeout_ms, 2), or(self.max_session_timeout_ms, 20))
+    }
+}
+
+impl Config for ZkConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.tick_ms < 10 {
+            return wrong("`tick_ms` below 10 leaves no time to keep a session alive");
+        }
+        let (min, max) = self.session_timeouts_ms();
+        if min > max {
+            return wrong(format!("the shortest session timeout, {min} ms, is above the longest, {max} ms"));
+        }
+        if self.max_request_bytes as usize + 4096 > crate::limits::RECORD_BYTES_MAX || self.max_request_bytes < 1024 {
+            return wrong(format!(
+                "`max_request_bytes` must be 1024 to {}",
+                crate::limits::RECORD_BYTES_MAX - 4096
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_has_its_default() {
+        let c: ZkConfig = parse("id = 3\ntick_ms = 500").unwrap();
+        assert_eq!((c.id, c.session_timeouts_ms()), (3, (1000, 10_000)));
+        assert_eq!(c.listen, ZkConfig::default().listen);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let e = parse::<ZkConfig>("tickms = 500").unwrap_err().to_string();
+        assert!(e.contains("`tickms`") && e.contains("`tick_ms`"), "{e}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_key() {
+        let e = parse::<ShardConfig>("slots = \"two\"").unwrap_err().to_string();
+        assert!(e.contains("slots"), "{e}");
+    }
+
+    #[test]
+    fn broken_relations_are_explained() {
+        for (text, about) in [
+            ("min_session_timeout_ms = 9000\nmax_session_timeout_ms = 10", "shortest"),
+            ("max_request_bytes = 4000000000", "max_request_bytes"),
+        ] {
+            let e = parse::<ZkConfig>(text).unwrap_err().to_string();
+            assert!(e.contains(about), "{e}");
+        }
+        assert!(parse::<OrderConfig>("id = 0").is_err());
+        assert!(parse::<ShardConfig>("listen = \"127.0.0.1:65535\"\nslots = 2").is_err());
+        let cluster = "id = \"0f\"\norderers = [\"a:1\"]\nshards = 1\nreplicas = 2\nservers = 1\nsecret = \"";
+        let e = parse::<ClusterConfig>(&format!("{cluster}{}\"", "ab".repeat(32))).unwrap_err();
+        assert!(e.to_string().contains("servers"), "{e}");
+    }
+}

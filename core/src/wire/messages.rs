@@ -172,6 +172,8 @@ body! {
         lens: Vec<u64>,
         /// The last cut; `CutIs` continue after it.
         number: CutNumber,
+        /// First GSN not yet assigned after that cut: the shard has no record between its newest part and it.
+        tail: Gsn,
     }
 }
 

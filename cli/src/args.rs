@@ -1,0 +1,133 @@
+//! What can be asked for on the command line?
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// ZooKeeper on a shared log.
+#[derive(Debug, Parser)]
+#[command(name = "zoolog", version, propagate_version = true)]
+pub struct Args {
+    /// How log lines look on stderr; RUST_LOG chooses which (default `info`)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring up a whole topology on this machine: orderers, data servers, ZooKeeper nodes
+    Dev(DevArgs),
+    /// Run one orderer
+    Order(NodeArgs),
+    /// Run one data server
+    Shard(NodeArgs),
+    /// Run one ZooKeeper node
+    Zk(NodeArgs),
+    /// Make a cluster, or ask a running one
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+/// How the nodes of `dev` are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolate {
+    /// All in this process
+    Thread,
+    /// Each its own process, restarted when it dies unless `DIR/nodes/NAME/hold` exists
+    Process,
+}
+
+/// `zoolog dev`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DevArgs {
+    /// Where everything is kept; the next start continues from there
+    #[arg(long, value_name = "DIR", default_value = "zoolog-data")]
+    pub data_dir: PathBuf,
+    /// ZooKeeper nodes; they listen on PORT, PORT+1, ...
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub zk: u32,
+    /// Shards of the log [default: 3, or as DIR was made]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
+    /// Copies of each record [default: 2, or as DIR was made]
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
+    /// Data servers [default: 3, or as DIR was made]
+    #[arg(long, value_name = "N")]
+    pub servers: Option<u32>,
+    /// Orderers [default: 3, or as DIR was made]
+    #[arg(long, value_name = "N")]
+    pub orderers: Option<u32>,
+    /// Client port of the first ZooKeeper node
+    #[arg(long, value_name = "PORT", default_value_t = 2181)]
+    pub port: u16,
+    /// Port of the admin HTTP server (/healthz, /readyz, /status)
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub admin_port: u16,
+    /// How the nodes are kept apart
+    #[arg(long, value_enum, default_value_t = Isolate::Thread)]
+    pub isolate: Isolate,
+}
+
+/// One node.
+#[derive(Debug, clap::Args)]
+pub struct NodeArgs {
+    /// Its settings; every key has a default (see docs/OPERATING.md)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `zoolog admin`.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Make a cluster's birth certificate: id, secret, first orderers
+    Init(InitArgs),
+    /// Ask orderers and data servers how they are
+    Status(StatusArgs),
+}
+
+/// `zoolog admin init`.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// File to make; give it to every node as `cluster_file`
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    pub out: PathBuf,
+    /// The orderers, `ip:port,ip:port,..`; 1, 3 or 5
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub orderers: Vec<String>,
+    /// Shards to form
+    #[arg(long, default_value_t = 3)]
+    pub shards: u32,
+    /// Copies of each record
+    #[arg(long, default_value_t = 2)]
+    pub replicas: u32,
+    /// Data servers that must be there before the first shards are formed
+    #[arg(long, default_value_t = 3)]
+    pub servers: u32,
+}
+
+/// `zoolog admin status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The orderers, `ip:port,ip:port,..`
+    #[arg(long, value_delimiter = ',')]
+    pub orderers: Vec<String>,
+    /// Or the data directory of a `dev`
+    #[arg(long, value_name = "DIR", conflicts_with = "orderers")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,270 @@
+//! How does a whole topology come up on this machine? Ports and settings for every node, the nodes as threads
+//! or processes, one `ready` line, a clean end.
+
+use crate::args::{DevArgs, Isolate};
+use crate::http::{self, Topology};
+use crate::{admin, nodes, start, supervise};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+use zoolog_core::config::{self, ClusterConfig, OrderConfig, ShardConfig, ZkConfig};
+use zoolog_core::rt::{self, Executor, Job, Stop};
+
+/// Where the internal ports are looked for: below the range from which the kernel gives outgoing connections
+/// theirs, so that none of those takes the port of a node that is just being restarted.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// After this long without being ready, say what is missing; go on waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The nodes' settings.
+#[derive(Debug)]
+struct Plan {
+    cluster: ClusterConfig,
+    orderers: Vec<OrderConfig>,
+    shards: Vec<ShardConfig>,
+    zk: Vec<ZkConfig>,
+}
+
+/// Carries out `zoolog dev`.
+///
+/// # Errors
+/// Text for a person.
+pub fn run(args: DevArgs) -> Result<(), String> {
+    start::prepare()?;
+    let dir = &args.data_dir;
+    std::fs::create_dir_all(dir.join("nodes"))
+        .map_err(|e| format!("can't create {}: {e}; check its owner and rights", dir.display()))?;
+    let _lock = rt::datadir::lock(dir)?;
+    let zk_listeners: Vec<TcpListener> = (0..args.zk)
+        .map(|i| rt::listen(&format!("127.0.0.1:{}", zk_port(args.port, i)?)))
+        .collect::<Result<_, _>>()?;
+    let (plan, listeners) = plan(&args)?;
+    let admin_addr = format!("127.0.0.1:{}", args.admin_port);
+    let topology = Topology {
+        orderers: plan.cluster.orderers.clone(),
+        zk: plan.zk.iter().map(|z| z.listen.clone()).collect(),
+    };
+    http::serve(&admin_addr, topology)?;
+    let stop = start::stop_on_signals()?;
+    let line = format!(
+        "ready: zk={} orderers={} admin={admin_addr}",
+        plan.zk.iter().map(|z| z.listen.as_str()).collect::<Vec<_>>().join(","),
+        plan.cluster.orderers.join(",")
+    );
+    match args.isolate {
+        Isolate::Thread => threads(plan, listeners, zk_listeners, &stop, line),
+        Isolate::Process => {
+            drop((listeners, zk_listeners)); // bound until now to report a port in use from here
+            supervise::run(&dir.join("nodes"), plan.files(dir)?, &stop, &line, PATIENCE)
+        }
+    }
+}
+
+fn zk_port(first: u16, i: u32) -> Result<u16, String> {
+    u16::try_from(u32::from(first) + i).map_err(|_| format!("--port {first} leaves no room for that many --zk"))
+}
+
+/// Listeners of the orderers and of the slots, in that order.
+type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
+
+/// Decides on ports and settings, continuing those of the directory where there are any.
+fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
+    let dir = std::path::absolute(&args.data_dir).map_err(|e| e.to_string())?;
+    let file = dir.join("cluster.toml");
+    let old = if file.exists() {
+        Some(config::load::<ClusterConfig>(&file).map_err(|e| e.to_string())?)
+    } else {
+        None
+    };
+    if let Some(old) = &old {
+        let orderers = old.orderers.len() as u32;
+        for (name, asked, made) in [
+            ("shards", args.shards, old.shards),
+            ("replicas", args.replicas, old.replicas),
+            ("servers", args.servers, old.servers),
+            ("orderers", args.orderers, orderers),
+        ] {
+            if asked.is_some_and(|asked| asked != made) {
+                return Err(format!(
+                    "{} was made with --{name} {made}: leave --{name} away, or give another --data-dir",
+                    args.data_dir.display()
+                ));
+            }
+        }
+    }
+    let n = old.as_ref().map_or(args.orderers.unwrap_or(3) as usize, |old| old.orderers.len());
+    let servers = old.as_ref().map_or(args.servers.unwrap_or(3), |old| old.servers);
+    let mut ports = Ports::new()?;
+    let mut order_listeners = Vec::new();
+    let mut addrs = Vec::new();
+    for i in 0..n {
+        let before = old.as_ref().map(|old| old.orderers[i].clone());
+        let (addr, listener) = ports.take(before)?;
+        addrs.push(addr);
+        order_listeners.push(listener);
+    }
+    let cluster = match old {
+        Some(old) => ClusterConfig { orderers: addrs, ..old },
+        None => {
+            admin::new_cluster(addrs, args.shards.unwrap_or(3), args.replicas.unwrap_or(2), servers)?
+        }
+    };
+    admin::save(&cluster, &file)?;
+    let node = |kind: &str, i: u32| dir.join("nodes").join(format!("{kind}-{i}"));
+    let orderers = (0..n as u32).map(|i| OrderConfig {
+        data_dir: node("order", i).join("data"),
+        cluster_file: file.clone(),
+        id: u64::from(i) + 1,
+        ..OrderConfig::default()
+    });
+    let mut shard_listeners = Vec::new();
+    let mut shards = Vec::new();
+    for i in 0..servers {
+        let before = config::load::<ShardConfig>(&node("shard", i).join("config.toml")).ok().map(|c| c.listen);
+        let (listen, listener) = ports.take(before)?;
+        shard_listeners.push(listener);
+        shards.push(ShardConfig {
+            data_dir: node("shard", i).join("data"),
+            cluster_file: file.clone(),
+            server: i,
+            listen,
+            ..ShardConfig::default()
+        });
+    }
+    let zk = (0..args.zk).map(|i| {
+        Ok(ZkConfig {
+            data_dir: node("zk", i).join("data"),
+            cluster_file: file.clone(),
+            id: i,
+            listen: format!("127.0.0.1:{}", zk_port(args.port, i)?),
+            // Everything comes from one address here.
+            max_connections_per_ip: 0,
+            ..ZkConfig::default()
+        })
+    });
+    let zk = zk.collect::<Result<_, String>>()?;
+    let plan = Plan { cluster, orderers: orderers.collect(), shards, zk };
+    plan.write(&dir)?;
+    Ok((plan, (order_listeners, shard_listeners)))
+}
+
+/// Hands out free internal ports.
+struct Ports {
+    next: u16,
+}
+
+impl Ports {
+    fn new() -> Result<Self, String> {
+        let offset = u16::from_le_bytes(start::random_bytes()?) % (PORTS.end - PORTS.start);
+        Ok(Self { next: PORTS.start + offset })
+    }
+
+    /// The port of last time if it is still free, else another.
+    fn take(&mut self, before: Option<String>) -> Result<(String, TcpListener), String> {
+        if let Some(addr) = before
+            && let Ok(listener) = rt::listen(&addr)
+        {
+            return Ok((addr, listener));
+        }
+        for _ in PORTS {
+            let addr = format!("127.0.0.1:{}", self.next);
+            self.next = if self.next + 1 == PORTS.end { PORTS.start } else { self.next + 1 };
+            if let Ok(listener) = rt::listen(&addr) {
+                return Ok((addr, listener));
+            }
+        }
+        Err(format!("no port is free in {PORTS:?}"))
+    }
+}
+
+impl Plan {
+    /// (name, kind of node, settings file) of every node.
+    fn files(&self, dir: &Path) -> Result<Vec<supervise::Node>, String> {
+        let dir = std::path::absolute(dir).map_err(|e| e.to_string())?;
+        let names = |kind: &'static str, n: usize| (0..n).map(move |i| (kind, format!("{kind}-{i}")));
+        Ok(names("order", self.orderers.len())
+            .chain(names("shard", self.shards.len()))
+            .chain(names("zk", self.zk.len()))
+            .map(|(kind, name)| {
+                let folder = dir.join("nodes").join(&name);
+                supervise::Node { name, kind, folder }
+            })
+            .collect())
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), String> {
+        let save = |name: String, text: Result<String, toml::ser::Error>| {
+            let folder: PathBuf = dir.join("nodes").join(name);
+            std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+            let text = text.map_err(|e| e.to_string())?;
+            rt::datadir::write_durably(&folder.join("config.toml"), text.as_bytes())
+        };
+        for (i, c) in self.orderers.iter().enumerate() {
+            save(format!("order-{i}"), toml::to_string(c))?;
+        }
+        for (i, c) in self.shards.iter().enumerate() {
+            save(format!("shard-{i}"), toml::to_string(c))?;
+        }
+        for (i, c) in self.zk.iter().enumerate() {
+            save(format!("zk-{i}"), toml::to_string(c))?;
+        }
+        Ok(())
+    }
+}
+
+/// All nodes in this process, on as many executors as there are cores (or nodes).
+fn threads(
+    plan: Plan,
+    (order_listeners, shard_listeners): Listeners,
+    zk_listeners: Vec<TcpListener>,
+    stop: &Stop,
+    line: String,
+) -> Result<(), String> {
+    let (ready, is_ready) = mpsc::channel();
+    let cluster = &plan.cluster;
+    let mut jobs: Vec<Job> = Vec::new();
+    for (config, listener) in plan.orderers.into_iter().zip(order_listeners) {
+        jobs.push(nodes::order_job(config, cluster.clone(), listener, stop.clone(), ready.clone())?);
+    }
+    for (config, listener) in plan.shards.into_iter().zip(shard_listeners) {
+        jobs.push(nodes::slot_job(config, 0, cluster.clone(), listener, stop.clone(), ready.clone())?);
+    }
+    for (config, listener) in plan.zk.into_iter().zip(zk_listeners) {
+        jobs.push(nodes::zk_job(config, cluster.clone(), listener, stop.clone(), ready.clone())?);
+    }
+    drop(ready);
+    let n = jobs.len();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(n.max(1));
+    let mut shares: Vec<Vec<Job>> = (0..cores).map(|_| Vec::new()).collect();
+    for (i, job) in jobs.into_iter().enumerate() {
+        shares[i % cores].push(job);
+    }
+    let executors: Vec<_> =
+        shares.into_iter().map(|jobs| Executor::start("dev", jobs)).collect::<Result<_, _>>()?;
+    announce(is_ready, n, line);
+    let mut outcome = Ok(());
+    for executor in executors {
+        let ended = executor.join();
+        stop.stop();
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+/// Prints `line` once `n` nodes have said that they serve; says who hasn't if that takes long.
+fn announce(is_ready: mpsc::Receiver<String>, n: usize, line: String) {
+    std::thread::spawn(move || {
+        let mut names: Vec<String> = Vec::new();
+        while names.len() < n {
+            match is_ready.recv_timeout(PATIENCE) {
+                Ok(name) => names.push(name),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    tracing::warn!("not ready yet; serving so far: {}", names.join(" "));
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        println!("{line}");
+    });
+}

@@ -1,0 +1,276 @@
+//! How is one node of each kind started? From its settings to a job for an executor, alike in a process of its
+//! own and within `dev`.
+
+use crate::start;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
+use zoolog_core::rt::datadir::DataDir;
+use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, Stop, clock};
+use zoolog_core::wal::{OnDamage, WalConfig};
+use zoolog_core::{OrdererId, ServerId, SlotId};
+use zoolog_zk::NodeEvent;
+
+/// Told once when the node serves.
+pub type Ready = std::sync::mpsc::Sender<String>;
+
+/// `zoolog order --config FILE`.
+///
+/// # Errors
+/// Text for a person.
+pub fn order_process(file: &Path) -> Result<(), String> {
+    let config: OrderConfig = config::load(file).map_err(|e| e.to_string())?;
+    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+        let addr = order_addr(&config, cluster)?;
+        let listener = rt::listen(if config.listen.is_empty() { &addr } else { &config.listen })?;
+        Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
+    })
+}
+
+/// `zoolog shard --config FILE`.
+///
+/// # Errors
+/// Text for a person.
+pub fn shard_process(file: &Path) -> Result<(), String> {
+    let config: ShardConfig = config::load(file).map_err(|e| e.to_string())?;
+    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+        (0..config.slots)
+            .map(|slot| {
+                let listener = rt::listen(&slot_listen(&config, slot))?;
+                slot_job(config.clone(), slot, cluster.clone(), listener, stop.clone(), ready.clone())
+            })
+            .collect()
+    })
+}
+
+/// `zoolog zk --config FILE`.
+///
+/// # Errors
+/// Text for a person.
+pub fn zk_process(file: &Path) -> Result<(), String> {
+    let config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
+    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+        let listener = rt::listen(&config.listen)?;
+        Ok(vec![zk_job(config, cluster.clone(), listener, stop, ready)?])
+    })
+}
+
+/// Runs the jobs of one node, an executor each, until a signal or a failure.
+fn process(
+    cluster_file: &Path,
+    jobs: impl FnOnce(&ClusterConfig, Stop, Ready) -> Result<Vec<Job>, String>,
+) -> Result<(), String> {
+    start::prepare()?;
+    let stop = start::stop_on_signals()?;
+    let Some(cluster) = wait_for_cluster(cluster_file, &stop)? else { return Ok(()) };
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let jobs = jobs(&cluster, stop.clone(), ready)?;
+    let n = jobs.len();
+    let executors: Vec<_> =
+        jobs.into_iter().map(|job| Executor::start("node", vec![job])).collect::<Result<_, _>>()?;
+    std::thread::spawn(move || {
+        let names: Vec<String> = is_ready.iter().take(n).collect();
+        if names.len() == n {
+            println!("ready: {}", names.join(" "));
+        }
+    });
+    let mut outcome = Ok(());
+    for executor in executors {
+        let ended = executor.join();
+        stop.stop(); // one slot that fails takes its server down: half a server helps nobody
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+/// A node without a birth certificate waits for it. `None` if it was told to stop meanwhile.
+#[allow(clippy::disallowed_methods, reason = "nothing runs yet; there is only this to wait for")]
+fn wait_for_cluster(file: &Path, stop: &Stop) -> Result<Option<ClusterConfig>, String> {
+    let mut said = false;
+    while !file.exists() {
+        if stop.is_stopped() {
+            return Ok(None);
+        }
+        if !said {
+            tracing::info!("waiting for {}: make it with `zoolog admin init`, and copy it here", file.display());
+            said = true;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    config::load(file).map(Some).map_err(|e| e.to_string())
+}
+
+fn order_addr(config: &OrderConfig, cluster: &ClusterConfig) -> Result<String, String> {
+    usize::try_from(config.id - 1).ok().and_then(|i| cluster.orderers.get(i)).cloned().ok_or_else(|| {
+        format!("`id` is {}, but the cluster file lists {} orderers", config.id, cluster.orderers.len())
+    })
+}
+
+/// Where slot `n` of a server listens.
+pub fn slot_listen(config: &ShardConfig, slot: u16) -> String {
+    let (host, port) = config.listen.rsplit_once(':').expect("validated");
+    format!("{host}:{}", port.parse::<u16>().expect("validated") + slot)
+}
+
+fn seed() -> Result<u64, String> {
+    Ok(u64::from_le_bytes(start::random_bytes()?))
+}
+
+fn log_event(name: &str, event: &impl std::fmt::Debug) -> Result<(), String> {
+    tracing::info!(node = name, "{event:?}");
+    Ok(())
+}
+
+/// An orderer.
+///
+/// # Errors
+/// If its settings don't fit the cluster's.
+pub fn order_job(
+    config: OrderConfig,
+    cluster: ClusterConfig,
+    listener: TcpListener,
+    stop: Stop,
+    ready: Ready,
+) -> Result<Job, String> {
+    config.validate().map_err(|e| e.to_string())?;
+    order_addr(&config, &cluster)?;
+    let name = format!("order-{}", config.id - 1);
+    let seed = seed()?;
+    let cut_interval = match config.cut_interval_us {
+        0 => zoolog_order::CutInterval::default(),
+        us => zoolog_order::CutInterval::Fixed(Duration::from_micros(us)),
+    };
+    let peers = (1..).map(OrdererId).zip(cluster.orderers.iter().cloned()).collect();
+    let machine = zoolog_order::OrdererConfig {
+        cluster: cluster.cluster(),
+        id: OrdererId(config.id),
+        peers,
+        wanted_shards: cluster.shards,
+        replicas: cluster.replicas,
+        servers: cluster.servers,
+        cut_interval,
+    };
+    let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
+    Ok(Box::new(move || {
+        Box::pin(async move {
+            let dir = DataDir::open(&config.data_dir, wal.cluster, &name)?;
+            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
+            let machine = zoolog_order::Orderer::new(machine, &recovered, seed, clock::now());
+            let machine = machine.map_err(|e| format!("{name}: {e}"))?;
+            let spec = spec(&name, listener, Some(disk), stop);
+            ready_now(&ready, &name);
+            rt::run(machine, spec, None, |event| log_event(&name, &event)).await
+        })
+    }))
+}
+
+/// A slot of a data server.
+///
+/// # Errors
+/// If its settings make no sense.
+pub fn slot_job(
+    config: ShardConfig,
+    slot: u16,
+    cluster: ClusterConfig,
+    listener: TcpListener,
+    stop: Stop,
+    ready: Ready,
+) -> Result<Job, String> {
+    config.validate().map_err(|e| e.to_string())?;
+    let name = format!("shard-{}.{slot}", config.server);
+    let listen = slot_listen(&config, slot);
+    let addr = match config.advertise.as_str() {
+        "" => listen,
+        host => format!("{host}:{}", listen.rsplit_once(':').expect("validated").1),
+    };
+    let domain = match config.domain.as_str() {
+        "" => format!("server-{}", config.server),
+        domain => domain.to_string(),
+    };
+    let id = SlotId { server: ServerId(config.server), index: slot };
+    let machine = zoolog_shard::SlotConfig {
+        cluster: cluster.cluster(),
+        slot: id,
+        addr,
+        domain,
+        orderers: cluster.orderers.clone(),
+        bounds: zoolog_shard::Bounds::default(),
+    };
+    let wal = WalConfig::new(cluster.cluster(), u64::from(config.server) << 16 | u64::from(slot), OnDamage::Report);
+    Ok(Box::new(move || {
+        Box::pin(async move {
+            let dir = DataDir::open(&config.data_dir.join(format!("slot-{slot}")), wal.cluster, &name)?;
+            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
+            let machine = zoolog_shard::Slot::new(machine, recovered, clock::now());
+            let machine = machine.map_err(|e| format!("{name}: {e}"))?;
+            let spec = spec(&name, listener, Some(disk), stop);
+            ready_now(&ready, &name);
+            rt::run(machine, spec, None, |event| log_event(&name, &event)).await
+        })
+    }))
+}
+
+/// A ZooKeeper node.
+///
+/// # Errors
+/// If its settings make no sense.
+pub fn zk_job(
+    config: ZkConfig,
+    cluster: ClusterConfig,
+    listener: TcpListener,
+    stop: Stop,
+    ready: Ready,
+) -> Result<Job, String> {
+    config.validate().map_err(|e| e.to_string())?;
+    let name = format!("zk-{}", config.id);
+    let seed = seed()?;
+    let (min_session_timeout_ms, max_session_timeout_ms) = config.session_timeouts_ms();
+    let machine = zoolog_zk::NodeConfig {
+        id: config.id,
+        cluster: cluster.cluster(),
+        secret: cluster.secret_bytes(),
+        orderers: cluster.orderers.clone(),
+        tick_ms: config.tick_ms,
+        min_session_timeout_ms,
+        max_session_timeout_ms,
+        max_frame_bytes: config.max_request_bytes as usize,
+        max_connections_per_ip: config.max_connections_per_ip,
+        ..zoolog_zk::NodeConfig::default()
+    };
+    Ok(Box::new(move || {
+        Box::pin(async move {
+            let _dir = DataDir::open(&config.data_dir, machine.cluster, &name)?;
+            let frame_limit = machine.max_frame_bytes;
+            let machine = zoolog_zk::Node::new(machine, seed, clock::now());
+            let spec =
+                NodeSpec { framing: zoolog_zk::framing, frame_limit, ..spec(&name, listener, None, stop) };
+            rt::run(machine, spec, None, |event| {
+                match event {
+                    NodeEvent::Ready => ready_now(&ready, &name),
+                    NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
+                    NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
+                    NodeEvent::Status(_) => {}
+                }
+                Ok(())
+            })
+            .await
+        })
+    }))
+}
+
+fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> NodeSpec {
+    NodeSpec {
+        name: name.to_string(),
+        listener: Some(listener),
+        framing: rt::node_framing,
+        frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
+        disk,
+        stop,
+    }
+}
+
+fn ready_now(ready: &Ready, name: &str) {
+    // Nobody listens any more once all were ready, or at the end: then there is nobody to tell.
+    let _ = ready.send(name.to_string());
+}

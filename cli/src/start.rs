@@ -1,0 +1,67 @@
+//! What does every command do first? Logs, limits, signals.
+
+use crate::args::LogFormat;
+use std::io::IsTerminal;
+use zoolog_core::rt::Stop;
+
+/// Log lines go to stderr; stdout is for what was asked for.
+pub fn logs(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,glommio=warn"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+/// Checks the machine and makes sure that a panic anywhere ends the process: a node that has broken its own
+/// rules must not go on with half of its tasks.
+///
+/// # Errors
+/// What is missing, with the cure.
+pub fn prepare() -> Result<(), String> {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        std::process::abort();
+    }));
+    zoolog_core::rt::preflight::check()
+}
+
+/// Stops when SIGINT or SIGTERM comes; a second one ends the process at once.
+///
+/// # Errors
+/// If signals can't be had.
+pub fn stop_on_signals() -> Result<Stop, String> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Stop::default();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
+    let asked = stop.clone();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for (n, _) in signals.forever().enumerate() {
+                if n > 0 {
+                    std::process::exit(130);
+                }
+                asked.stop();
+            }
+        })
+        .map_err(|e| e.to_string())?;
+    Ok(stop)
+}
+
+/// `N` bytes from the kernel's generator.
+///
+/// # Errors
+/// If it can't be read.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0u8; N];
+    let mut file = std::fs::File::open("/dev/urandom").map_err(|e| format!("can't open /dev/urandom: {e}"))?;
+    std::io::Read::read_exact(&mut file, &mut bytes).map_err(|e| e.to_string())?;
+    Ok(bytes)
+}

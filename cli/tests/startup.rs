@@ -1,0 +1,221 @@
+//! Do start-up problems name their cure, and does a topology start, stop and continue?
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+fn zoolog(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zoolog"));
+    command.args(args).env("RUST_LOG", "warn").stdin(Stdio::null());
+    command
+}
+
+/// Ports of this machine that nobody has, below the ephemeral range.
+fn free_port() -> u16 {
+    let start = 10_000 + (std::process::id() % 500) as u16 * 8;
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    loop {
+        let port = start + NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A running `dev`, ended with the test.
+struct Dev {
+    child: Child,
+    zk: Vec<String>,
+    admin: String,
+}
+
+impl Dev {
+    fn start(dir: &Path, more: &[&str]) -> Dev {
+        let (port, admin) = (free_port().to_string(), free_port().to_string());
+        let mut args = vec!["dev", "--data-dir", dir.to_str().unwrap(), "--port", &port, "--admin-port", &admin];
+        args.extend(more);
+        let mut child = zoolog(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let fields: Vec<(&str, &str)> =
+            line.strip_prefix("ready: ").expect(&line).split_whitespace().filter_map(|f| f.split_once('=')).collect();
+        let value = |key| fields.iter().find(|f| f.0 == key).expect(&line).1;
+        assert_eq!(value("orderers").split(',').count(), 3, "{line}");
+        Dev {
+            zk: value("zk").split(',').map(String::from).collect(),
+            admin: value("admin").to_string(),
+            child,
+        }
+    }
+
+    fn stop(mut self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "a clean end, not {status}");
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn failure(output: Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it should have failed: {text}");
+    text
+}
+
+fn dev_fails(dir: &Path, more: &[&str]) -> String {
+    let mut args = vec!["dev", "--data-dir", dir.to_str().unwrap()];
+    args.extend(more);
+    failure(zoolog(&args).output().unwrap())
+}
+
+fn four_letters(addr: &str, word: &str) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(word.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let text = dev_fails(dir.path(), &["--port", &port]);
+    assert!(text.contains(&port) && text.contains("in use"), "{text}");
+}
+
+#[test]
+fn a_directory_of_another_process_cluster_or_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &[]);
+    let text = dev_fails(dir.path(), &["--port", &free_port().to_string(), "--admin-port", &free_port().to_string()]);
+    assert!(text.contains("in use by another process"), "{text}");
+    let text = dev_fails(dir.path(), &["--port", dev.zk[0].rsplit(':').next().unwrap()]);
+    assert!(text.contains("in use"), "{text}");
+    dev.stop();
+
+    let cluster = dir.path().join("cluster.toml");
+    let born = std::fs::read_to_string(&cluster).unwrap();
+    let id = born.lines().find_map(|l| l.strip_prefix("id = \"")).unwrap();
+    let other = born.replace(&id[..8], "deadbeef");
+    std::fs::write(&cluster, &other).unwrap();
+    let config = dir.path().join("nodes/shard-0/config.toml");
+    let node = |kind: &str| failure(zoolog(&[kind, "--config", config.to_str().unwrap()]).output().unwrap());
+    let text = node("shard");
+    assert!(text.contains("belongs to cluster"), "{text}");
+    std::fs::write(&cluster, &born).unwrap();
+
+    let stamp = dir.path().join("nodes/shard-0/data/slot-0/stamp.toml");
+    let newer = std::fs::read_to_string(&stamp).unwrap().replace("format = 1", "format = 99");
+    std::fs::write(&stamp, newer).unwrap();
+    let text = node("shard");
+    assert!(text.contains("format 99"), "{text}");
+
+    let text = dev_fails(dir.path(), &["--shards", "7"]);
+    assert!(text.contains("--shards 3"), "{text}");
+}
+
+#[test]
+fn too_little_memlock_and_too_few_files_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    for (resource, limit, cure) in
+        [(libc::RLIMIT_MEMLOCK, 64 << 10, "ulimit -l"), (libc::RLIMIT_NOFILE, 64, "ulimit -n")]
+    {
+        let mut command = zoolog(&["dev", "--data-dir", dir.path().to_str().unwrap()]);
+        // SAFETY: setrlimit and setuid are async-signal-safe. Not as root, who may raise any limit again.
+        unsafe {
+            command.pre_exec(move || {
+                let rlimit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                if libc::setrlimit(resource, &rlimit) != 0 || (libc::getuid() == 0 && libc::setuid(65534) != 0) {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        match command.output() {
+            Ok(output) => {
+                let text = failure(output);
+                assert!(text.contains(cure), "{text}");
+            }
+            // Built below a directory that only root may enter.
+            Err(e) => eprintln!("NOT RUN: can't start the binary as nobody: {e}"),
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("zk.toml");
+    std::fs::write(&config, "tickms = 5\n").unwrap();
+    let text = failure(zoolog(&["zk", "--config", config.to_str().unwrap()]).output().unwrap());
+    assert!(text.contains("tickms") && text.contains("tick_ms"), "{text}");
+}
+
+#[test]
+fn it_starts_answers_stops_and_continues() {
+    for isolate in ["thread", "process"] {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = Dev::start(dir.path(), &["--isolate", isolate, "--zk", "2"]);
+        assert_eq!(dev.zk.len(), 2);
+        for zk in &dev.zk {
+            assert_eq!(four_letters(zk, "ruok"), "imok");
+            assert!(four_letters(zk, "srvr").starts_with("Zookeeper version: "));
+        }
+        let mut admin = TcpStream::connect(&dev.admin).unwrap();
+        write!(admin, "GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        admin.read_to_string(&mut text).unwrap();
+        assert!(text.contains("200 OK") && text.contains("\"ready\":true"), "{text}");
+        dev.stop();
+        Dev::start(dir.path(), &["--isolate", isolate]).stop();
+    }
+}
+
+/// SYS-1: bad input costs the connection it came on, and nothing else.
+#[test]
+fn garbage_on_any_port_disturbs_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &[]);
+    let cluster = std::fs::read_to_string(dir.path().join("cluster.toml")).unwrap();
+    let shard = std::fs::read_to_string(dir.path().join("nodes/shard-0/config.toml")).unwrap();
+    let ports: Vec<String> = (cluster.clone() + &shard)
+        .split('"')
+        .filter(|t| t.starts_with("127.0.0.1:"))
+        .map(String::from)
+        .chain(dev.zk.iter().cloned())
+        .collect();
+    assert!(ports.len() >= 5, "{ports:?}");
+    let inputs: [&[u8]; 8] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 64],
+        &[0x7f, 0xff, 0xff, 0xff],
+        &[0, 0, 0, 0],
+        b"ZLM1\x01\0\x01\0\xff\xff\xff\x7f\xff\xff\xff\x7f\0\0\0\0\0\0\0\0",
+        &[0, 0, 0, 44, 0, 0],
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3],
+        &[0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 99],
+    ];
+    for port in &ports {
+        for input in inputs {
+            let mut stream = TcpStream::connect(port).unwrap();
+            // It may be closed before all was written.
+            let _ = stream.write_all(input);
+            drop(stream);
+        }
+    }
+    assert_eq!(four_letters(&dev.zk[0], "ruok"), "imok");
+    assert!(four_letters(&dev.zk[0], "srvr").starts_with("Zookeeper version: "));
+    dev.stop();
+}

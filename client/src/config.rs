@@ -1,0 +1,68 @@
+//! What can be set about a log client? Each with its unit, its default and the reason for it.
+
+use std::time::Duration;
+use zoolog_core::ClusterId;
+use zoolog_core::limits::{BATCH_BYTES_MAX, WRITER_WINDOW};
+
+/// Settings of a [`LogClient`](crate::LogClient).
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The cluster it belongs to; 0 learns it from the first orderer that answers.
+    pub cluster: ClusterId,
+    /// `ip:port` of the orderers; any that answers leads to the leader.
+    pub orderers: Vec<String>,
+    /// Closed batches that may wait for their acknowledgement; when they are that many, records gather in
+    /// the open batch, so batches grow with load. At most [`WRITER_WINDOW`]. Default 64.
+    pub window_batches: usize,
+    /// Bytes of closed batches that may wait for their acknowledgement. Default 16 MiB.
+    pub window_bytes: usize,
+    /// Bytes that a replica may push per lane before the subscription has taken them. Raised to twice
+    /// [`BATCH_BYTES_MAX`], so that the largest batch always gets through. Default 8 MiB.
+    pub subscribe_credit_bytes: u32,
+    /// Bytes of history asked for at a time, over all shards. Default 4 MiB.
+    pub prefetch_bytes: usize,
+    /// Records behind the tail at which a subscription stops reading history and takes pushes. When twice as
+    /// many committed runs wait, it goes back to reading. Default 8192.
+    pub live_within_records: u64,
+    /// How long a committed batch may be missing before it is read from another replica. Default 10 ms.
+    pub late_push: Duration,
+    /// How long a read, a tail request or a dial may go unanswered before it is tried elsewhere. Default 1 s.
+    pub request_timeout: Duration,
+    /// How long a range read may make no progress before it ends as unavailable. Default 10 s.
+    pub read_patience: Duration,
+    /// How long appends or the order may stand still before [`LogEvent::Stalled`](crate::LogEvent::Stalled).
+    /// Default 1 s.
+    pub stall_after: Duration,
+    /// First and longest pause before a lost connection is dialled again. Default 20 ms to 500 ms.
+    pub redial: (Duration, Duration),
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            cluster: ClusterId(0),
+            orderers: Vec::new(),
+            window_batches: 64,
+            window_bytes: 16 << 20,
+            subscribe_credit_bytes: 8 << 20,
+            prefetch_bytes: 4 << 20,
+            live_within_records: 8192,
+            late_push: Duration::from_millis(10),
+            request_timeout: Duration::from_secs(1),
+            read_patience: Duration::from_secs(10),
+            stall_after: Duration::from_secs(1),
+            redial: (Duration::from_millis(20), Duration::from_millis(500)),
+        }
+    }
+}
+
+impl ClientConfig {
+    /// The settings with those that could not work brought into their bounds.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.window_batches = self.window_batches.clamp(1, WRITER_WINDOW as usize);
+        self.window_bytes = self.window_bytes.max(1);
+        self.subscribe_credit_bytes = self.subscribe_credit_bytes.max(2 * BATCH_BYTES_MAX as u32);
+        self.prefetch_bytes = self.prefetch_bytes.max(64 << 10);
+        self
+    }
+}

@@ -1,0 +1,234 @@
+//! What does an application see of a log? The trait [`SharedLog`], and the commands, events and errors it
+//! speaks. Knows nothing of shards.
+
+use bytes::Bytes;
+use zoolog_core::batch::{BatchKind, PlacedBatch};
+use zoolog_core::wire::ReadEnd;
+use zoolog_core::{ClusterId, Gsn, Machine, Seq, ViewNumber, WriterId};
+
+/// Names a read or tail request until its answer. Those that methods return have bit 63 set and are never
+/// used twice; those of commands are the owner's own tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Why a record was not taken. Nothing of it is in the log, nor will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Longer than [`RECORD_BYTES_MAX`](zoolog_core::limits::RECORD_BYTES_MAX).
+    #[error("record of {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Of the record.
+        bytes: usize,
+        /// Allowed.
+        limit: usize,
+    },
+    /// As much waits for acknowledgement as may: try again after the next `Appended`.
+    #[error("the writer's window is full")]
+    Full,
+    /// The writer has come to its end, see [`LogEvent::WriterLost`].
+    #[error("the writer has come to its end")]
+    Closed,
+}
+
+/// Why a writer can't go on. What it has pending may or may not be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriterLost {
+    /// Its lane takes no more appends.
+    #[error("its lane is closed")]
+    LaneClosed,
+    /// Its primary doesn't know it any more.
+    #[error("its primary has forgotten it")]
+    Forgotten,
+    /// Its primary calls its batches malformed.
+    #[error("its primary refuses its batches as malformed")]
+    Malformed,
+}
+
+/// What the owner of a log may ask through [`Machine::handle`]; each is also a method of [`SharedLog`], which
+/// is the shorter way for an owner that embeds it.
+#[derive(Clone, Debug)]
+pub enum LogCommand {
+    /// [`SharedLog::append`] of each record, in order. A refusal comes as [`LogEvent::AppendFailed`].
+    Append {
+        /// The records.
+        records: Vec<Bytes>,
+    },
+    /// [`SharedLog::subscribe`].
+    Subscribe {
+        /// First position wanted.
+        from: Gsn,
+    },
+    /// [`SharedLog::read`], under the owner's own number.
+    Read {
+        /// Comes back as [`RequestId`]; below 2^63, and not used twice at a time.
+        tag: u64,
+        /// First position.
+        from: Gsn,
+        /// One past the last position.
+        to: Gsn,
+        /// Payload bytes wanted at most.
+        max_bytes: usize,
+    },
+    /// [`SharedLog::tail`], under the owner's own number.
+    Tail {
+        /// Comes back as [`RequestId`]; below 2^63, and not used twice at a time.
+        tag: u64,
+    },
+    /// [`SharedLog::release`].
+    Release {
+        /// First position still needed.
+        upto: Gsn,
+    },
+}
+
+/// A committed batch, or the part of it that lies in the range asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Position of the batch's first record (which may lie before the range). Record `i` of the batch has the
+    /// position `first_gsn + i`.
+    pub first_gsn: Gsn,
+    /// The batch, checked.
+    pub placed: PlacedBatch,
+    /// Records at its front that are outside the range.
+    pub skip: u32,
+    /// Records behind those that are in the range; at least 1.
+    pub take: u32,
+    /// Whether this log's own writer wrote it.
+    pub own: bool,
+}
+
+impl Committed {
+    /// Position of the first record in the range.
+    pub fn from(&self) -> Gsn {
+        self.first_gsn.plus(u64::from(self.skip))
+    }
+
+    /// One past the position of the last record in the range.
+    pub fn end(&self) -> Gsn {
+        self.first_gsn.plus(u64::from(self.skip) + u64::from(self.take))
+    }
+
+    /// The records in the range: position, index in the batch (as `append` returned it), bytes. None if the
+    /// batch is a fence: it has positions, but nothing that a caller appended.
+    pub fn records(&self) -> impl Iterator<Item = (Gsn, u32, Bytes)> + use<> {
+        let data = self.placed.batch.kind() == BatchKind::Data;
+        let (first, skip, take) = (self.first_gsn, self.skip, if data { self.take } else { 0 });
+        let records = self.placed.batch.records().zip(0u32..).skip(skip as usize).take(take as usize);
+        records.map(move |(bytes, i)| (first.plus(u64::from(i)), i, bytes))
+    }
+}
+
+/// What a log tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// The cluster is known and the writer has its place; comes once. Calls made before it just wait.
+    Ready {
+        /// Which cluster.
+        cluster: ClusterId,
+        /// The first view known.
+        view: ViewNumber,
+    },
+    /// A batch of our writer is durable on all its replicas, and ordered. In the order of `seq`.
+    Appended {
+        /// The batch.
+        seq: Seq,
+        /// Position of its first record; the others follow it directly.
+        first_gsn: Gsn,
+        /// How many records it has.
+        count: u32,
+    },
+    /// An append made by command was refused; the records from `first` of that command on are not taken.
+    AppendFailed {
+        /// Index of the first record refused.
+        first: usize,
+        /// Why.
+        error: AppendError,
+    },
+    /// The next batch of the subscription: dense from its start, each position exactly once.
+    Committed(Committed),
+    /// The subscription has ended: the log from its position to `until` was trimmed. Load a snapshot at or
+    /// past `until`, then subscribe again.
+    Gap {
+        /// The position it had come to.
+        from: Gsn,
+        /// First position that is still readable.
+        until: Gsn,
+    },
+    /// The answer to a read.
+    ReadDone {
+        /// Which one.
+        request: RequestId,
+        /// The records in `from..covers`, in order.
+        batches: Vec<Committed>,
+        /// The answer is exact up to here.
+        covers: Gsn,
+        /// Why it ends there.
+        end: ReadEnd,
+    },
+    /// The answer to a tail request: every append acknowledged before the request lies before `gsn`.
+    Tail {
+        /// Which one.
+        request: RequestId,
+        /// First position not assigned then.
+        gsn: Gsn,
+    },
+    /// The order is known up to `tail`; what of it is not delivered yet is on its way. At most once a turn.
+    Progress {
+        /// First position not assigned, as far as known.
+        tail: Gsn,
+    },
+    /// Nothing has moved for a while though something should; a hint for people and for load shedding.
+    Stalled {
+        /// What stands still.
+        what: &'static str,
+    },
+    /// It moves again.
+    Resumed {
+        /// What stood still.
+        what: &'static str,
+    },
+    /// Our writer can't go on; its pending batches may or may not be in the log.
+    WriterLost {
+        /// Why.
+        why: WriterLost,
+        /// First batch whose fate is unknown.
+        unknown_from: Seq,
+    },
+}
+
+/// A totally ordered log with one writer and at most one subscription, as a [`Machine`]: after any call drain
+/// [`Machine::poll_output`]. All methods return at once; answers are [`LogEvent`]s.
+pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
+    /// Appends a record to the open batch of this turn. Returns the batch's number and the record's index
+    /// in it; [`LogEvent::Appended`] and [`LogEvent::Committed`] name the same. Records of successive calls
+    /// lie in the log in that order.
+    ///
+    /// # Errors
+    /// The record is not taken; see [`AppendError`].
+    fn append(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError>;
+
+    /// Who writes our appends.
+    fn writer(&self) -> WriterId;
+
+    /// Batches, the open one included, that are not acknowledged yet.
+    fn pending_batches(&self) -> usize;
+
+    /// Whether an append of any allowed length would be taken now.
+    fn has_room(&self) -> bool;
+
+    /// Delivers every record from `from` on. Replaces an earlier subscription.
+    fn subscribe(&mut self, from: Gsn);
+
+    /// Reads `from..to`, or as much of it as `max_bytes` of payload hold (at least one batch). Waits for
+    /// positions that are known to be assigned; ends with `NotYet` at those that aren't.
+    fn read(&mut self, from: Gsn, to: Gsn, max_bytes: usize) -> RequestId;
+
+    /// Asks for the tail, linearizably. Requests of one turn share a question.
+    fn tail(&mut self) -> RequestId;
+
+    /// Says that the owner needs nothing before `upto` any more.
+    fn release(&mut self, upto: Gsn);
+
+    /// First position of this log; greater than 0 when it succeeds another.
+    fn base_gsn(&self) -> Gsn;
+}

@@ -1,0 +1,391 @@
+//! How does the sharded log look from a client? [`LogClient`]: its state, and which conversation each input
+//! belongs to.
+//!
+//! - `orderers`: the connection to the ordering layer's leader; `order`: what it says.
+//! - `links`: connections to replicas. `writer`: appends. `fetch`: ranges, for `reads` and for history.
+//! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
+
+mod cx;
+mod fetch;
+mod links;
+mod order;
+mod orderers;
+mod push;
+mod reads;
+mod repeats;
+mod stall;
+mod subscription;
+mod tail;
+mod writer;
+
+use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLog};
+use cx::{Cx, earlier};
+use fetch::Fetches;
+use links::{LinkId, Links};
+use orderers::Orderers;
+use reads::Reads;
+use stall::Stall;
+use subscription::Subscription;
+use tail::Tails;
+use writer::Writer;
+use zoolog_core::cut::Order;
+use zoolog_core::view::View;
+use zoolog_core::wire::{self, Message, Packet};
+use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, Seq, WriterId};
+
+/// What has happened so far, for metrics and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Records delivered to the subscriber.
+    pub delivered: u64,
+    /// Batches delivered whose (writer, seq) had been delivered before: always 0, or the log is broken.
+    pub duplicates: u64,
+    /// Answers and pushes that were damaged or contradicted what is known.
+    pub damaged: u64,
+    /// Reads asked again, for whatever reason.
+    pub reread: u64,
+    /// Committed runs whose batches were not pushed in time.
+    pub late: u64,
+    /// Push streams given up for another replica's.
+    pub resubscribed: u64,
+    /// Pushes of streams given up before.
+    pub strays: u64,
+    /// Times that the subscription fell back to fetching.
+    pub fell_back: u64,
+    /// Batches that the primary didn't take at first.
+    pub refused: u64,
+    /// Cuts or orders that didn't follow what was known.
+    pub order_errors: u64,
+}
+
+/// A client of the sharded log. See [`SharedLog`] for what it does.
+#[derive(Debug)]
+pub struct LogClient {
+    cx: Cx,
+    orderers: Orderers,
+    links: Links,
+    /// As far as known; `None` before the first answer of a leader.
+    order: Option<Order>,
+    view: View,
+    writer: Writer,
+    fetches: Fetches,
+    subscription: Option<Subscription>,
+    reads: Reads,
+    tails: Tails,
+    order_stall: Stall,
+    append_stall: Stall,
+    released: Gsn,
+    requests: u64,
+    ready: bool,
+    /// The tail moved and the owner was not told yet.
+    progress: bool,
+    /// Something happened since the last end of a turn.
+    dirty: bool,
+}
+
+/// Bit of the request numbers that methods give out, see [`RequestId`].
+const METHOD_REQUEST: u64 = 1 << 63;
+
+impl LogClient {
+    /// A client that has done nothing yet; it dials when first drained. The writer's id is drawn from `seed`:
+    /// never use a seed twice in a cluster's life.
+    pub fn new(cfg: ClientConfig, seed: u64, now: Instant) -> Self {
+        let mut cx = Cx::new(cfg.bounded(), seed, now);
+        let (orderers, fetches) = (Orderers::new(&mut cx), Fetches::new(&mut cx));
+        Self {
+            cx,
+            orderers,
+            links: Links::default(),
+            order: None,
+            view: View::default(),
+            writer: Writer::new(seed, now),
+            fetches,
+            subscription: None,
+            reads: Reads::default(),
+            tails: Tails::default(),
+            order_stall: Stall::new("order"),
+            append_stall: Stall::new("append"),
+            released: Gsn(0),
+            requests: 0,
+            ready: false,
+            progress: false,
+            dirty: true,
+        }
+    }
+
+    /// What has happened so far.
+    pub fn metrics(&self) -> Metrics {
+        self.cx.metrics
+    }
+
+    /// First position that the owner still needs, as it last said.
+    pub fn released(&self) -> Gsn {
+        self.released
+    }
+
+    /// The order is known up to here; `None` before the first answer of a leader.
+    pub fn known_tail(&self) -> Option<Gsn> {
+        self.order.as_ref().map(|o| o.tail)
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        self.dirty = true;
+        RequestId(METHOD_REQUEST | self.requests)
+    }
+
+    fn command(&mut self, command: LogCommand) {
+        match command {
+            LogCommand::Append { records } => {
+                for (first, record) in records.iter().enumerate() {
+                    if let Err(error) = self.append(record) {
+                        self.cx.event(LogEvent::AppendFailed { first, error });
+                        break;
+                    }
+                }
+            }
+            LogCommand::Subscribe { from } => self.subscribe(from),
+            LogCommand::Read { tag, from, to, max_bytes } => {
+                self.reads.ask(&self.cx, RequestId(tag), from, to, max_bytes);
+            }
+            LogCommand::Tail { tag } => self.tails.ask(RequestId(tag)),
+            LogCommand::Release { upto } => self.release(upto),
+        }
+    }
+
+    fn connected(&mut self, conn: ConnId) {
+        if self.orderers.owns(conn) {
+            self.orderers.connected(&mut self.cx);
+        } else {
+            self.links.connected(&mut self.cx, conn);
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        if self.orderers.owns(conn) {
+            self.orderers.closed(&mut self.cx);
+            self.tails.lost();
+        } else if let Some(link) = self.links.closed(&mut self.cx, conn) {
+            self.link_lost(link);
+        }
+    }
+
+    /// All that relied on a replica's connection goes on without it.
+    fn link_lost(&mut self, link: LinkId) {
+        if self.writer.is_on(link) {
+            self.writer.link_lost(&mut self.cx, &mut self.links, &self.view);
+        }
+        self.fetches.link_lost(&mut self.cx, link);
+        if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
+            subscription.link_lost(&mut self.cx, order, link);
+        }
+    }
+
+    fn frame(&mut self, conn: ConnId, bytes: bytes::Bytes) {
+        let orderer = self.orderers.owns(conn);
+        let link = self.links.of(conn);
+        if !orderer && link.is_none() {
+            // From a connection that we have given up.
+            return;
+        }
+        match (wire::decode(bytes), link) {
+            (Ok(packet), None) => self.from_orderer(packet.message),
+            (Ok(packet), Some(link)) => self.from_replica(link, packet),
+            (Err(error), None) => {
+                tracing::warn!(%error, "bad frame from an orderer");
+                self.orderer_failed();
+            }
+            (Err(error), Some(link)) => {
+                tracing::warn!(replica = self.links.addr(link), %error, "bad frame");
+                self.cx.condemned.insert(link);
+            }
+        }
+    }
+
+    fn from_replica(&mut self, link: LinkId, packet: Packet) {
+        let Self { cx, links, .. } = self;
+        if !matches!(packet.message, Message::Refused(_)) {
+            links.useful(link);
+        }
+        match packet.message {
+            Message::Appended(m) => self.writer.appended(cx, links, link, &m),
+            Message::AppendRefused(m) => self.writer.refused(cx, links, link, &m),
+            Message::ReadIs(m) => self.fetches.answer(cx, links, link, &m, packet.payload),
+            Message::Push(m) => {
+                if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
+                    subscription.pushes.pushed(cx, links, order, link, &m, packet.payload);
+                }
+            }
+            Message::Refused(m) => {
+                tracing::warn!(replica = links.addr(link), why = ?m.why, text = m.text, "refused");
+                cx.condemned.insert(link);
+            }
+            other => {
+                tracing::warn!(replica = links.addr(link), message = other.name(), "unexpected message");
+                cx.condemned.insert(link);
+            }
+        }
+    }
+
+    /// Ends the connections that this input has shown to be useless.
+    fn settle(&mut self) {
+        while let Some(link) = self.cx.condemned.pop_first() {
+            self.links.take_down(&mut self.cx, link);
+            self.link_lost(link);
+        }
+    }
+
+    fn tick(&mut self) {
+        let Self { cx, links, .. } = self;
+        links.tick(cx);
+        self.writer.tick(cx, links);
+        self.fetches.tick(cx);
+        if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
+            subscription.tick(cx, &mut self.fetches, &self.view, order);
+        }
+        if self.orderers.tick(cx) && !self.tails.probing() {
+            self.tails.probe();
+        }
+        if !self.orderers.following() || self.tails.deadline(cx).is_some_and(|(t, _)| t <= cx.now) {
+            if self.orderers.following() {
+                self.orderers.lost(cx);
+            }
+            self.tails.lost();
+        }
+    }
+
+    /// The end of a turn: everything gathered in it goes out.
+    fn flush(&mut self) {
+        let Self { cx, links, .. } = self;
+        self.orderers.dial_due(cx);
+        if !self.ready && self.writer.placed(links) {
+            self.ready = true;
+            cx.event(LogEvent::Ready { cluster: cx.cluster, view: self.view.number });
+        }
+        self.writer.flush(cx, links);
+        self.tails.flush(cx, &self.orderers);
+        self.reads.flush(cx, &mut self.fetches, &self.view, self.order.as_ref(), self.writer.id());
+        self.fetches.flush(cx, links);
+        if let Some(subscription) = &mut self.subscription {
+            subscription.pushes.flush(cx, links);
+        }
+        self.order_stall.update(cx, self.orderers.lost_since);
+        self.append_stall.update(cx, self.writer.waiting_since());
+    }
+
+    fn committed(&mut self) -> Option<LogEvent> {
+        let (subscription, order) = (self.subscription.as_mut()?, self.order.as_ref()?);
+        let own = self.writer.id();
+        subscription.take(&mut self.cx, &mut self.fetches, &self.view, order, own).map(LogEvent::Committed)
+    }
+}
+
+impl SharedLog for LogClient {
+    fn append(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        let placed = self.writer.append(&self.cx, record)?;
+        self.dirty = true;
+        Ok(placed)
+    }
+
+    fn writer(&self) -> WriterId {
+        self.writer.id()
+    }
+
+    fn pending_batches(&self) -> usize {
+        self.writer.pending_batches()
+    }
+
+    fn has_room(&self) -> bool {
+        self.writer.has_room(&self.cx)
+    }
+
+    fn subscribe(&mut self, from: Gsn) {
+        if let Some(mut old) = self.subscription.take() {
+            old.close(&mut self.fetches);
+        }
+        let subscription = self.subscription.insert(Subscription::new(&mut self.cx, from));
+        if let Some(order) = &self.order {
+            subscription.catch_up(&self.cx, &mut self.fetches, &self.view, order);
+        }
+        self.dirty = true;
+    }
+
+    fn read(&mut self, from: Gsn, to: Gsn, max_bytes: usize) -> RequestId {
+        let request = self.request();
+        self.reads.ask(&self.cx, request, from, to, max_bytes);
+        request
+    }
+
+    fn tail(&mut self) -> RequestId {
+        let request = self.request();
+        self.tails.ask(request);
+        request
+    }
+
+    fn release(&mut self, upto: Gsn) {
+        self.released = self.released.max(upto);
+    }
+
+    fn base_gsn(&self) -> Gsn {
+        Gsn(0)
+    }
+}
+
+impl Machine for LogClient {
+    type Command = LogCommand;
+    type Event = LogEvent;
+
+    fn handle(&mut self, now: Instant, input: Input<LogCommand>) {
+        self.cx.now = now;
+        self.dirty = true;
+        match input {
+            Input::Connected { conn } => self.connected(conn),
+            Input::Closed { conn } => self.closed(conn),
+            Input::Frame { conn, bytes } => self.frame(conn, bytes),
+            Input::Timer => self.tick(),
+            Input::Command(command) => self.command(command),
+            // A client has no port and no disk, and wants no wall clock.
+            Input::Accepted { .. } | Input::Persisted { .. } | Input::Loaded { .. } | Input::WallClock(_) => {
+            }
+        }
+        self.settle();
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<LogEvent>> {
+        self.cx.now = now;
+        loop {
+            if let Some(output) = self.cx.out.pop_front() {
+                return Some(output);
+            }
+            if std::mem::take(&mut self.progress) {
+                let tail = self.order.as_ref().map_or(Gsn(0), |o| o.tail);
+                return Some(Output::Event(LogEvent::Progress { tail }));
+            }
+            // Deliveries come before the end of the turn, so that what the owner appends on seeing them is
+            // still in this turn's batch.
+            if let Some(event) = self.committed() {
+                self.dirty = true;
+                return Some(Output::Event(event));
+            }
+            if !self.cx.out.is_empty() {
+                continue;
+            }
+            if !std::mem::take(&mut self.dirty) {
+                return None;
+            }
+            self.flush();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let cx = &self.cx;
+        let mut first = earlier(self.orderers.deadline(cx, self.tails.probing()), self.links.deadline(cx));
+        first = earlier(first, self.writer.deadline(cx));
+        first = earlier(first, self.fetches.deadline(cx));
+        first = earlier(first, self.subscription.as_ref().and_then(|s| s.deadline(cx)));
+        first = earlier(first, self.reads.deadline(cx));
+        first = earlier(first, self.tails.deadline(cx));
+        first = earlier(first, self.order_stall.deadline(cx, self.orderers.lost_since));
+        earlier(first, self.append_stall.deadline(cx, self.writer.waiting_since()))
+    }
+}

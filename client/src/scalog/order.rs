@@ -1,0 +1,161 @@
+//! What does the ordering layer tell us? The order so far, then cut by cut, and the views they belong to.
+//! Nothing is guessed: what doesn't follow what is known ends the connection, and the next one begins with
+//! the order so far.
+
+use super::LogClient;
+use zoolog_core::cut::{Cut, Order};
+use zoolog_core::limits::{LANES_MAX, REPLICAS_MAX};
+use zoolog_core::view::{ShardState, View};
+use zoolog_core::wire::{Message, OrderIs};
+use zoolog_core::{ClusterId, Gsn, LaneId};
+
+/// Positions and lengths beyond this are nobody's honest ones; below it, sums can't overflow.
+pub(super) const POSITION_MAX: u64 = 1 << 62;
+/// Longest address we take from a view.
+const ADDR_BYTES_MAX: usize = 256;
+
+impl LogClient {
+    pub(super) fn from_orderer(&mut self, message: Message) {
+        self.orderers.heard(&self.cx);
+        match message {
+            Message::OrderIs(m) => self.order_is(m),
+            Message::CutIs(m) if self.orderers.following() => self.cut_is(&m.cut),
+            Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
+            Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
+            Message::NotLeader(m) => {
+                self.orderers.not_leader(&mut self.cx, m.leader);
+                self.tails.lost();
+            }
+            Message::Refused(m) => {
+                tracing::warn!(why = ?m.why, text = m.text, "refused by an orderer");
+                self.orderer_failed();
+            }
+            other => {
+                tracing::warn!(message = other.name(), "unexpected message from an orderer");
+                self.orderer_failed();
+            }
+        }
+    }
+
+    pub(super) fn orderer_failed(&mut self) {
+        self.orderers.lost(&mut self.cx);
+        self.tails.lost();
+    }
+
+    fn contradicted(&mut self, what: &str) {
+        tracing::error!(what, "the ordering layer contradicts what is known");
+        self.cx.metrics.order_errors += 1;
+        self.orderer_failed();
+    }
+
+    fn order_is(&mut self, m: OrderIs) {
+        if self.cx.cluster != ClusterId(0) && m.cluster != self.cx.cluster {
+            return self.contradicted("another cluster");
+        }
+        let lanes_ok = m.lanes.len() <= LANES_MAX
+            && m.lanes.is_sorted_by(|a, b| a.lane < b.lane)
+            && m.lanes.iter().all(|l| l.from == 0 && l.to <= POSITION_MAX);
+        if m.tail.0 > POSITION_MAX || m.number.0 > POSITION_MAX {
+            return self.contradicted("a position beyond all");
+        }
+        if !lanes_ok || !sound(&m.view) {
+            return self.contradicted("a malformed order");
+        }
+        let lens = m.lanes.iter().filter(|l| l.to > 0).map(|l| (l.lane, l.to)).collect();
+        let new = Order { number: m.number, tail: m.tail, lens };
+        match &self.order {
+            Some(old) if new.number == old.number && new != *old => {
+                return self.contradicted("the same cut, another order");
+            }
+            Some(old) if new.number > old.number => {
+                let shrinks =
+                    old.lens.iter().any(|(lane, &len)| new.lens.get(lane).is_some_and(|&n| n < len));
+                if shrinks || new.tail <= old.tail {
+                    return self.contradicted("a later cut, a shorter order");
+                }
+            }
+            _ => {}
+        }
+        if !self.orderers.accept_order(&self.cx, m.request) {
+            return self.contradicted("an order that was not asked for");
+        }
+        self.cx.cluster = m.cluster;
+        // An older one is no news: its cuts will come to where we are.
+        let news = self.order.as_ref().is_none_or(|old| new.number > old.number);
+        if news {
+            self.moved(new.tail);
+            self.order = Some(new);
+        }
+        self.set_view(m.view);
+        if let (true, Some(subscription), Some(order)) = (news, &mut self.subscription, &self.order) {
+            subscription.catch_up(&self.cx, &mut self.fetches, &self.view, order);
+        }
+    }
+
+    fn cut_is(&mut self, cut: &Cut) {
+        let Some(order) = &mut self.order else { return };
+        if cut.number <= order.number {
+            return;
+        }
+        if cut.view > self.view.number {
+            return self.contradicted("a cut of a view that we were not told");
+        }
+        let known = |lane: LaneId| {
+            let shard = self.view.shard(lane.shard());
+            shard.is_some_and(|s| usize::from(lane.index()) < s.replicas.len())
+        };
+        if cut.end().0 > POSITION_MAX || !cut.lanes.iter().all(|l| known(l.lane) && l.to <= POSITION_MAX) {
+            return self.contradicted("a cut of lanes that are not there, or beyond all");
+        }
+        if let Err(error) = order.apply(cut) {
+            return self.contradicted(&error.to_string());
+        }
+        if let Some(subscription) = &mut self.subscription {
+            subscription.cut(&mut self.cx, &mut self.fetches, &self.view, order, cut);
+        }
+        let tail = order.tail;
+        self.moved(tail);
+    }
+
+    fn moved(&mut self, tail: Gsn) {
+        self.cx.tail_seen = self.cx.tail_seen.max(tail);
+        self.progress = true;
+    }
+
+    fn view_is(&mut self, view: View) {
+        if sound(&view) {
+            self.set_view(view);
+        } else {
+            self.contradicted("a malformed view");
+        }
+    }
+
+    fn set_view(&mut self, view: View) {
+        if view.number <= self.view.number {
+            return;
+        }
+        self.view = view;
+        for link in self.links.set_view(&mut self.cx, &self.view) {
+            self.link_lost(link);
+        }
+        self.writer.place(&mut self.cx, &mut self.links, &self.view);
+        self.fetches.view_changed(&self.cx, &self.view);
+        if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
+            subscription.view_changed(&self.cx, &self.view, order);
+        }
+    }
+}
+
+/// Whether a view is one: ids ascend, replicas and lanes fit each other.
+fn sound(view: &View) -> bool {
+    view.shards.len() <= LANES_MAX
+        && view.shards.is_sorted_by(|a, b| a.id < b.id)
+        && view.shards.iter().all(|s| {
+            let lens_fit = match &s.state {
+                ShardState::Live => true,
+                ShardState::Finalized { lens, first, end } => lens.len() == s.replicas.len() && first <= end,
+            };
+            let addrs_fit = s.replicas.iter().all(|r| !r.addr.is_empty() && r.addr.len() <= ADDR_BYTES_MAX);
+            lens_fit && addrs_fit && (1..=REPLICAS_MAX).contains(&s.replicas.len())
+        })
+}

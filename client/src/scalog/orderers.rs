@@ -1,0 +1,196 @@
+//! Where is the ordering layer's leader, and are we following it? Tries the orderers in turn, follows
+//! `NotLeader`, asks for the order, and makes sure that silence is not a dead line.
+
+use super::cx::Cx;
+use zoolog_core::wire::{Message, WatchCuts};
+use zoolog_core::{ConnId, Instant};
+
+/// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
+/// an election runs.
+const HOPS_MAX: u32 = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Down {
+        dial_at: Instant,
+    },
+    Dialing {
+        conn: ConnId,
+        since: Instant,
+    },
+    /// `WatchCuts` is sent.
+    Asked {
+        conn: ConnId,
+        since: Instant,
+        request: u64,
+    },
+    /// `OrderIs` has come, cuts follow.
+    Following {
+        conn: ConnId,
+        heard: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Orderers {
+    state: State,
+    /// The next of the configured ones to try.
+    turn: usize,
+    /// Where a `NotLeader` pointed.
+    hint: Option<String>,
+    hops: u32,
+    fails: u32,
+    /// Since when nobody is followed.
+    pub lost_since: Option<Instant>,
+}
+
+impl Orderers {
+    /// Starts at a random one, so that many clients spread.
+    pub fn new(cx: &mut Cx) -> Self {
+        let turn = cx.rng.below(cx.cfg.orderers.len().max(1) as u64) as usize;
+        let state = State::Down { dial_at: cx.now };
+        Self { state, turn, hint: None, hops: 0, fails: 0, lost_since: Some(cx.now) }
+    }
+
+    fn conn(&self) -> Option<ConnId> {
+        match self.state {
+            State::Down { .. } => None,
+            State::Dialing { conn, .. } | State::Asked { conn, .. } | State::Following { conn, .. } => {
+                Some(conn)
+            }
+        }
+    }
+
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.conn() == Some(conn)
+    }
+
+    pub fn following(&self) -> bool {
+        matches!(self.state, State::Following { .. })
+    }
+
+    pub fn connected(&mut self, cx: &mut Cx) {
+        let State::Dialing { conn, .. } = self.state else { return };
+        cx.hello(conn);
+        let request = cx.request();
+        cx.send_message(conn, WatchCuts { request });
+        self.state = State::Asked { conn, since: cx.now, request };
+    }
+
+    /// Whether this `OrderIs` answers our question; from then on we follow.
+    pub fn accept_order(&mut self, cx: &Cx, request: u64) -> bool {
+        match self.state {
+            State::Asked { conn, request: asked, .. } if asked == request => {
+                self.state = State::Following { conn, heard: cx.now };
+                (self.hops, self.fails, self.lost_since) = (0, 0, None);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A sign of life.
+    pub fn heard(&mut self, cx: &Cx) {
+        if let State::Following { heard, .. } = &mut self.state {
+            *heard = cx.now;
+        }
+    }
+
+    pub fn send(&self, cx: &mut Cx, message: impl Into<Message>) {
+        if let State::Following { conn, .. } = self.state {
+            cx.send_message(conn, message);
+        }
+    }
+
+    /// The one we are connected to says that somebody else leads, or that nobody does.
+    pub fn not_leader(&mut self, cx: &mut Cx, leader: Option<String>) {
+        self.hang_up(cx);
+        self.hops += 1;
+        self.hint = leader.filter(|l| !l.is_empty() && l.len() <= 256);
+        if self.hint.is_some() && self.hops <= HOPS_MAX {
+            self.dial(cx);
+        } else {
+            self.hops = 0;
+            self.retry_later(cx);
+        }
+    }
+
+    /// The connection has ended, or has become useless: try the next one after a pause.
+    pub fn lost(&mut self, cx: &mut Cx) {
+        self.hang_up(cx);
+        self.retry_later(cx);
+    }
+
+    /// The shell says that the connection is gone.
+    pub fn closed(&mut self, cx: &mut Cx) {
+        // Nothing to hang up any more.
+        self.state = State::Down { dial_at: cx.now };
+        self.lost_since.get_or_insert(cx.now);
+        self.retry_later(cx);
+    }
+
+    fn hang_up(&mut self, cx: &mut Cx) {
+        if let Some(conn) = self.conn() {
+            cx.close(conn);
+        }
+        self.state = State::Down { dial_at: cx.now };
+        self.lost_since.get_or_insert(cx.now);
+    }
+
+    fn retry_later(&mut self, cx: &mut Cx) {
+        // One quick round over all of them, then slower.
+        let round = self.fails / cx.cfg.orderers.len().max(1) as u32;
+        let pause = cx.redial_pause(round);
+        self.fails = self.fails.saturating_add(1);
+        self.state = State::Down { dial_at: cx.now + pause };
+    }
+
+    fn dial(&mut self, cx: &mut Cx) {
+        let addr = match self.hint.take() {
+            Some(hint) => hint,
+            None if cx.cfg.orderers.is_empty() => return,
+            None => {
+                self.turn = (self.turn + 1) % cx.cfg.orderers.len();
+                cx.cfg.orderers[self.turn].clone()
+            }
+        };
+        let conn = cx.dial(&addr);
+        self.state = State::Dialing { conn, since: cx.now };
+    }
+
+    /// Dials if it is time to.
+    pub fn dial_due(&mut self, cx: &mut Cx) {
+        if matches!(self.state, State::Down { dial_at } if dial_at <= cx.now) {
+            self.dial(cx);
+        }
+    }
+
+    /// Dials when due, gives up what takes too long. Returns whether the leader has been silent for so long
+    /// that it should be asked something.
+    pub fn tick(&mut self, cx: &mut Cx) -> bool {
+        let timeout = cx.cfg.request_timeout;
+        match self.state {
+            State::Down { .. } => self.dial_due(cx),
+            State::Dialing { since, .. } | State::Asked { since, .. } if since + timeout <= cx.now => {
+                self.lost(cx)
+            }
+            State::Following { heard, .. } => return heard + 2 * timeout <= cx.now,
+            _ => {}
+        }
+        false
+    }
+
+    /// `probing`: the question is already asked.
+    pub fn deadline(&self, cx: &Cx, probing: bool) -> Option<(Instant, &'static str)> {
+        let timeout = cx.cfg.request_timeout;
+        match self.state {
+            State::Down { .. } if cx.cfg.orderers.is_empty() && self.hint.is_none() => None,
+            State::Down { dial_at } => Some((dial_at, "dial an orderer")),
+            State::Dialing { since, .. } | State::Asked { since, .. } => {
+                Some((since + timeout, "an orderer takes too long"))
+            }
+            State::Following { .. } if probing => None,
+            State::Following { heard, .. } => Some((heard + 2 * timeout, "is the leader still there")),
+        }
+    }
+}

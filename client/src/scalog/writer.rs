@@ -1,0 +1,312 @@
+//! How do our records get into the log, each once and in order? One writer, one lane: batches with dense
+//! numbers, sent in a pipeline, kept until they are acknowledged, and sent again, byte for byte and in
+//! order, whenever their fate is in doubt. The primary recognises what it has. Invariant LOG-3.
+
+use super::cx::Cx;
+use super::links::{LinkId, Links};
+use super::order::POSITION_MAX;
+use crate::{AppendError, LogEvent, WriterLost};
+use std::collections::VecDeque;
+use std::time::Duration;
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind};
+use zoolog_core::limits::RECORD_BYTES_MAX;
+use zoolog_core::rng::Rng;
+use zoolog_core::view::{ShardState, View};
+use zoolog_core::wire::{self, Append, AppendRefused, AppendRefusedWhy, Appended};
+use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
+
+/// Pause before batches go out again that the primary can't take yet.
+const RETRY_FIRST: Duration = Duration::from_millis(2);
+/// The longest such pause.
+const RETRY_MAX: Duration = Duration::from_millis(200);
+/// After this many refusals in a row as malformed, the batch itself must be at fault.
+const MALFORMED_MAX: u32 = 3;
+/// An unanswered pipeline is given this many times `stall_after` before its connection is made anew.
+const STALLS_TO_REDIAL: u32 = 5;
+
+#[derive(Debug)]
+struct Pending {
+    batch: Batch,
+    acked: Option<Gsn>,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    id: WriterId,
+    open: BatchBuilder,
+    /// Number of the open batch.
+    next: Seq,
+    /// Closed batches, up to `next`, from the first that is not acknowledged.
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// How many of `pending` went out on the current connection.
+    sent: usize,
+    /// One past the greatest number that ever went out.
+    ever_sent: Seq,
+    lane: Option<LaneId>,
+    link: Option<LinkId>,
+    /// Lanes given up before anything went out.
+    skipped: u64,
+    pause_until: Option<Instant>,
+    refusals: u32,
+    malformed: u32,
+    /// Last time that something was acknowledged, or began to wait.
+    moved: Instant,
+    /// Last time that the connection was made anew for want of answers.
+    kicked: Instant,
+    /// One past the greatest position acknowledged.
+    end: Gsn,
+    lost: Option<WriterLost>,
+}
+
+impl Writer {
+    pub fn new(seed: u64, now: Instant) -> Self {
+        Self {
+            id: WriterId(Rng::new(seed, "writer").next_u128()),
+            open: BatchBuilder::new(),
+            next: Seq(0),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            sent: 0,
+            ever_sent: Seq(0),
+            lane: None,
+            link: None,
+            skipped: 0,
+            pause_until: None,
+            refusals: 0,
+            malformed: 0,
+            moved: now,
+            kicked: now,
+            end: Gsn(0),
+            lost: None,
+        }
+    }
+
+    pub fn id(&self) -> WriterId {
+        self.id
+    }
+
+    pub fn pending_batches(&self) -> usize {
+        self.pending.len() + usize::from(!self.open.is_empty())
+    }
+
+    fn first(&self) -> Seq {
+        Seq(self.next.0 - self.pending.len() as u64)
+    }
+
+    fn window_open(&self, cx: &Cx) -> bool {
+        self.pending.len() < cx.cfg.window_batches && self.pending_bytes < cx.cfg.window_bytes
+    }
+
+    pub fn has_room(&self, cx: &Cx) -> bool {
+        self.lost.is_none() && (self.open.is_empty() || self.window_open(cx))
+    }
+
+    pub fn append(&mut self, cx: &Cx, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLong { bytes: record.len(), limit: RECORD_BYTES_MAX });
+        }
+        if self.lost.is_some() {
+            return Err(AppendError::Closed);
+        }
+        if !self.open.has_room(record.len()) {
+            if !self.window_open(cx) {
+                return Err(AppendError::Full);
+            }
+            self.close_batch(cx);
+        }
+        let index = self.open.count();
+        self.open.push(record);
+        Ok((self.next, index))
+    }
+
+    fn close_batch(&mut self, cx: &Cx) {
+        let batch = self.open.finish(BatchKind::Data, self.id, Epoch(0), self.next);
+        if self.pending.is_empty() {
+            self.moved = cx.now;
+        }
+        self.pending_bytes += batch.bytes().len();
+        self.pending.push_back(Pending { batch, acked: None });
+        self.next = self.next.next();
+    }
+
+    /// End of the turn: closes the open batch if the window allows, sends what has not gone out.
+    pub fn flush(&mut self, cx: &mut Cx, links: &mut Links) {
+        if !self.open.is_empty() && self.lost.is_none() && self.window_open(cx) {
+            self.close_batch(cx);
+        }
+        let (Some(lane), Some(link), None) = (self.lane, self.link, self.pause_until) else { return };
+        if self.lost.is_some() || !links.is_up(link) {
+            return;
+        }
+        // This writer's numbers begin at 0, in the one lane it ever uses.
+        let append = Append { lane, start: Seq(0) };
+        for pending in self.pending.iter().skip(self.sent) {
+            links.send(cx, link, wire::encode_with(append.clone(), &[pending.batch.bytes()]));
+        }
+        self.sent = self.pending.len();
+        if self.sent > 0 {
+            self.ever_sent = self.next;
+        }
+    }
+
+    /// Nothing of ours can be in the lane.
+    fn untouched(&self) -> bool {
+        self.ever_sent == Seq(0)
+    }
+
+    /// Whether the writer has a primary that is connected.
+    pub fn placed(&self, links: &Links) -> bool {
+        self.link.is_some_and(|l| links.is_up(l))
+    }
+
+    pub fn is_on(&self, link: LinkId) -> bool {
+        self.link == Some(link)
+    }
+
+    /// Chooses the lane, or finds it again in a new view.
+    pub fn place(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
+        let live = |lane: LaneId| view.shard(lane.shard()).is_some_and(|s| s.state == ShardState::Live);
+        if self.lost.is_some() {
+            return;
+        }
+        if self.lane.is_some_and(|lane| !live(lane)) {
+            if !self.untouched() {
+                return self.end_with(cx, WriterLost::LaneClosed);
+            }
+            self.lane = None;
+        }
+        if self.lane.is_none() {
+            let lanes: Vec<_> = view.live().flat_map(|s| s.lanes()).collect();
+            if lanes.is_empty() {
+                self.link = None;
+                return;
+            }
+            // The id is drawn evenly, so writers spread evenly over the lanes.
+            let i = self.id.0.wrapping_add(u128::from(self.skipped)) % lanes.len() as u128;
+            self.lane = Some(lanes[i as usize]);
+        }
+        let lane = self.lane.expect("just chosen");
+        let link = links.route(lane.shard()).get(usize::from(lane.index())).copied();
+        if link != self.link {
+            self.link = link;
+            self.sent = 0;
+        }
+        if let Some(link) = link {
+            links.want(cx, link);
+        }
+    }
+
+    /// The connection to the primary has ended or could not be made: all that is pending goes out again on the
+    /// next one. A writer that never sent anything may as well try another lane.
+    pub fn link_lost(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
+        self.sent = 0;
+        self.pause_until = None;
+        if self.untouched() {
+            self.skipped += 1;
+            self.lane = None;
+            self.place(cx, links, view);
+        }
+    }
+
+    /// Acknowledgements. Repeated ones are harmless, impossible ones cost the connection.
+    pub fn appended(&mut self, cx: &mut Cx, links: &Links, link: LinkId, m: &Appended) {
+        if m.writer != self.id || !self.is_on(link) {
+            return;
+        }
+        for &(seq, gsn) in &m.acks {
+            if seq < self.first() {
+                continue;
+            }
+            let slot = if seq < self.ever_sent && gsn.0 <= POSITION_MAX {
+                seq.since(self.first()) as usize
+            } else {
+                usize::MAX
+            };
+            match self.pending.get_mut(slot) {
+                Some(p) if p.acked.is_none_or(|g| g == gsn) => p.acked = Some(gsn),
+                _ => {
+                    tracing::error!(primary = links.addr(link), %seq, %gsn, "an acknowledgement that can't be");
+                    cx.condemned.insert(link);
+                    return;
+                }
+            }
+        }
+        while let Some(gsn) = self.pending.front().and_then(|p| p.acked) {
+            if gsn < self.end {
+                tracing::error!(primary = links.addr(link), %gsn, end = %self.end, "acknowledged out of order");
+                self.pending.front_mut().expect("just seen").acked = None;
+                cx.condemned.insert(link);
+                return;
+            }
+            let (seq, p) = (self.first(), self.pending.pop_front().expect("just seen"));
+            let count = p.batch.count();
+            self.pending_bytes -= p.batch.bytes().len();
+            self.sent = self.sent.saturating_sub(1);
+            self.end = gsn.plus(u64::from(count));
+            (self.moved, self.refusals, self.malformed) = (cx.now, 0, 0);
+            cx.event(LogEvent::Appended { seq, first_gsn: gsn, count });
+        }
+    }
+
+    /// A batch was not taken, nor anything behind it.
+    pub fn refused(&mut self, cx: &mut Cx, links: &Links, link: LinkId, m: &AppendRefused) {
+        // While we pause, refusals of what was in the pipeline come in: they say nothing new.
+        if m.writer != self.id || !self.is_on(link) || self.pause_until.is_some() || self.lost.is_some() {
+            return;
+        }
+        tracing::debug!(primary = links.addr(link), seq = %m.seq, why = ?m.why, expected = %m.expected, "append refused");
+        cx.metrics.refused += 1;
+        let mut resend = 0;
+        match m.why {
+            AppendRefusedWhy::Closed => return self.end_with(cx, WriterLost::LaneClosed),
+            AppendRefusedWhy::Gap if m.expected < self.first() => {
+                return self.end_with(cx, WriterLost::Forgotten);
+            }
+            AppendRefusedWhy::Gap => resend = m.expected.since(self.first()) as usize,
+            AppendRefusedWhy::Malformed => {
+                self.malformed += 1;
+                if self.malformed >= MALFORMED_MAX {
+                    return self.end_with(cx, WriterLost::Malformed);
+                }
+            }
+            AppendRefusedWhy::NotPrimary | AppendRefusedWhy::Recovering | AppendRefusedWhy::Window => {}
+        }
+        self.sent = self.sent.min(resend);
+        let pause = cx.pause(RETRY_FIRST, RETRY_MAX, self.refusals);
+        self.refusals = self.refusals.saturating_add(1);
+        self.pause_until = Some(cx.now + pause);
+    }
+
+    fn end_with(&mut self, cx: &mut Cx, why: WriterLost) {
+        tracing::warn!(writer = %self.id, %why, "writer lost");
+        self.lost = Some(why);
+        cx.event(LogEvent::WriterLost { why, unknown_from: self.first() });
+    }
+
+    /// Since when acknowledgements are overdue, if they are.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        (!self.pending.is_empty() && self.lost.is_none()).then_some(self.moved)
+    }
+
+    fn kick_at(&self, cx: &Cx) -> Option<Instant> {
+        Some(self.waiting_since()?.max(self.kicked) + cx.cfg.stall_after * STALLS_TO_REDIAL)
+    }
+
+    pub fn tick(&mut self, cx: &mut Cx, links: &Links) {
+        if self.pause_until.is_some_and(|t| t <= cx.now) {
+            self.pause_until = None;
+        }
+        if self.kick_at(cx).is_some_and(|t| t <= cx.now) {
+            self.kicked = cx.now;
+            if let Some(link) = self.link.filter(|&l| links.is_up(l)) {
+                cx.condemned.insert(link);
+            }
+        }
+    }
+
+    pub fn deadline(&self, cx: &Cx) -> Option<(Instant, &'static str)> {
+        let pause = self.pause_until.map(|t| (t, "resend refused batches"));
+        super::cx::earlier(pause, self.kick_at(cx).map(|t| (t, "acknowledgements overdue")))
+    }
+}

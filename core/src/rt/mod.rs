@@ -1,0 +1,46 @@
+//! What meets the kernel? The shells that run machines for real: glommio executors, framed TCP, DMA files and
+//! the clock. No glommio type leaves this module.
+//!
+//! - [`preflight`]: can this machine run us at all?
+//! - [`executors`]: threads, and what keeps them awake.
+//! - [`datadir`]: whose directory is this?
+//! - [`pump`]: the loop of a node: machine in the middle, network and disk around it.
+//! - `tcp`, `disk`, `event`: its parts.
+
+pub mod clock;
+pub mod datadir;
+mod disk;
+mod event;
+pub mod executors;
+pub mod preflight;
+pub mod pump;
+mod tcp;
+
+pub use disk::Disk;
+pub use executors::{Executor, Job, Stop};
+pub use pump::{NodeSpec, run};
+pub use tcp::{Framing, node_framing};
+
+/// Binds a listening socket, so that a port in use is reported before anything starts.
+///
+/// # Errors
+/// With the address and the cure in the text.
+pub fn listen(addr: &str) -> Result<std::net::TcpListener, String> {
+    use std::net::ToSocketAddrs;
+    let wrong = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("{addr} is in use by another process (`ss -ltnp` names it): stop it, or choose another port")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("may not listen on {addr}: choose a port above 1023, or grant CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("can't listen on {addr}: {e}"),
+    };
+    let at = addr.to_socket_addrs().map_err(wrong)?.next().ok_or_else(|| format!("{addr} is no address"))?;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None);
+    let socket = socket.map_err(wrong)?;
+    socket.set_reuse_address(true).map_err(wrong)?;
+    socket.bind(&at.into()).map_err(wrong)?;
+    socket.listen(1024).map_err(wrong)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,158 @@
+//! What is counted, and over which stretch of time? Throughput from the answers within the measured window;
+//! latencies of those and of the operations that were meant to start within it but were answered later.
+
+use hdrhistogram::Histogram;
+
+/// Longest latency told apart, in nanoseconds; longer ones count as this.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+
+/// One kind of operation.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// Nanoseconds from the intended start to the answer.
+    pub response: Histogram<u64>,
+    /// Nanoseconds from the actual start to the answer; the same as `response` in a closed loop.
+    pub service: Histogram<u64>,
+    /// Answers within the window.
+    pub answered: u64,
+}
+
+/// The measured part of a run.
+#[derive(Debug)]
+pub struct Recorder {
+    kinds: Vec<Kind>,
+    open_loop: bool,
+    start_ns: u64,
+    end_ns: u64,
+    per_second: Vec<u64>,
+    answered_ever: u64,
+}
+
+impl Recorder {
+    /// For operations of the kinds `names`. Nothing is measured until [`open`](Self::open).
+    pub fn new(names: &[&'static str], open_loop: bool) -> Self {
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("bounds are fixed");
+        let kinds = names
+            .iter()
+            .map(|&name| Kind { name, response: histogram(), service: histogram(), answered: 0 })
+            .collect();
+        let (start_ns, end_ns) = (u64::MAX, u64::MAX);
+        Self { kinds, open_loop, start_ns, end_ns, per_second: Vec::new(), answered_ever: 0 }
+    }
+
+    /// Measures `start_ns..end_ns`.
+    pub fn open(&mut self, start_ns: u64, end_ns: u64) {
+        assert!(start_ns < end_ns, "window {start_ns}..{end_ns}");
+        (self.start_ns, self.end_ns) = (start_ns, end_ns);
+        let seconds = (end_ns - start_ns).div_ceil(1_000_000_000);
+        self.per_second = vec![0; seconds as usize];
+    }
+
+    /// Ends the window now if it is still open: the run was cut short.
+    pub fn cut(&mut self, now_ns: u64) {
+        if self.start_ns < now_ns && now_ns < self.end_ns {
+            self.end_ns = now_ns;
+            let seconds = (self.end_ns - self.start_ns).div_ceil(1_000_000_000);
+            self.per_second.truncate(seconds as usize);
+        }
+    }
+
+    /// `n` operations that began together were answered.
+    pub fn answered(&mut self, kind: usize, intended_ns: u64, sent_ns: u64, now_ns: u64, n: u64) {
+        self.answered_ever += n;
+        let window = self.start_ns..self.end_ns;
+        let kind = &mut self.kinds[kind];
+        if window.contains(&now_ns) {
+            kind.answered += n;
+            self.per_second[((now_ns - self.start_ns) / 1_000_000_000) as usize] += n;
+        }
+        if window.contains(&now_ns) || window.contains(&intended_ns) {
+            kind.response.saturating_record_n(now_ns.saturating_sub(intended_ns), n);
+            if self.open_loop {
+                kind.service.saturating_record_n(now_ns.saturating_sub(sent_ns), n);
+            }
+        }
+    }
+
+    /// Adds what another measured over the same window.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, more) in self.kinds.iter_mut().zip(&other.kinds) {
+            assert_eq!(kind.name, more.name, "recorders of different runs");
+            kind.response.add(&more.response).expect("equal bounds");
+            kind.service.add(&more.service).expect("equal bounds");
+            kind.answered += more.answered;
+        }
+        let length = self.per_second.len().max(other.per_second.len());
+        self.per_second.resize(length, 0);
+        self.per_second.iter_mut().zip(&other.per_second).for_each(|(a, b)| *a += b);
+        self.answered_ever += other.answered_ever;
+    }
+
+    /// Answers so far, in the window or not.
+    pub fn answered_ever(&self) -> u64 {
+        self.answered_ever
+    }
+
+    /// What was measured of each kind.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// Whether operations had an intended start other than the actual one.
+    pub fn is_open_loop(&self) -> bool {
+        self.open_loop
+    }
+
+    /// Seconds measured, 0 if it never came to that.
+    pub fn seconds(&self) -> f64 {
+        if self.end_ns == u64::MAX { 0.0 } else { (self.end_ns - self.start_ns) as f64 / 1e9 }
+    }
+
+    /// Answers in each second of the window.
+    pub fn per_second(&self) -> &[u64] {
+        &self.per_second
+    }
+
+    /// All kinds' response times together.
+    pub fn merged(&self) -> Histogram<u64> {
+        let mut all = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("bounds are fixed");
+        for kind in &self.kinds {
+            all.add(&kind.response).expect("equal bounds");
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answers_count_as_latency_but_not_as_throughput() {
+        let mut r = Recorder::new(&["set"], true);
+        r.answered(0, 5, 5, 10, 1); // before any window
+        r.open(1_000, 2_000);
+        r.answered(0, 900, 950, 1_100, 1); // meant before, answered within
+        r.answered(0, 1_100, 1_200, 1_300, 1); // within
+        r.answered(0, 1_900, 2_500, 9_000, 1); // meant within, answered late: a latency, no throughput
+        r.answered(0, 2_000, 2_000, 2_100, 1); // after
+        let kind = &r.kinds()[0];
+        assert_eq!((kind.answered, kind.response.len(), r.answered_ever()), (2, 3, 5));
+        assert!(kind.response.max() >= 7_000, "latency counts from the intended start");
+        assert!(kind.service.max() < 7_000, "service time from the actual one");
+        assert_eq!(r.per_second(), [2]);
+    }
+
+    #[test]
+    fn a_cut_run_is_measured_over_what_there_was() {
+        let mut r = Recorder::new(&["get"], false);
+        r.open(0, 10_000_000_000);
+        r.answered(0, 1, 1, 2_000_000_000, 1);
+        r.cut(2_500_000_000);
+        assert_eq!((r.seconds(), r.per_second().len()), (2.5, 3));
+        r.cut(1); // no longer open: nothing to cut
+        assert_eq!(r.seconds(), 0.000_000_001);
+    }
+}

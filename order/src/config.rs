@@ -1,0 +1,92 @@
+//! What must an orderer be told, and what can be wrong with it?
+
+use std::time::Duration;
+use zoolog_core::limits::REPLICAS_MAX;
+use zoolog_core::{ClusterId, OrdererId};
+
+/// When the leader proposes cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutInterval {
+    /// After idle at once; under load `max / 2` apart, or `max` while the one before is not committed yet.
+    Adaptive {
+        /// The longest that news waits, if the leader can commit at all.
+        max: Duration,
+    },
+    /// Only at multiples of this time (for tuning, and to repeat the paper's experiments); zero is "at once".
+    Fixed(Duration),
+}
+
+impl Default for CutInterval {
+    fn default() -> Self {
+        Self::Adaptive { max: Duration::from_millis(1) }
+    }
+}
+
+/// The settings of one orderer. All members of a cluster must agree on all but `id`.
+#[derive(Clone, Debug)]
+pub struct OrdererConfig {
+    /// The cluster; never 0.
+    pub cluster: ClusterId,
+    /// This member.
+    pub id: OrdererId,
+    /// All members, this one included: id and `ip:port`, where peers, slots and clients reach it.
+    pub peers: Vec<(OrdererId, String)>,
+    /// Shards that the first view has.
+    pub wanted_shards: u32,
+    /// Replicas of each shard, on as many servers.
+    pub replicas: u32,
+    /// Distinct servers that must be there before the first view is formed.
+    pub servers: u32,
+    /// When cuts are proposed.
+    pub cut_interval: CutInterval,
+}
+
+/// Why an orderer can't start. The text says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// The settings contradict each other.
+    #[error("orderer settings: {0}")]
+    Config(String),
+    /// What was found on disk is not the state of this orderer.
+    #[error(
+        "orderer state on disk: {0}; replace this member under a new id rather than emptying its directory"
+    )]
+    Recovered(String),
+}
+
+impl OrdererConfig {
+    /// Address of a member, if it is one.
+    pub fn addr(&self, id: OrdererId) -> Option<&str> {
+        self.peers.iter().find(|(p, _)| *p == id).map(|(_, addr)| addr.as_str())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OrderError> {
+        let wrong = |text: String| Err(OrderError::Config(text));
+        if self.cluster == ClusterId(0) {
+            return wrong("cluster id 0 means `none yet`: initialise the cluster first".into());
+        }
+        let mut ids: Vec<_> = self.peers.iter().map(|(id, _)| id.0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != self.peers.len() || ids.first() == Some(&0) || ids.len() > 9 {
+            return wrong(format!("members {:?}: ids must differ, be above 0, and be at most 9", self.peers));
+        }
+        if self.addr(self.id).is_none() {
+            return wrong(format!("orderer {} is not among the members {:?}", self.id, self.peers));
+        }
+        let (replicas, servers) = (self.replicas, self.servers);
+        if replicas == 0 || replicas as usize > REPLICAS_MAX || replicas > servers {
+            return wrong(format!(
+                "{replicas} replicas on {servers} servers; 1 to {REPLICAS_MAX} are possible, each on its own server"
+            ));
+        }
+        if self.wanted_shards == 0 || self.wanted_shards as usize > crate::sequencer::SHARDS_MAX {
+            return wrong(format!(
+                "{} shards, 1 to {} are possible",
+                self.wanted_shards,
+                crate::sequencer::SHARDS_MAX
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! What of raft is on disk? One record per ready (entries with the hard state that covers them, or a
+//! snapshot), and a checkpoint at the head of each segment; and how the log is put together again.
+
+use super::storage::Log;
+use crate::sequencer::State;
+use bytes::Bytes;
+use raft::prelude::{Entry, EntryType, HardState};
+use zoolog_core::ClusterId;
+use zoolog_core::wal::WalRecord;
+
+/// The kind of all records in an orderer's write-ahead log.
+pub(crate) const RAFT: u8 = 1;
+const VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(super) struct EntryImage {
+    index: u64,
+    term: u64,
+    /// Whether it is a proposal of ours; raft's own kinds are kept but never applied.
+    normal: bool,
+    data: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(super) struct HardImage {
+    term: u64,
+    vote: u64,
+    commit: u64,
+}
+
+/// The state as of an applied entry.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(super) struct SnapshotImage {
+    pub index: u64,
+    pub term: u64,
+    pub voters: Vec<u64>,
+    pub state: Vec<u8>,
+}
+
+/// What one ready, or one checkpoint, makes durable.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(super) struct RaftRecord {
+    pub snapshot: Option<SnapshotImage>,
+    entries: Vec<EntryImage>,
+    hard: Option<HardImage>,
+}
+
+impl RaftRecord {
+    pub fn new<'a>(
+        snapshot: Option<SnapshotImage>,
+        entries: impl Iterator<Item = &'a Entry>,
+        hard: &HardState,
+    ) -> Self {
+        let image = |e: &Entry| EntryImage {
+            index: e.index,
+            term: e.term,
+            normal: e.get_entry_type() == EntryType::EntryNormal,
+            data: e.data.to_vec(),
+        };
+        let hard = HardImage { term: hard.term, vote: hard.vote, commit: hard.commit };
+        Self { snapshot, entries: entries.map(image).collect(), hard: Some(hard) }
+    }
+
+    pub fn encode(&self) -> Bytes {
+        let body = rkyv::to_bytes::<rkyv::rancor::Error>(self).expect("our own records serialize");
+        let mut out = Vec::with_capacity(1 + body.len());
+        out.push(VERSION);
+        out.extend_from_slice(&body);
+        out.into()
+    }
+
+    /// As a record for the log.
+    pub fn into_wal(self) -> WalRecord {
+        let (first, last) = (self.entries.first(), self.entries.last());
+        WalRecord {
+            kind: RAFT,
+            in_index: false,
+            aux: self.entries.len() as u32,
+            key1: first.map_or(0, |e| e.index),
+            key2: last.map_or(0, |e| e.index),
+            data: vec![self.encode()],
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        match bytes.split_first() {
+            Some((&VERSION, body)) => rkyv::from_bytes::<Self, rkyv::rancor::Error>(body)
+                .map_err(|_| format!("{} bytes that are no raft record", bytes.len())),
+            Some((v, _)) => Err(format!("a raft record of version {v}, this build reads {VERSION}")),
+            None => Err("an empty raft record".into()),
+        }
+    }
+}
+
+impl EntryImage {
+    fn into_entry(self) -> Entry {
+        let mut e = Entry::default();
+        e.set_index(self.index);
+        e.set_term(self.term);
+        e.set_entry_type(if self.normal { EntryType::EntryNormal } else { EntryType::EntryConfChangeV2 });
+        e.set_data(self.data.into());
+        e
+    }
+}
+
+/// What was found on disk.
+pub(crate) struct Restored {
+    pub log: Log,
+    pub state: State,
+    /// The entry that `state` is as of.
+    pub applied: u64,
+}
+
+/// Puts the log together from the newest checkpoint and the records behind it. The checkpoint may already
+/// hold what the first of those say: each is taken as if nothing of it were known yet.
+///
+/// # Errors
+/// When they are not ours, or have a hole; says how.
+pub(crate) fn restore<'a>(
+    cluster: ClusterId,
+    voters: &[u64],
+    checkpoint: Option<&[u8]>,
+    tail: impl Iterator<Item = &'a [u8]>,
+) -> Result<Restored, String> {
+    let mut r = Restored { log: Log::new(0, 0, voters), state: State::new(cluster), applied: 0 };
+    // An empty checkpoint is that of a log on which nothing has happened yet.
+    if let Some(bytes) = checkpoint.filter(|b| !b.is_empty()) {
+        r.take(RaftRecord::decode(bytes).map_err(|e| format!("checkpoint: {e}"))?)?;
+    }
+    for bytes in tail {
+        r.take(RaftRecord::decode(bytes)?)?;
+    }
+    let mut hard = r.log.hard().clone();
+    // An overwritten tail may take back what was only thought committed, never what was applied.
+    hard.commit = hard.commit.clamp(r.applied, r.log.last().max(r.applied));
+    r.log.set_hard(hard);
+    Ok(r)
+}
+
+impl Restored {
+    fn take(&mut self, record: RaftRecord) -> Result<(), String> {
+        if let Some(s) = record.snapshot
+            && s.index > self.applied
+        {
+            self.state = State::decode(self.state.cluster, &s.state)?;
+            self.applied = s.index;
+            let hard = self.log.hard().clone();
+            self.log = Log::new(s.index, s.term, &s.voters);
+            self.log.set_hard(hard);
+        }
+        let entries: Vec<Entry> = record
+            .entries
+            .into_iter()
+            .filter(|e| e.index > self.applied)
+            .map(EntryImage::into_entry)
+            .collect();
+        let dense = entries.windows(2).all(|w| w[0].index + 1 == w[1].index);
+        if let Some(first) = entries.first() {
+            if first.index > self.log.last() + 1 || !dense {
+                return Err(format!(
+                    "entries from {} on a log that ends at {}",
+                    first.index,
+                    self.log.last()
+                ));
+            }
+            self.log.append(&entries);
+        }
+        if let Some(h) = record.hard {
+            let mut hard = self.log.hard().clone();
+            if h.term > hard.term || (h.term == hard.term && h.vote != 0) {
+                hard.vote = h.vote;
+            }
+            hard.term = hard.term.max(h.term);
+            hard.commit = hard.commit.max(h.commit);
+            self.log.set_hard(hard);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries(range: std::ops::RangeInclusive<u64>, term: u64) -> Vec<Entry> {
+        range
+            .map(|i| {
+                EntryImage { index: i, term, normal: true, data: vec![i as u8, term as u8] }.into_entry()
+            })
+            .collect()
+    }
+
+    fn record(snapshot: Option<u64>, ents: &[Entry], term: u64, vote: u64, commit: u64) -> RaftRecord {
+        let mut hard = HardState::default();
+        hard.set_term(term);
+        hard.set_vote(vote);
+        hard.set_commit(commit);
+        let state = State::new(ClusterId(5)).encode();
+        let snapshot = snapshot.map(|index| SnapshotImage { index, term: 1, voters: vec![1, 2, 3], state });
+        RaftRecord::new(snapshot, ents.iter(), &hard)
+    }
+
+    fn play(checkpoint: Option<&RaftRecord>, tail: &[RaftRecord]) -> Result<Restored, String> {
+        let tail: Vec<Bytes> = tail.iter().map(RaftRecord::encode).collect();
+        let checkpoint = checkpoint.map(RaftRecord::encode);
+        restore(ClusterId(5), &[1, 2, 3], checkpoint.as_deref(), tail.iter().map(|b| &b[..]))
+    }
+
+    #[test]
+    fn overwritten_entries_are_gone_and_the_newest_vote_counts() {
+        let tail = [record(None, &entries(1..=5, 1), 1, 2, 0), record(None, &entries(3..=4, 2), 2, 3, 4)];
+        let r = play(None, &tail).unwrap();
+        assert_eq!((r.log.last(), r.log.term_of(2), r.log.term_of(3)), (4, Some(1), Some(2)));
+        assert_eq!((r.log.hard().term, r.log.hard().vote, r.log.hard().commit), (2, 3, 4));
+    }
+
+    /// The checkpoint was taken while records were still on their way: they come again behind it.
+    #[test]
+    fn records_that_the_checkpoint_already_holds_change_nothing() {
+        let late = record(None, &entries(8..=12, 2), 2, 1, 7);
+        let whole = record(Some(10), &entries(11..=12, 2), 2, 1, 10);
+        let r = play(Some(&whole), &[late.clone(), late]).unwrap();
+        assert_eq!((r.applied, r.log.start(), r.log.last()), (10, 10, 12));
+        assert_eq!(r.log.hard().commit, 10);
+    }
+
+    #[test]
+    fn an_older_term_never_comes_back_and_commit_stays_within_the_log() {
+        let r = play(
+            None,
+            &[record(None, &entries(1..=3, 3), 3, 2, 3), record(None, &entries(2..=2, 2), 2, 1, 3)],
+        );
+        let r = r.unwrap();
+        assert_eq!((r.log.hard().term, r.log.hard().vote), (3, 2));
+        assert_eq!((r.log.last(), r.log.hard().commit), (2, 2));
+    }
+
+    #[test]
+    fn a_hole_is_refused() {
+        assert!(play(None, &[record(None, &entries(2..=3, 1), 1, 0, 0)]).is_err());
+        assert!(
+            play(Some(&record(Some(10), &[], 1, 0, 10)), &[record(None, &entries(12..=13, 1), 1, 0, 0)])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn another_clusters_checkpoint_is_refused() {
+        let bytes = record(Some(3), &[], 1, 0, 3).encode();
+        let e = restore(ClusterId(6), &[1], Some(&bytes), std::iter::empty()).err().unwrap();
+        assert!(e.contains("cluster"), "{e}");
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_records_are_refused_not_followed(at in 0usize..2000, bit in 0u8..8) {
+            let mut bytes = record(Some(3), &entries(4..=9, 1), 1, 2, 5).encode().to_vec();
+            let len = bytes.len();
+            bytes[at % len] ^= 1 << bit;
+            let _ = restore(ClusterId(5), &[1, 2, 3], Some(&bytes), std::iter::empty());
+            let short = &bytes[..at % len];
+            let _ = restore(ClusterId(5), &[1, 2, 3], None, std::iter::once(short));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What follows from what raft says? Records are persisted, messages sent, entries applied, and the leader
+//! tells everybody concerned.
+
+use super::Orderer;
+use crate::consensus::{Committed, Work};
+use crate::node::OrderEvent;
+use crate::sequencer::{Applied, State};
+use tracing::{info, warn};
+use zoolog_core::wire::{self, CutIs, RefusedWhy, ViewIs};
+use zoolog_core::{CutNumber, Output, ShardId, SlotId};
+
+impl Orderer {
+    pub(super) fn carry_out(&mut self, work: Work) {
+        if let Some((token, record)) = work.persist {
+            self.out.push_back(Output::Persist { token, records: vec![record] });
+        }
+        for (to, bytes) in work.messages {
+            self.send_raft(to, bytes);
+        }
+        if let Some((index, image)) = work.snapshot {
+            self.state = State::decode(self.cfg.cluster, &image)
+                .unwrap_or_else(|e| panic!("a snapshot that was checked when it came: {e}"));
+            self.applied = index;
+            info!(id = %self.cfg.id, index, "caught up by a snapshot");
+            self.out.push_back(Output::Event(OrderEvent::CaughtUp { index }));
+        }
+        let last = work.entries.last().map(|e| e.index);
+        for entry in work.entries {
+            self.apply(entry);
+        }
+        if let Some(index) = last {
+            self.consensus.applied(index);
+        }
+        for (ctx, index) in work.reads {
+            self.tails.answered(ctx, index);
+        }
+        self.finish_tails();
+    }
+
+    fn apply(&mut self, entry: Committed) {
+        let Committed { index, term, data } = entry;
+        assert_eq!(index, self.applied + 1, "entries are applied one by one");
+        self.applied = index;
+        if let Some(data) = data {
+            match self.state.apply(&data) {
+                Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
+                // Who waits for it is let in once all that is committed is applied.
+                Applied::Registered { view_changed: true, .. } => self.push_view(&[]),
+                Applied::Registered { view_changed: false, .. } => {}
+                Applied::NotRegistered { slot, incarnation, why } => {
+                    let newest = self.state.incarnation(slot).is_some_and(|i| i > incarnation);
+                    let refused = if newest { RefusedWhy::Stale } else { RefusedWhy::Invalid };
+                    self.turn_away(
+                        slot,
+                        incarnation,
+                        refused,
+                        format!("slot {slot} is not registered: {why}"),
+                    );
+                }
+                Applied::Formed(shards) => {
+                    let view = self.state.view().number;
+                    info!(id = %self.cfg.id, %view, shards = shards.len(), "view formed");
+                    self.push_view(&shards);
+                    self.out.push_back(Output::Event(OrderEvent::ViewFormed { view, shards }));
+                }
+                Applied::Cut(cut) => {
+                    if self.is_leading() {
+                        let bytes = wire::encode(CutIs { cut });
+                        self.push(&bytes);
+                    }
+                }
+            }
+        }
+        if let Some(lead) = &mut self.lead
+            && lead.applied(index, term)
+        {
+            info!(id = %self.cfg.id, term, cut = %self.state.last_cut(), "leads");
+            self.out.push_back(Output::Event(OrderEvent::BecameLeader { term }));
+        }
+    }
+
+    /// Sends the view to all who hear of cuts, and the parts (none yet) of new shards to their slots.
+    fn push_view(&mut self, new: &[ShardId]) {
+        if !self.is_leading() {
+            return;
+        }
+        let bytes = wire::encode(ViewIs { view: self.state.view().clone() });
+        self.push(&bytes);
+        for &shard in new {
+            let slots: Vec<SlotId> = self
+                .state
+                .view()
+                .shard(shard)
+                .map_or(Vec::new(), |s| s.replicas.iter().map(|r| r.slot).collect());
+            for slot in slots {
+                let Some(conn) = self.lead.as_ref().and_then(|l| l.reports.conn(slot)) else { continue };
+                if let Err(refusal) = self.send_parts(conn, slot, shard, CutNumber(0)) {
+                    warn!(%slot, %shard, text = refusal.text, "parts of a new shard");
+                    self.refuse(conn, refusal);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Who is on the other end? Accepted connections: `Hello` first, then the messages of that role.
+
+use super::Orderer;
+use crate::sequencer::Refusal;
+use bytes::Bytes;
+use tracing::{info, warn};
+use zoolog_core::wire::{self, Hello, Message, NotLeader, Refused, RefusedWhy, Role};
+use zoolog_core::{ClusterId, ConnId, Incarnation, Instant, OrdererId, Output, ServerId, SlotId};
+
+/// Connections accepted at a time.
+const CONNS_MAX: usize = 4096;
+
+/// An accepted connection.
+pub(super) struct Conn {
+    pub peer: String,
+    pub who: Who,
+}
+
+/// What is known of its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Nothing yet.
+    New,
+    /// A member.
+    Orderer(OrdererId),
+    /// A slot, of this start.
+    Slot(SlotId, Incarnation),
+    /// A writer, reader or subscriber.
+    Client,
+    /// We ended it; what still arrives is of no interest.
+    Ending,
+}
+
+impl Orderer {
+    pub(super) fn accepted(&mut self, conn: ConnId, peer: String) {
+        let full = self.conns.len() >= CONNS_MAX;
+        self.conns.insert(conn, Conn { peer, who: Who::New });
+        if full {
+            self.refuse(
+                conn,
+                Refusal::new(RefusedWhy::NotReady, format!("{CONNS_MAX} connections are open")),
+            );
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Instant, conn: ConnId) {
+        if conn.is_dialled() {
+            self.peer_closed(now, conn);
+        } else if let Some(Conn { who, .. }) = self.conns.remove(&conn) {
+            self.forget(conn, who);
+        }
+    }
+
+    /// Takes the connection out of all conversations.
+    fn forget(&mut self, conn: ConnId, who: Who) {
+        match who {
+            Who::Slot(slot, _) => self.slot_gone(conn, slot),
+            Who::Orderer(id) => self.peers.inbound_gone(id, conn),
+            Who::New | Who::Client | Who::Ending => {}
+        }
+        self.subscriber_gone(conn);
+    }
+
+    /// Ends a connection, after what was sent.
+    pub(super) fn close(&mut self, conn: ConnId) {
+        let Some(c) = self.conns.get_mut(&conn).filter(|c| c.who != Who::Ending) else { return };
+        let who = std::mem::replace(&mut c.who, Who::Ending);
+        self.forget(conn, who);
+        self.out.push_back(Output::Close { conn });
+    }
+
+    /// Says why, and ends the connection.
+    pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
+        let Some(c) = self.conns.get(&conn).filter(|c| c.who != Who::Ending) else { return };
+        let Refusal { why, text } = refusal;
+        info!(peer = %c.peer, who = ?c.who, ?why, text, "connection refused");
+        self.send(conn, wire::encode(Refused { why, text }));
+        self.close(conn);
+    }
+
+    pub(super) fn frame(&mut self, conn: ConnId, bytes: Bytes) {
+        if conn.is_dialled() {
+            return self.peer_answered(conn, bytes);
+        }
+        let Some(who) = self.conns.get(&conn).map(|c| c.who).filter(|w| *w != Who::Ending) else { return };
+        let packet = match wire::decode(bytes) {
+            Ok(packet) => packet,
+            Err(e) => return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, e.to_string())),
+        };
+        let leader_only = matches!(
+            packet.message,
+            Message::Register(_) | Message::Report(_) | Message::WatchCuts(_) | Message::Tail(_)
+        );
+        if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
+            let answer = self.not_leader();
+            return self.send(conn, answer);
+        }
+        match (who, packet.message) {
+            (Who::New, Message::Hello(hello)) => self.hello(conn, hello),
+            (Who::Orderer(id), Message::Raft(raft)) => self.raft(conn, id, raft, &packet.payload),
+            (Who::Slot(slot, started), Message::Register(r)) => self.register(conn, slot, started, r),
+            (Who::Slot(slot, started), Message::Report(r)) => self.report(conn, slot, started, r),
+            (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
+            (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
+            (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {
+                self.status(conn, s.request)
+            }
+            (_, other) => {
+                let text = format!("{} has no place on this connection, of {who:?}", other.name());
+                self.refuse(conn, Refusal::new(RefusedWhy::Unexpected, text));
+            }
+        }
+    }
+
+    /// Where the leader is, encoded.
+    pub(super) fn not_leader(&self) -> Bytes {
+        // Itself it can only name while it doesn't yet know that it leads no more.
+        let leader = self.consensus.leader().filter(|id| *id != self.cfg.id);
+        wire::encode(NotLeader { leader: leader.and_then(|id| self.cfg.addr(id)).map(String::from) })
+    }
+
+    fn hello(&mut self, conn: ConnId, hello: Hello) {
+        let stranger = hello.cluster == ClusterId(0) && hello.role == Role::Client;
+        if hello.cluster != self.cfg.cluster && !stranger {
+            let (theirs, ours) = (hello.cluster.0, self.cfg.cluster.0);
+            let text = format!("this is cluster {ours:032x}, you are of {theirs:032x}");
+            return self.refuse(conn, Refusal::new(RefusedWhy::Cluster, text));
+        }
+        let who = match hello.role {
+            Role::Client => Who::Client,
+            Role::Slot => match u32::try_from(hello.node) {
+                Ok(server) => {
+                    let slot = SlotId { server: ServerId(server), index: hello.slot };
+                    Who::Slot(slot, hello.incarnation)
+                }
+                Err(_) => {
+                    let text = format!("{} is no server id", hello.node);
+                    return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
+                }
+            },
+            Role::Orderer => {
+                let id = OrdererId(hello.node);
+                if id == self.cfg.id || self.cfg.addr(id).is_none() {
+                    let text = format!("orderer {id} is no other member of this cluster");
+                    return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
+                }
+                if let Some(older) = self.peers.inbound(id, conn) {
+                    self.close(older);
+                }
+                Who::Orderer(id)
+            }
+        };
+        if let Some(c) = self.conns.get_mut(&conn) {
+            c.who = who;
+        }
+    }
+
+    fn raft(&mut self, conn: ConnId, id: OrdererId, raft: wire::Raft, payload: &Bytes) {
+        let crc = crc32c::crc32c(payload);
+        let checked = if raft.from != id.0 {
+            Err(format!("orderer {id} sent a message of {}", raft.from))
+        } else if raft.crc != crc {
+            Err(format!("a raft message with checksum {crc:#010x} says {:#010x}", raft.crc))
+        } else {
+            self.consensus.step(id, payload)
+        };
+        if let Err(text) = checked {
+            // Not worth the connection: an honest member's next message may be fine.
+            warn!(from = %id, conn = conn.0, text, "raft message dropped");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What does a leader decide? The soft state of one term: who is there, what to propose, and when.
+
+use super::Orderer;
+use super::slots::Newcomer;
+use crate::node::OrderEvent;
+use crate::sequencer::{Command, FormView, Pace, Reports, place};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tracing::{info, warn};
+use zoolog_core::{ConnId, Instant, Output, ServerId, SlotId, ViewNumber};
+
+/// What a leader knows in its term, and forgets with it.
+pub(super) struct Lead {
+    pub term: u64,
+    /// An entry of this term is applied: so is all that was committed before.
+    pub ready: bool,
+    pub reports: Reports,
+    pace: Pace,
+    /// When to look for a cut again.
+    pub cut_due: Option<Instant>,
+    /// Raft takes no proposals until then.
+    hold_until: Option<Instant>,
+    /// Indices of cuts proposed and not yet applied.
+    in_flight: VecDeque<u64>,
+    /// Index of a proposed view.
+    forming: Option<u64>,
+    /// Slots whose registration isn't decided yet.
+    pub newcomers: BTreeMap<SlotId, Newcomer>,
+    /// Who asked for cuts before we were ready: (connection, request).
+    pub watchers: Vec<(ConnId, u64)>,
+    /// Who gets every cut.
+    pub pushing: BTreeSet<ConnId>,
+}
+
+impl Lead {
+    fn new(term: u64, pace: Pace) -> Self {
+        Self {
+            term,
+            ready: false,
+            reports: Reports::default(),
+            pace,
+            cut_due: None,
+            hold_until: None,
+            in_flight: VecDeque::new(),
+            forming: None,
+            newcomers: BTreeMap::new(),
+            watchers: Vec::new(),
+            pushing: BTreeSet::new(),
+        }
+    }
+
+    /// The entry at `index` is applied.
+    pub fn applied(&mut self, index: u64, term: u64) -> bool {
+        if self.forming.is_some_and(|f| f <= index) {
+            self.forming = None;
+        }
+        let before = self.in_flight.len();
+        while self.in_flight.pop_front_if(|i| *i <= index).is_some() {}
+        if before > 0 && self.in_flight.is_empty() {
+            self.reports.settled();
+        }
+        let first = term == self.term && !self.ready;
+        self.ready |= first;
+        first
+    }
+}
+
+impl Orderer {
+    /// Takes note of having become leader, or of not being it any more.
+    pub(super) fn follow_role(&mut self) {
+        let leads = self.consensus.is_leader().then(|| self.consensus.term());
+        let led = self.lead.as_ref().map(|l| l.term);
+        if leads == led {
+            return;
+        }
+        if let Some(term) = led {
+            self.step_down(term);
+        }
+        if let Some(term) = leads {
+            self.lead = Some(Lead::new(term, Pace::new(self.cfg.cut_interval)));
+        }
+    }
+
+    fn step_down(&mut self, term: u64) {
+        self.lead = None;
+        self.tails.clear();
+        info!(id = %self.cfg.id, term, "leads no more");
+        self.out.push_back(Output::Event(OrderEvent::SteppedDown { term }));
+        let answer = self.not_leader();
+        let guests: Vec<ConnId> =
+            self.conns.iter().filter(|(_, c)| c.who.is_guest()).map(|(conn, _)| *conn).collect();
+        for conn in guests {
+            self.send(conn, answer.clone());
+            self.close(conn);
+        }
+    }
+
+    /// Everything a ready leader does of its own accord.
+    pub(super) fn lead_on(&mut self, now: Instant) {
+        if !self.is_leading() {
+            return;
+        }
+        self.admit_newcomers();
+        self.admit_watchers();
+        self.form_first_view();
+        self.propose_cut(now);
+        self.start_tails(now);
+    }
+
+    fn form_first_view(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        if self.state.view().number != ViewNumber(0) || lead.forming.is_some() {
+            return;
+        }
+        let live = lead.reports.connected();
+        let servers: BTreeSet<ServerId> = live.iter().map(|s| s.server).collect();
+        if servers.len() < self.cfg.servers as usize {
+            return;
+        }
+        let Some(shards) = place(&self.state.slots, &live, self.cfg.wanted_shards, self.cfg.replicas) else {
+            warn!(servers = servers.len(), replicas = self.cfg.replicas, "no first view: too few servers");
+            return;
+        };
+        let form = FormView { expected: self.state.view().number, shards };
+        lead.forming = self.consensus.propose(Command::FormView(form).encode());
+    }
+
+    fn propose_cut(&mut self, now: Instant) {
+        let Some(lead) = &mut self.lead else { return };
+        let cut = lead.reports.proposal(&self.state);
+        lead.pace.want(now, cut.is_some());
+        let held = lead.hold_until.is_some_and(|until| now < until);
+        let due = lead.pace.due(lead.in_flight.len()).is_some_and(|due| due <= now);
+        if let Some(cut) = cut.filter(|_| due && !held) {
+            match self.consensus.propose(Command::Cut(cut.clone()).encode()) {
+                Some(index) => {
+                    lead.in_flight.push_back(index);
+                    lead.reports.proposed(&cut);
+                    lead.pace.proposed(now);
+                    lead.hold_until = None;
+                }
+                // Too much waits for the quorum already: what was reported meanwhile goes in the next one.
+                None => lead.hold_until = Some(now + crate::consensus::TICK),
+            }
+        }
+        let due = lead.pace.due(lead.in_flight.len());
+        lead.cut_due = due.map(|due| lead.hold_until.map_or(due, |until| due.max(until)));
+    }
+}

@@ -1,0 +1,225 @@
+//! What does an orderer do with an input? The machine: it dispatches; each conversation has its own file.
+
+mod apply;
+mod conns;
+mod lead;
+mod peers;
+mod slots;
+mod status;
+mod subscribers;
+mod tail;
+
+use crate::config::{OrderError, OrdererConfig};
+use crate::consensus::{self, Consensus, RAFT, Restored, Ticker};
+use crate::sequencer::State;
+use bytes::Bytes;
+use conns::Conn;
+use lead::Lead;
+use peers::Peers;
+use std::collections::{BTreeMap, VecDeque};
+use tail::Tails;
+use zoolog_core::wal::{Recovered, WalPos};
+use zoolog_core::{ConnId, Incarnation, Input, Instant, Machine, Output, ShardId, Token, ViewNumber};
+
+/// What an orderer tells its owner, for logs and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderEvent {
+    /// It leads from now on, and has applied all that was committed before.
+    BecameLeader {
+        /// The term.
+        term: u64,
+    },
+    /// It does not lead any more.
+    SteppedDown {
+        /// The term it led.
+        term: u64,
+    },
+    /// Shards were added.
+    ViewFormed {
+        /// The new view.
+        view: ViewNumber,
+        /// The new shards.
+        shards: Vec<ShardId>,
+    },
+    /// It took over the whole state from the leader, having lagged too far.
+    CaughtUp {
+        /// The raft entry that the state is as of.
+        index: u64,
+    },
+}
+
+/// One member of the ordering layer.
+pub struct Orderer {
+    cfg: OrdererConfig,
+    incarnation: Incarnation,
+    state: State,
+    /// The entry that `state` is as of.
+    applied: u64,
+    consensus: Consensus,
+    ticker: Ticker,
+    /// While this member leads.
+    lead: Option<Lead>,
+    conns: BTreeMap<ConnId, Conn>,
+    peers: Peers,
+    tails: Tails,
+    /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
+    segments: Option<(u32, u32)>,
+    out: VecDeque<Output<OrderEvent>>,
+    /// Something came in since the last turn was settled.
+    fresh: bool,
+}
+
+impl Orderer {
+    /// An orderer that goes on from what was found in its log.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or what was found is not its own.
+    pub fn new(
+        cfg: OrdererConfig,
+        recovered: &Recovered,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, OrderError> {
+        cfg.check()?;
+        let mut tail = Vec::with_capacity(recovered.tail.len());
+        for entry in &recovered.tail {
+            match &entry.data {
+                Some(data) if entry.kind == RAFT => tail.push(&data[..]),
+                _ => {
+                    let text = format!(
+                        "a record of kind {} at {:?}, without data or not ours",
+                        entry.kind, entry.pos
+                    );
+                    return Err(OrderError::Recovered(text));
+                }
+            }
+        }
+        let voters: Vec<u64> = cfg.peers.iter().map(|(id, _)| id.0).collect();
+        let checkpoint = recovered.checkpoint.as_deref();
+        let Restored { log, state, applied } =
+            consensus::restore(cfg.cluster, &voters, checkpoint, tail.into_iter())
+                .map_err(OrderError::Recovered)?;
+        let consensus = Consensus::new(cfg.cluster, cfg.id, log, applied, seed, recovered.incarnation)
+            .map_err(OrderError::Recovered)?;
+        Ok(Self {
+            incarnation: Incarnation(recovered.incarnation),
+            state,
+            applied,
+            consensus,
+            ticker: Ticker::new(now),
+            lead: None,
+            conns: BTreeMap::new(),
+            peers: Peers::new(&cfg, seed, recovered.incarnation, now),
+            tails: Tails::default(),
+            segments: None,
+            out: VecDeque::new(),
+            fresh: true,
+            cfg,
+        })
+    }
+
+    /// The replicated state, as far as it is applied here.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether this member leads and has applied everything that was committed before its term.
+    pub fn is_leading(&self) -> bool {
+        self.lead.as_ref().is_some_and(|l| l.ready)
+    }
+
+    /// The raft entry that [`Orderer::state`] is as of.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Bytes) {
+        self.out.push_back(Output::Send { conn, bytes });
+    }
+
+    fn timer(&mut self, now: Instant) {
+        for _ in 0..self.ticker.due(now) {
+            self.consensus.tick();
+            self.tick(now);
+        }
+    }
+
+    /// What is not worth timers of its own.
+    fn tick(&mut self, now: Instant) {
+        for dial in self.peers.redial(now) {
+            self.out.push_back(dial);
+        }
+        self.retry_tails(now);
+    }
+
+    fn persisted(&mut self, token: Token, positions: &[WalPos]) {
+        for (to, bytes) in self.consensus.persisted(token) {
+            self.send_raft(to, bytes);
+        }
+        let Some(segment) = positions.iter().map(|p| p.segment).max() else { return };
+        match self.segments {
+            None => self.segments = Some((segment, segment)),
+            // The log has rolled since our start: a checkpoint of ours is durable ahead of this record, and
+            // stands for everything in the segments before.
+            Some((first, newest)) if segment > newest => {
+                self.segments = Some((first, segment));
+                self.out.push_back(Output::Release { segment });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Does what has become possible since the last turn, until nothing more has.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            self.follow_role();
+            self.lead_on(now);
+            let Some(work) = self.consensus.next_work() else { break };
+            self.carry_out(work);
+        }
+        if self.consensus.wants_snapshot() && self.consensus.is_leader() {
+            self.consensus.offer_snapshot(self.applied, self.state.encode());
+        }
+    }
+}
+
+impl Machine for Orderer {
+    type Command = ();
+    type Event = OrderEvent;
+
+    fn handle(&mut self, now: Instant, input: Input<()>) {
+        self.fresh = true;
+        match input {
+            Input::Accepted { conn, peer } => self.accepted(conn, peer),
+            Input::Connected { conn } => self.connected(conn),
+            Input::Frame { conn, bytes } => self.frame(conn, bytes),
+            Input::Closed { conn } => self.closed(now, conn),
+            Input::Persisted { token, positions } => self.persisted(token, &positions),
+            Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),
+            Input::Timer => self.timer(now),
+            Input::WallClock(_) | Input::Command(()) => {}
+        }
+        // Else everything waits for the end of the turn, so that many inputs make one entry, one record.
+        if self.consensus.is_full() {
+            self.settle(now);
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<OrderEvent>> {
+        if self.fresh {
+            self.fresh = false;
+            self.settle(now);
+        }
+        self.out.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let tick = (self.ticker.next(), "raft tick");
+        let cut = self.lead.as_ref().and_then(|l| l.cut_due).map(|due| (due, "cut"));
+        Some(cut.map_or(tick, |cut| cut.min(tick)))
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        self.consensus.checkpoint(self.applied, self.state.encode())
+    }
+}

@@ -1,0 +1,139 @@
+//! How do orderers reach each other? Each dials every other, and sends over the connection it dialled;
+//! what they send it arrives over theirs.
+
+use super::Orderer;
+use crate::config::OrdererConfig;
+use crate::node::OrderEvent;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tracing::{info, warn};
+use zoolog_core::rng::Rng;
+use zoolog_core::wire::{self, Hello, Message, Raft, Role};
+use zoolog_core::{ConnId, Instant, OrdererId, Output};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// The way to one member.
+struct Peer {
+    addr: String,
+    /// The connection we dialled, and whether it is up.
+    out: Option<(ConnId, bool)>,
+    /// The newest connection it dialled.
+    inbound: Option<ConnId>,
+    backoff: Duration,
+    redial_at: Instant,
+}
+
+/// The ways to all other members.
+pub(super) struct Peers {
+    peers: BTreeMap<OrdererId, Peer>,
+    dialled: u64,
+    rng: Rng,
+}
+
+impl Peers {
+    pub fn new(cfg: &OrdererConfig, seed: u64, incarnation: u64, now: Instant) -> Self {
+        let peer = |addr: &String| Peer {
+            addr: addr.clone(),
+            out: None,
+            inbound: None,
+            backoff: BACKOFF_MIN,
+            redial_at: now,
+        };
+        let others = cfg.peers.iter().filter(|(id, _)| *id != cfg.id);
+        Self {
+            peers: others.map(|(id, addr)| (*id, peer(addr))).collect(),
+            dialled: 0,
+            rng: Rng::new(seed, &format!("redial {incarnation}")),
+        }
+    }
+
+    /// Dials who isn't connected and has waited long enough.
+    pub fn redial(&mut self, now: Instant) -> Vec<Output<OrderEvent>> {
+        let mut dials = Vec::new();
+        for peer in self.peers.values_mut().filter(|p| p.out.is_none() && p.redial_at <= now) {
+            self.dialled += 1;
+            let conn = ConnId::dialled(self.dialled);
+            peer.out = Some((conn, false));
+            dials.push(Output::Dial { conn, addr: peer.addr.clone() });
+        }
+        dials
+    }
+
+    fn of(&mut self, conn: ConnId) -> Option<(OrdererId, &mut Peer)> {
+        self.peers.iter_mut().find(|(_, p)| p.out.is_some_and(|(c, _)| c == conn)).map(|(id, p)| (*id, p))
+    }
+
+    /// The connection to send to `id` over, if it is up.
+    fn way(&self, id: OrdererId) -> Option<ConnId> {
+        self.peers.get(&id)?.out.filter(|(_, up)| *up).map(|(conn, _)| conn)
+    }
+
+    /// `id` has dialled us. Returns its older connection: there is one stream per member, in order.
+    pub fn inbound(&mut self, id: OrdererId, conn: ConnId) -> Option<ConnId> {
+        self.peers.get_mut(&id).and_then(|p| p.inbound.replace(conn))
+    }
+
+    pub fn inbound_gone(&mut self, id: OrdererId, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&id).filter(|p| p.inbound == Some(conn)) {
+            peer.inbound = None;
+        }
+    }
+}
+
+impl Orderer {
+    pub(super) fn connected(&mut self, conn: ConnId) {
+        let Some((_, peer)) = self.peers.of(conn) else { return };
+        peer.out = Some((conn, true));
+        let hello = Hello {
+            role: Role::Orderer,
+            cluster: self.cfg.cluster,
+            node: self.cfg.id.0,
+            slot: 0,
+            incarnation: self.incarnation,
+        };
+        self.send(conn, wire::encode(hello));
+    }
+
+    pub(super) fn peer_closed(&mut self, now: Instant, conn: ConnId) {
+        let Some((id, peer)) = self.peers.of(conn) else { return };
+        let was_up = peer.out.take().is_some_and(|(_, up)| up);
+        if was_up {
+            peer.backoff = BACKOFF_MIN;
+        }
+        let (backoff, addr) = (peer.backoff, peer.addr.clone());
+        peer.backoff = (backoff * 2).min(BACKOFF_MAX);
+        // Half of it is chance: members that lost each other don't dial in step.
+        let jitter = self.peers.rng.below(backoff.as_nanos() as u64 / 2);
+        if let Some(peer) = self.peers.peers.get_mut(&id) {
+            peer.redial_at = now + backoff / 2 + Duration::from_nanos(jitter);
+        }
+        if was_up {
+            info!(%id, addr, "connection to orderer lost");
+        }
+        self.consensus.unreachable(id);
+    }
+
+    /// Members answer nothing over a connection that we dialled, but that they refuse it.
+    pub(super) fn peer_answered(&mut self, conn: ConnId, bytes: Bytes) {
+        let Some((id, _)) = self.peers.of(conn) else { return };
+        match wire::decode(bytes).map(|p| p.message) {
+            Ok(Message::Refused(r)) => warn!(%id, why = ?r.why, text = r.text, "refused by orderer"),
+            Ok(other) => warn!(%id, message = other.name(), "unexpected answer of orderer"),
+            Err(e) => warn!(%id, error = %e, "malformed answer of orderer"),
+        }
+        self.out.push_back(Output::Close { conn });
+    }
+
+    /// Sends a raft message, or drops it if there is no way: raft repeats what matters. What may be under
+    /// way is bounded by raft's window of unconfirmed messages.
+    pub(super) fn send_raft(&mut self, to: OrdererId, payload: Bytes) {
+        if let Some(conn) = self.peers.way(to) {
+            let raft = Raft { from: self.cfg.id.0, crc: crc32c::crc32c(&payload) };
+            let frame = wire::encode_with(raft, &[&payload]);
+            self.send(conn, frame);
+        }
+    }
+}

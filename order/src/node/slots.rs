@@ -1,0 +1,186 @@
+//! What do slots and the leader say to each other? A registration becomes an entry; once that is applied the
+//! slot gets view and missed parts, then every cut; its reports feed the next ones.
+
+use super::Orderer;
+use super::conns::Who;
+use crate::sequencer::{Command, Refusal, Registration};
+use tracing::info;
+use zoolog_core::wire::{self, PartsAre, RefusedWhy, Register, Report, ViewIs};
+use zoolog_core::{ConnId, CutNumber, Incarnation, ShardId, SlotId};
+
+/// Reports that may arrive before the registration is decided.
+const EARLY_REPORTS: usize = 16;
+/// Shards that one slot may name.
+const NAMED_SHARDS_MAX: usize = crate::sequencer::SHARDS_MAX;
+
+/// A slot that waits for its registration.
+pub(super) struct Newcomer {
+    conn: ConnId,
+    registration: Registration,
+    parts: Vec<(ShardId, CutNumber)>,
+    /// Whether raft has taken the entry.
+    proposed: bool,
+    early: Vec<Report>,
+}
+
+impl Orderer {
+    pub(super) fn register(&mut self, conn: ConnId, slot: SlotId, started: Incarnation, r: Register) {
+        let invalid = |text: String| Refusal::new(RefusedWhy::Invalid, text);
+        if (r.slot, r.incarnation) != (slot, started) {
+            let text = format!("slot {slot} of start {started} registers {} of {}", r.slot, r.incarnation);
+            return self.refuse(conn, invalid(text));
+        }
+        if r.parts.len() > NAMED_SHARDS_MAX {
+            return self.refuse(conn, invalid(format!("parts of {} shards", r.parts.len())));
+        }
+        let Some(lead) = &mut self.lead else { return };
+        let registration = Registration { slot, incarnation: started, addr: r.addr, domain: r.domain };
+        let waits = lead.newcomers.get(&slot).map(|n| (n.conn, n.registration.incarnation));
+        // Accepted connections are numbered in order: of one start, the later is the living one.
+        let current = lead.reports.conn(slot).map(|c| (c, self.state.incarnation(slot).unwrap_or_default()));
+        let stale = |(c, i): (ConnId, Incarnation)| i > started || (i == started && c > conn);
+        if waits.is_some_and(stale) || current.is_some_and(stale) {
+            let text = format!("a newer connection speaks for slot {slot}");
+            return self.refuse(conn, Refusal::new(RefusedWhy::Stale, text));
+        }
+        let newcomer = Newcomer { conn, registration, parts: r.parts, proposed: false, early: Vec::new() };
+        let replaced = lead.newcomers.insert(slot, newcomer);
+        if let Some(old) = replaced.filter(|old| old.conn != conn) {
+            let text = format!("slot {slot} registered over another connection");
+            self.refuse(old.conn, Refusal::new(RefusedWhy::Stale, text));
+        }
+    }
+
+    /// Proposes what newcomers need, and lets in who needs nothing.
+    pub(super) fn admit_newcomers(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        let mut known = Vec::new();
+        let mut stale = Vec::new();
+        for (slot, n) in &mut lead.newcomers {
+            let incarnation = n.registration.incarnation;
+            match self.state.incarnation(*slot) {
+                Some(newest) if newest > incarnation => stale.push((*slot, incarnation, newest)),
+                _ if self.state.is_registered(&n.registration) => known.push(*slot),
+                _ if n.proposed => {}
+                _ => {
+                    let entry = Command::Register(n.registration.clone()).encode();
+                    n.proposed = self.consensus.propose(entry).is_some();
+                }
+            }
+        }
+        for slot in known {
+            self.admit(slot);
+        }
+        for (slot, incarnation, newest) in stale {
+            let text = format!("start {newest} of slot {slot} is registered, {incarnation} is older");
+            self.turn_away(slot, incarnation, RefusedWhy::Stale, text);
+        }
+    }
+
+    /// The slot's registration was decided against.
+    pub(super) fn turn_away(
+        &mut self,
+        slot: SlotId,
+        incarnation: Incarnation,
+        why: RefusedWhy,
+        text: String,
+    ) {
+        let Some(lead) = &mut self.lead else { return };
+        if lead.newcomers.get(&slot).is_some_and(|n| n.registration.incarnation == incarnation)
+            && let Some(n) = lead.newcomers.remove(&slot)
+        {
+            self.refuse(n.conn, Refusal::new(why, text));
+        }
+    }
+
+    /// The slot is registered: it is told where things stand, and hears every cut from here on.
+    fn admit(&mut self, slot: SlotId) {
+        let Some(lead) = &mut self.lead else { return };
+        let Some(n) = lead.newcomers.remove(&slot) else { return };
+        let (conn, incarnation) = (n.conn, n.registration.incarnation);
+        let replaced = lead.reports.register(slot, incarnation, conn);
+        lead.pushing.insert(conn);
+        if let Some(old) = replaced {
+            let text = format!("slot {slot} registered over another connection");
+            self.refuse(old, Refusal::new(RefusedWhy::Stale, text));
+        }
+        info!(%slot, %incarnation, addr = n.registration.addr, "slot registered");
+        self.send(conn, wire::encode(ViewIs { view: self.state.view().clone() }));
+        let shards: Vec<ShardId> = self.state.shards_of(slot).collect();
+        for shard in shards {
+            let knows = n.parts.iter().find(|(s, _)| *s == shard).map_or(CutNumber(0), |(_, number)| *number);
+            if let Err(refusal) = self.send_parts(conn, slot, shard, knows) {
+                return self.refuse(conn, refusal);
+            }
+        }
+        for report in n.early {
+            self.report(conn, slot, incarnation, report);
+        }
+    }
+
+    /// Sends the parts of `shard` behind the one the slot knows.
+    pub(super) fn send_parts(
+        &mut self,
+        conn: ConnId,
+        slot: SlotId,
+        shard: ShardId,
+        knows: CutNumber,
+    ) -> Result<(), Refusal> {
+        let number = self.state.last_cut();
+        if knows > number {
+            let text = format!("slot {slot} knows part {knows} of shard {shard}, the last cut is {number}");
+            return Err(Refusal::new(RefusedWhy::Invalid, text));
+        }
+        let Some(parts) = self.state.parts_after(shard, knows) else {
+            let text = format!(
+                "slot {slot} lost parts of shard {shard} behind {knows} that it once held: repair it"
+            );
+            return Err(Refusal::new(RefusedWhy::Damaged, text));
+        };
+        let lens = self.state.lens(shard);
+        self.send(conn, wire::encode(PartsAre { shard, parts, lens, number, tail: self.state.tail() }));
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, conn: ConnId, slot: SlotId, started: Incarnation, report: Report) {
+        if (report.slot, report.incarnation) != (slot, started) {
+            let text = format!(
+                "slot {slot} of start {started} reports for {} of {}",
+                report.slot, report.incarnation
+            );
+            return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
+        }
+        let Some(lead) = &mut self.lead else { return };
+        if let Some(n) = lead.newcomers.get_mut(&slot).filter(|n| n.conn == conn) {
+            if n.early.len() < EARLY_REPORTS {
+                n.early.push(report);
+            } else {
+                let text = "too many reports before the registration was decided";
+                self.refuse(conn, Refusal::new(RefusedWhy::NotReady, text));
+            }
+            return;
+        }
+        if lead.reports.conn(slot) != Some(conn) {
+            let text = "a report before a registration";
+            return self.refuse(conn, Refusal::new(RefusedWhy::Unexpected, text));
+        }
+        if let Err(refusal) = lead.reports.take(&self.state, conn, report) {
+            self.refuse(conn, refusal);
+        }
+    }
+
+    pub(super) fn slot_gone(&mut self, conn: ConnId, slot: SlotId) {
+        let Some(lead) = &mut self.lead else { return };
+        lead.reports.closed(slot, conn);
+        if lead.newcomers.get(&slot).is_some_and(|n| n.conn == conn) {
+            lead.newcomers.remove(&slot);
+        }
+    }
+}
+
+impl Who {
+    /// Slots and clients: they are here for the leader's sake.
+    pub(super) fn is_guest(&self) -> bool {
+        matches!(self, Who::Slot(..) | Who::Client)
+    }
+}

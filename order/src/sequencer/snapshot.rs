@@ -1,0 +1,129 @@
+//! How does the replicated state travel, in checkpoints and to members that lag? Versioned rkyv, checked
+//! as a foreign value when it comes back.
+
+use super::{Parts, SlotEntry, State, invariants};
+use std::collections::BTreeMap;
+use zoolog_core::cut::{Order, ShardPart};
+use zoolog_core::view::View;
+use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
+
+const VERSION: u8 = 1;
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct Image {
+    cluster: ClusterId,
+    slots: Vec<(SlotId, SlotEntry)>,
+    view: View,
+    next_shard: ShardId,
+    number: CutNumber,
+    tail: Gsn,
+    lens: Vec<(LaneId, u64)>,
+    parts: Vec<(ShardId, CutNumber, Vec<ShardPart>)>,
+}
+
+impl State {
+    /// The whole state as bytes, the same for equal states.
+    pub fn encode(&self) -> Vec<u8> {
+        let image = Image {
+            cluster: self.cluster,
+            slots: self.slots.iter().map(|(s, e)| (*s, e.clone())).collect(),
+            view: self.view.clone(),
+            next_shard: self.next_shard,
+            number: self.order.number,
+            tail: self.order.tail,
+            lens: self.lanes().collect(),
+            parts: self.parts.iter().map(|(s, p)| (*s, p.known, p.parts.iter().cloned().collect())).collect(),
+        };
+        let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
+        let mut out = Vec::with_capacity(1 + body.len());
+        out.push(VERSION);
+        out.extend_from_slice(&body);
+        out
+    }
+
+    /// The state in `bytes`.
+    ///
+    /// # Errors
+    /// When it is of another cluster or version, or contradicts itself; says how.
+    pub fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Self, String> {
+        let (&version, body) = bytes.split_first().ok_or("an empty image")?;
+        if version != VERSION {
+            return Err(format!("an image of version {version}, this build reads {VERSION}"));
+        }
+        let image = rkyv::from_bytes::<Image, rkyv::rancor::Error>(body)
+            .map_err(|_| format!("{} bytes that are no image", bytes.len()))?;
+        if image.cluster != cluster {
+            return Err(format!("an image of cluster {:032x}, ours is {:032x}", image.cluster.0, cluster.0));
+        }
+        let parts = image
+            .parts
+            .into_iter()
+            .map(|(s, known, parts)| (s, Parts { known, parts: parts.into() }))
+            .collect::<BTreeMap<_, _>>();
+        let state = Self {
+            cluster,
+            slots: image.slots.into_iter().collect(),
+            view: image.view,
+            next_shard: image.next_shard,
+            order: Order { number: image.number, tail: image.tail, lens: image.lens.into_iter().collect() },
+            parts,
+        };
+        invariants::all(&state)?;
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::formed;
+    use super::super::{Command, ProposedCut};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn some_state() -> State {
+        let mut s = formed(3, 3, 2);
+        for i in 1..20u64 {
+            let lane = LaneId::new(ShardId((i % 3) as u32 + 1), (i % 2) as u8);
+            let known = vec![(lane.shard(), CutNumber(i / 2))];
+            s.apply(&Command::Cut(ProposedCut { lanes: vec![(lane, i)], known }).encode());
+        }
+        s
+    }
+
+    #[test]
+    fn a_state_comes_back_equal_and_goes_on_equally() {
+        let mut a = some_state();
+        let mut b = State::decode(a.cluster, &a.encode()).unwrap();
+        assert_eq!(a, b);
+        let next = Command::Cut(ProposedCut { lanes: vec![(LaneId::new(ShardId(2), 0), 99)], known: vec![] });
+        assert_eq!(a.apply(&next.encode()), b.apply(&next.encode()));
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn another_clusters_state_is_refused_by_name() {
+        let s = some_state();
+        let e = State::decode(ClusterId(77), &s.encode()).unwrap_err();
+        assert!(e.contains("of cluster"), "{e}");
+    }
+
+    #[test]
+    fn a_state_that_contradicts_itself_is_refused() {
+        let mut s = some_state();
+        s.order.tail = s.order.tail.plus(1);
+        assert!(State::decode(s.cluster, &s.encode()).unwrap_err().starts_with("ORD-2"));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at in 0usize..4096, bit in 0u8..8, cut in 0usize..4096) {
+            let s = some_state();
+            let mut bytes = s.encode();
+            let len = bytes.len();
+            bytes[at % len] ^= 1 << bit;
+            let _ = State::decode(s.cluster, &bytes);
+            let short = State::decode(s.cluster, &s.encode()[..cut % len]);
+            prop_assert!(short.is_err());
+        }
+    }
+}

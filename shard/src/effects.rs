@@ -1,0 +1,108 @@
+//! What does a turn want done? Outputs as they arise, and those held back until the turn's end so as to be
+//! one per turn.
+
+use crate::event::SlotEvent;
+use crate::loads::{Done, Loads, Piece, Purpose};
+use crate::marks::Item;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use zoolog_core::batch::{PLACEMENT_BYTES, PlacedBatch};
+use zoolog_core::machine::{ConnId, Output, Token};
+use zoolog_core::wal::WalRecord;
+use zoolog_core::wire::{self, Message, Refused, RefusedWhy};
+use zoolog_core::{Gsn, Seq, WriterId};
+
+/// Why a connection is ended by us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// For programs.
+    pub why: RefusedWhy,
+    /// For people.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(why: RefusedWhy, text: impl Into<String>) -> Self {
+        Self { why, text: text.into() }
+    }
+}
+
+/// Outputs and what will become outputs.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Ready to be carried out.
+    pub out: VecDeque<Output<SlotEvent>>,
+    /// Batches taken in this turn, for its one `Persist`.
+    pub staged: Vec<PlacedBatch>,
+    /// Cut marks and views, which ride in the next `Persist` that has a batch.
+    pub marks: Vec<(Item, WalRecord)>,
+    /// Acknowledgements of this turn.
+    pub acks: BTreeMap<(ConnId, WriterId), Vec<(Seq, Gsn)>>,
+    /// Jobs that are done and not looked at yet.
+    pub done: VecDeque<Done>,
+    loads: Loads,
+    tokens: u64,
+}
+
+impl Effects {
+    /// Sends a message without payload.
+    pub fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
+        self.out.push_back(Output::Send { conn, bytes: wire::encode(message) });
+    }
+
+    /// Sends frames.
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: Bytes) {
+        self.out.push_back(Output::Send { conn, bytes });
+    }
+
+    /// Says why the connection is about to be closed.
+    pub fn refusal(&mut self, conn: ConnId, refusal: Refusal) {
+        self.send(conn, Refused { why: refusal.why, text: refusal.text });
+    }
+
+    /// Tells the owner.
+    pub fn event(&mut self, event: SlotEvent) {
+        tracing::info!(?event, "slot");
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// A token never used before.
+    pub fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// Collects batches; the job comes to `done` when they are there, perhaps at once.
+    pub fn load(&mut self, purpose: Purpose, pieces: Vec<Piece>) {
+        let (tokens, out) = (&mut self.tokens, &mut self.out);
+        let done = self.loads.start(purpose, pieces, |pos| {
+            *tokens += 1;
+            out.push_back(Output::Load { token: Token(*tokens), pos });
+            Token(*tokens)
+        });
+        self.done.extend(done);
+    }
+
+    /// A record was read back.
+    pub fn loaded(&mut self, token: Token, result: Result<Bytes, String>) {
+        let done = self.loads.loaded(token, result);
+        self.done.extend(done);
+    }
+
+    /// Jobs waiting for the log.
+    pub fn loading(&self) -> usize {
+        self.loads.len()
+    }
+}
+
+/// Encodes `message` with placed batches as its payload.
+pub(crate) fn encode_batches(message: impl Into<Message>, batches: &[&PlacedBatch]) -> Bytes {
+    let places: Vec<[u8; PLACEMENT_BYTES]> = batches.iter().map(|b| b.placement.encode()).collect();
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * batches.len());
+    for (place, b) in places.iter().zip(batches) {
+        parts.push(place);
+        parts.push(b.batch.bytes());
+    }
+    wire::encode_with(message, &parts)
+}

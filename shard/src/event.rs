@@ -1,0 +1,41 @@
+//! What does a slot tell its owner? Turning points, for logs and tests.
+
+use zoolog_core::{CutNumber, Incarnation, LaneId, ShardId, ViewNumber};
+
+/// A turning point in a slot's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotEvent {
+    /// The leader of the orderers took its registration.
+    Registered {
+        /// The view it answered with.
+        view: ViewNumber,
+    },
+    /// The connection to the leader is gone; a new one is sought.
+    LeaderLost,
+    /// All backups of a lane are in step: it takes appends.
+    Serving {
+        /// The lane.
+        lane: LaneId,
+        /// The primary's start.
+        incarnation: Incarnation,
+        /// Its records, those adopted from backups included.
+        len: u64,
+        /// How many of them were adopted.
+        adopted: u64,
+    },
+    /// A replica holds less than what is committed, or contradicts its peers: it serves nothing until it
+    /// is repaired.
+    Damaged {
+        /// Its shard.
+        shard: ShardId,
+        /// What is wrong.
+        what: String,
+    },
+    /// What the leader says of a shard doesn't fit what is known: it was asked again.
+    Contradiction {
+        /// The cut or part.
+        number: CutNumber,
+        /// What is wrong.
+        what: String,
+    },
+}

@@ -1,0 +1,203 @@
+//! What does a slot write to its log? Batches, cut marks and views; and the checkpoint that opens a segment.
+
+use bytes::Bytes;
+use zoolog_core::batch::PlacedBatch;
+use zoolog_core::cut::ShardPart;
+use zoolog_core::view::View;
+use zoolog_core::wal::WalRecord;
+use zoolog_core::{CutNumber, Epoch, Incarnation, LaneId, Seq, ShardId, WriterId};
+
+/// A placed batch: key1 the lane, key2 its first LSN, aux its number of records.
+pub(crate) const BATCH: u8 = 1;
+/// A part of a cut: key1 the shard, key2 the cut's number, aux the low 32 bits of the number of the part
+/// before, so that a missing one is noticed. Repeated in the segment's index.
+pub(crate) const CUT: u8 = 2;
+/// A view: key2 its number.
+pub(crate) const VIEW: u8 = 3;
+
+/// What an entry of a `Persist` was, for when it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A batch.
+    Batch {
+        /// Its lane.
+        lane: LaneId,
+        /// Its first LSN.
+        first_lsn: u64,
+        /// Its records.
+        count: u32,
+    },
+    /// A part.
+    Cut {
+        /// The shard.
+        shard: ShardId,
+        /// The cut.
+        number: CutNumber,
+    },
+    /// A view.
+    View,
+}
+
+/// The record of a batch.
+pub(crate) fn batch_record(placed: &PlacedBatch) -> (Item, WalRecord) {
+    let (place, count) = (&placed.placement, placed.batch.count());
+    let item = Item::Batch { lane: place.lane, first_lsn: place.first_lsn.0, count };
+    let record = WalRecord {
+        kind: BATCH,
+        in_index: false,
+        aux: count,
+        key1: place.lane.0,
+        key2: place.first_lsn.0,
+        data: vec![Bytes::copy_from_slice(&place.encode()), placed.batch.bytes().clone()],
+    };
+    (item, record)
+}
+
+/// The record of `part` of `shard`, which follows the part of cut `before`.
+pub(crate) fn cut_record(shard: ShardId, before: CutNumber, part: &ShardPart) -> (Item, WalRecord) {
+    let record = WalRecord {
+        kind: CUT,
+        in_index: true,
+        aux: low(before),
+        key1: u64::from(shard.0),
+        key2: part.number.0,
+        data: vec![encode(part)],
+    };
+    (Item::Cut { shard, number: part.number }, record)
+}
+
+/// The low half of a cut's number, as a cut mark's aux has it.
+pub(crate) fn low(number: CutNumber) -> u32 {
+    number.0 as u32
+}
+
+/// The record of a view.
+pub(crate) fn view_record(view: &View) -> (Item, WalRecord) {
+    let data = vec![encode(view)];
+    (Item::View, WalRecord { kind: VIEW, in_index: false, aux: 0, key1: 0, key2: view.number.0, data })
+}
+
+/// The version of [`Checkpoint`] that this build writes.
+pub(crate) const CHECKPOINT_VERSION: u32 = 1;
+
+/// All that can't be read off the indexes of older segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Checkpoint {
+    /// The newest view.
+    pub view: Option<View>,
+    /// Every lane.
+    pub lanes: Vec<LaneMark>,
+    /// Every shard's newest part.
+    pub parts: Vec<(ShardId, ShardPart)>,
+    /// The writers of own lanes.
+    pub writers: Vec<(LaneId, Vec<WriterMark>)>,
+}
+
+/// What a checkpoint says of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct LaneMark {
+    /// Which.
+    pub lane: LaneId,
+    /// Its records.
+    pub len: u64,
+    /// Checksum of its last placement.
+    pub last: u32,
+    /// Incarnation in its last placement.
+    pub placed_by: Incarnation,
+    /// Newest incarnation of its primary that has opened a stream to us.
+    pub fence: Incarnation,
+}
+
+/// What a checkpoint says of a writer.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct WriterMark {
+    /// Who.
+    pub writer: WriterId,
+    /// Its opening.
+    pub epoch: Epoch,
+    /// Whether a fence ended it.
+    pub closed: bool,
+    /// The number it uses next.
+    pub next: Seq,
+    /// (first LSN, records, checksum) of its newest batches, the last one being `next - 1`.
+    pub batches: Vec<(u64, u32, u32)>,
+}
+
+impl Checkpoint {
+    /// Its bytes: the version, then the rkyv body.
+    pub fn to_bytes(&self) -> Bytes {
+        let body = encode(self);
+        let mut out = Vec::with_capacity(4 + body.len());
+        out.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
+        out.extend_from_slice(&body);
+        Bytes::from(out)
+    }
+
+    /// Reads one back.
+    ///
+    /// # Errors
+    /// A text, when it is of another version or no checkpoint.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let (version, body) =
+            bytes.split_first_chunk::<4>().ok_or(format!("a checkpoint of {} bytes", bytes.len()))?;
+        let version = u32::from_le_bytes(*version);
+        if version != CHECKPOINT_VERSION {
+            return Err(format!("checkpoint version {version}, this build reads {CHECKPOINT_VERSION}"));
+        }
+        rkyv::from_bytes::<Self, rkyv::rancor::Error>(body).map_err(|e| format!("a malformed checkpoint: {e}"))
+    }
+}
+
+/// Reads a part from a cut mark.
+pub(crate) fn decode_part(data: &[u8]) -> Option<ShardPart> {
+    rkyv::from_bytes::<ShardPart, rkyv::rancor::Error>(data).ok()
+}
+
+/// Reads a view.
+pub(crate) fn decode_view(data: &[u8]) -> Option<View> {
+    rkyv::from_bytes::<View, rkyv::rancor::Error>(data).ok()
+}
+
+fn encode<T>(value: &T) -> Bytes
+where
+    T: for<'a> rkyv::Serialize<
+            rkyv::api::high::HighSerializer<
+                rkyv::util::AlignedVec,
+                rkyv::ser::allocator::ArenaHandle<'a>,
+                rkyv::rancor::Error,
+            >,
+        >,
+{
+    Bytes::copy_from_slice(&rkyv::to_bytes::<rkyv::rancor::Error>(value).expect("our own values serialize"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zoolog_core::Gsn;
+
+    #[test]
+    fn a_checkpoint_comes_back_and_another_version_is_refused_by_name() {
+        let part = ShardPart { number: CutNumber(7), base: Gsn(40), lens: vec![3, 9] };
+        let lane = LaneId::new(ShardId(4), 1);
+        let writer = WriterMark {
+            writer: WriterId(5 << 80),
+            epoch: Epoch(1),
+            closed: true,
+            next: Seq(3),
+            batches: vec![(1, 2, 3)],
+        };
+        let mark = LaneMark { lane, len: 9, last: 77, placed_by: Incarnation(2), fence: Incarnation(3) };
+        let checkpoint = Checkpoint {
+            view: Some(View::default()),
+            lanes: vec![mark],
+            parts: vec![(ShardId(4), part)],
+            writers: vec![(lane, vec![writer])],
+        };
+        let mut bytes = checkpoint.to_bytes().to_vec();
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
+        bytes[0] = 9;
+        assert!(Checkpoint::from_bytes(&bytes).unwrap_err().contains("version 9"));
+        assert!(Checkpoint::from_bytes(&bytes[..3]).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! May this batch enter the lane? The primary's side of an append, up to placing it.
+
+use super::{Pending, Replica};
+use crate::effects::Effects;
+use crate::writers::Judged;
+use zoolog_core::batch::{Batch, PlacedBatch};
+use zoolog_core::machine::ConnId;
+use zoolog_core::wire::AppendRefusedWhy;
+use zoolog_core::{Lsn, Seq};
+
+impl Replica {
+    /// Takes a writer's batch into the own lane, or answers a resent one.
+    ///
+    /// # Errors
+    /// Why it isn't taken, and the number that would be.
+    pub fn append(
+        &mut self, fx: &mut Effects, conn: ConnId, start: Seq, batch: Batch,
+    ) -> Result<(), (AppendRefusedWhy, Seq)> {
+        let (writer, seq) = (batch.writer(), batch.seq());
+        if !self.live {
+            return Err((AppendRefusedWhy::Closed, seq));
+        }
+        if !self.own.serving || !self.is_sound() {
+            return Err((AppendRefusedWhy::Recovering, seq));
+        }
+        if start > seq {
+            return Err((AppendRefusedWhy::Malformed, start));
+        }
+        match self.own.writers.judge(&batch, start) {
+            Judged::Refused(why, expected) => return Err((why, expected)),
+            Judged::Known(first_lsn) => {
+                self.own.writers.seen_on(writer, conn);
+                if let Some(gsn) = self.history.gsn(self.shard, self.index, Lsn(first_lsn)) {
+                    fx.acks.entry((conn, writer)).or_default().push((seq, gsn));
+                }
+            }
+            Judged::New => {
+                let (incarnation, lane) = (self.own.incarnation, self.own_lane());
+                let placed = PlacedBatch::place(lane.id, incarnation, Lsn(lane.accepted), lane.last, batch);
+                self.enter(fx, placed);
+                self.own.writers.seen_on(writer, conn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a placed batch at the end of the own lane: a new one, or one adopted from a backup.
+    pub(super) fn enter(&mut self, fx: &mut Effects, placed: PlacedBatch) {
+        let (batch, first_lsn) = (&placed.batch, placed.placement.first_lsn.0);
+        self.own.writers.took(batch, first_lsn);
+        let bytes = placed.encoded_len();
+        self.own.uncommitted_bytes += bytes;
+        self.own.pending.push_back(Pending {
+            writer: batch.writer(),
+            epoch: batch.epoch(),
+            seq: batch.seq(),
+            first_lsn,
+            end: placed.end_lsn().0,
+            bytes,
+        });
+        self.own_lane_mut().accept(placed.clone());
+        fx.staged.push(placed);
+    }
+
+    /// Whether its writers are to be slowed.
+    pub fn is_full(&self) -> bool {
+        self.own.uncommitted_bytes > self.bounds.uncommitted_bytes
+    }
+
+    /// Whether slowed writers may go on.
+    pub fn has_room(&self) -> bool {
+        self.own.uncommitted_bytes <= self.bounds.uncommitted_bytes / 2
+    }
+}

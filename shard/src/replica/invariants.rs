@@ -1,0 +1,67 @@
+//! What must always hold in a replica? Checked after every turn, in release builds too; the numbers of the
+//! promises are those of docs/INVARIANTS.md.
+
+use super::Replica;
+use super::sync::Phase;
+
+impl Replica {
+    /// Panics, with the figures, if this replica contradicts itself.
+    pub fn check_invariants(&self) {
+        let shard = self.shard;
+        for (i, lane) in self.lanes.iter().enumerate() {
+            let id = lane.id;
+            let (accepted, durable, committed) = (lane.accepted, lane.durable, lane.committed);
+            // LOG-2: nothing counts as durable that was not taken, nor as committed that is not durable.
+            assert!(durable <= accepted, "lane {id}: {durable} durable of {accepted} accepted");
+            assert!(
+                committed <= durable || self.damage_told || self.broken.is_some(),
+                "lane {id}: {committed} committed, {durable} durable, and nobody was told of damage"
+            );
+            assert!(
+                committed == self.history.len(i as u8),
+                "lane {id}: {committed} committed, the parts say {}",
+                self.history.len(i as u8)
+            );
+            // LOG-3: what is cached is the lane's end, so that what is not durable is never forgotten.
+            let (start, end) = (lane.cache_start(), lane.cache_end());
+            assert!(end.is_none_or(|e| e == accepted), "lane {id}: cached up to {end:?} of {accepted}");
+            assert!(start <= durable || durable == accepted, "lane {id}: cached from {start}, {durable} durable");
+        }
+        self.check_own();
+        assert!(
+            self.part_durable <= self.marked,
+            "shard {shard}: part {} durable, {} handed to the log",
+            self.part_durable,
+            self.marked
+        );
+    }
+
+    fn check_own(&self) {
+        let (lane, own) = (self.own_lane(), &self.own);
+        let id = lane.id;
+        let ends = own.pending.front().map(|p| p.first_lsn).zip(own.pending.back().map(|p| p.end));
+        if let Some((first, end)) = ends {
+            assert!(end <= lane.accepted, "lane {id}: pending up to {end} of {} accepted", lane.accepted);
+            assert!(
+                first >= lane.committed.min(lane.durable) || !self.is_sound(),
+                "lane {id}: a batch at {first} is pending, {} are committed",
+                lane.committed
+            );
+        } else {
+            assert!(own.uncommitted_bytes == 0, "lane {id}: {} bytes of nothing are pending", own.uncommitted_bytes);
+        }
+        for stream in own.backups.iter().flatten().filter_map(|b| b.stream.as_ref()) {
+            match stream.phase {
+                // LOG-1: no LSN is placed before all backups have said what they hold.
+                Phase::Streaming { sent, .. } => assert!(
+                    own.serving && sent <= lane.accepted,
+                    "lane {id}: {sent} sent of {}, serving: {}",
+                    lane.accepted,
+                    own.serving
+                ),
+                Phase::Answered { .. } => assert!(!own.serving, "lane {id}: serves, but forgot a backup's answer"),
+                Phase::Asked => {}
+            }
+        }
+    }
+}

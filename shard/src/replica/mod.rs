@@ -1,0 +1,210 @@
+//! What is a replica? One shard's copy in a slot: the lane it is primary of, those it backs up, and the
+//! shard's committed parts. This file has the state; each conversation has its own.
+
+mod append;
+mod commit;
+pub(crate) mod invariants;
+mod read;
+pub(crate) mod recover;
+mod replicate;
+mod report;
+mod subscribe;
+mod sync;
+
+pub(crate) use commit::check_sane;
+pub(crate) use read::{answer as read_answer, unavailable};
+pub(crate) use subscribe::PushCache;
+
+use crate::config::Bounds;
+use crate::lane::Lane;
+use crate::writers::Writers;
+use recover::Images;
+use std::collections::{BTreeMap, VecDeque};
+use subscribe::Subscription;
+use sync::{Backup, Inbound};
+use zoolog_core::cut::ShardHistory;
+use zoolog_core::machine::ConnId;
+use zoolog_core::view::{ShardState, ShardView};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, Seq, ShardId, SlotId, WriterId};
+
+/// One shard's copy in a slot.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    /// The shard.
+    pub shard: ShardId,
+    /// Index of this replica, and of the lane it is primary of.
+    pub index: u8,
+    /// The slots of all replicas, by index.
+    pub slots: Vec<SlotId>,
+    /// Whether the shard takes appends.
+    pub live: bool,
+    /// By index.
+    pub lanes: Vec<Lane>,
+    /// The shard's parts.
+    pub history: ShardHistory,
+    /// What of the order is known here exactly: the shard has no records between its newest part and this.
+    pub known: Gsn,
+    /// The last cut that was looked at since registration; `None` before anything was said.
+    pub seen: Option<CutNumber>,
+    /// Newest part whose mark waits for the next `Persist`, or is past that.
+    pub marked: CutNumber,
+    /// Newest part that is in a `Persist` already.
+    pub emitted: CutNumber,
+    /// Newest part that is durable here.
+    pub part_durable: CutNumber,
+    /// Whether durable lengths moved since the last report.
+    pub moved: bool,
+    /// Why what this replica holds can't be trusted, for good.
+    pub broken: Option<String>,
+    /// Whether the owner knows that it is damaged.
+    pub damage_told: bool,
+    /// The own lane's appends.
+    pub own: Own,
+    /// Streams of the other lanes, by index; that of the own lane is unused.
+    pub inbound: Vec<Inbound>,
+    /// By connection.
+    pub subs: BTreeMap<ConnId, Subscription>,
+    generation: u64,
+    bounds: Bounds,
+}
+
+/// What the primary of a lane knows beyond the lane.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// This start.
+    pub incarnation: Incarnation,
+    /// Whether appends are taken: all backups are in step.
+    pub serving: bool,
+    /// Records adopted from backups since the start.
+    pub adopted: u64,
+    /// The writers' windows.
+    pub writers: Writers,
+    /// Batches not known to be committed, in order.
+    pub pending: VecDeque<Pending>,
+    /// Their bytes.
+    pub uncommitted_bytes: usize,
+    /// By index; `None` at our own.
+    pub backups: Vec<Option<Backup>>,
+}
+
+/// A batch that waits for its cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    writer: WriterId,
+    epoch: Epoch,
+    seq: Seq,
+    first_lsn: u64,
+    end: u64,
+    bytes: usize,
+}
+
+impl Replica {
+    /// The replica `index` of a shard, with what recovery found of it.
+    pub fn new(view: &ShardView, index: u8, incarnation: Incarnation, bounds: &Bounds, images: &mut Images) -> Self {
+        let shard = view.id;
+        let (mut lanes, mut inbound) = (Vec::new(), Vec::new());
+        for id in view.lanes() {
+            let (lane, fence) =
+                images.lanes.remove(&id).unwrap_or_else(|| (Lane::new(id, bounds.cache_bytes), Incarnation(0)));
+            inbound.push(Inbound::fenced(fence.max(lane.placed_by)));
+            lanes.push(lane);
+        }
+        let (history, broken) = images.histories.remove(&shard).unwrap_or_default();
+        let marked = history.last().map_or(CutNumber(0), |p| p.number);
+        let own_lane = LaneId::new(shard, index);
+        let writers = images
+            .writers
+            .remove(&own_lane)
+            .unwrap_or_else(|| Writers::new(bounds.writers, bounds.remembered));
+        let backups =
+            view.replicas.iter().enumerate().map(|(i, r)| (i != usize::from(index)).then(|| Backup::new(r.slot)));
+        let mut replica = Self {
+            shard,
+            index,
+            slots: view.replicas.iter().map(|r| r.slot).collect(),
+            live: view.state == ShardState::Live,
+            known: history.end(),
+            seen: None,
+            marked,
+            emitted: marked,
+            part_durable: marked,
+            moved: true,
+            broken,
+            damage_told: false,
+            own: Own {
+                incarnation,
+                serving: false,
+                adopted: 0,
+                writers,
+                pending: VecDeque::new(),
+                uncommitted_bytes: 0,
+                backups: backups.collect(),
+            },
+            lanes,
+            history,
+            inbound,
+            subs: BTreeMap::new(),
+            generation: 0,
+            bounds: bounds.clone(),
+        };
+        if replica.lens_fit() {
+            replica.recount();
+        }
+        replica
+    }
+
+    /// Whether the recovered parts have as many lanes as the shard; broken if not.
+    fn lens_fit(&mut self) -> bool {
+        if self.history.last().is_some_and(|p| p.lens.len() != self.lanes.len()) {
+            self.broken = Some("its cut marks are of another number of lanes".into());
+            self.history = ShardHistory::default();
+            return false;
+        }
+        true
+    }
+
+    /// Sets what follows from the recovered parts: committed lengths, and the own lane's pending batches.
+    fn recount(&mut self) {
+        for (i, lane) in self.lanes.iter_mut().enumerate() {
+            lane.committed = self.history.len(i as u8);
+            lane.evict();
+        }
+        let own = &self.lanes[usize::from(self.index)];
+        for (writer, epoch, seq, first_lsn, count) in self.own.writers.recount(own.committed) {
+            let bytes = own.find(first_lsn).map_or(0, |f| f.bytes);
+            self.own.uncommitted_bytes += bytes;
+            let end = first_lsn + u64::from(count);
+            self.own.pending.push_back(Pending { writer, epoch, seq, first_lsn, end, bytes });
+        }
+    }
+
+    /// The lane this replica is primary of.
+    pub fn own_lane(&self) -> &Lane {
+        &self.lanes[usize::from(self.index)]
+    }
+
+    fn own_lane_mut(&mut self) -> &mut Lane {
+        &mut self.lanes[usize::from(self.index)]
+    }
+
+    /// Why it can't be trusted to serve, if it can't: it holds less than what is committed.
+    pub fn damage(&self) -> Option<String> {
+        if let Some(why) = &self.broken {
+            return Some(why.clone());
+        }
+        let short = self.lanes.iter().find(|l| l.committed > l.durable)?;
+        Some(format!("of lane {} {} records are committed, {} are here", short.id, short.committed, short.durable))
+    }
+
+    /// Whether it may serve.
+    pub fn is_sound(&self) -> bool {
+        self.broken.is_none() && self.lanes.iter().all(|l| l.committed <= l.durable)
+    }
+
+    /// Forgets a connection: its subscription, its writers, its streams.
+    pub fn closed(&mut self, conn: ConnId) {
+        self.subs.remove(&conn);
+        self.own.writers.closed(conn);
+        self.streams_closed(conn);
+    }
+}

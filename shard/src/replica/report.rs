@@ -1,0 +1,45 @@
+//! What does this replica hold durably? Its local cut, which moves when a sync completes.
+
+use super::Replica;
+use crate::effects::Effects;
+use zoolog_core::wal::WalPos;
+use zoolog_core::wire::ShardReport;
+use zoolog_core::{CutNumber, LaneId};
+
+impl Replica {
+    /// A batch of `lane` is durable.
+    pub fn batch_durable(&mut self, fx: &mut Effects, lane: LaneId, first_lsn: u64, count: u32, pos: WalPos) {
+        let i = usize::from(lane.index());
+        self.lanes[i].made_durable(first_lsn, count, pos);
+        self.moved = true;
+        if i == usize::from(self.index) {
+            // Committed already if it was adopted to repair what was lost here.
+            self.check_damage(fx);
+            self.settle(fx);
+        } else {
+            self.answer_sync(fx, i);
+        }
+    }
+
+    /// The mark of the part of cut `number` is durable: the orderers need not keep it for us.
+    pub fn part_mark_durable(&mut self, number: CutNumber) {
+        assert!(
+            number > self.part_durable && number <= self.marked,
+            "shard {}: the mark of cut {number} became durable, after {}, handed out were {}",
+            self.shard,
+            self.part_durable,
+            self.marked
+        );
+        self.part_durable = number;
+    }
+
+    /// Its figures now.
+    pub fn report(&self) -> ShardReport {
+        ShardReport {
+            shard: self.shard,
+            accepted: self.lanes.iter().map(|l| l.accepted).collect(),
+            durable: self.lanes.iter().map(|l| l.durable).collect(),
+            part: self.part_durable,
+        }
+    }
+}

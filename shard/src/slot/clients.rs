@@ -1,0 +1,126 @@
+//! What do writers, readers and subscribers want? Their requests, and how each connection is kept from
+//! asking for more than it may.
+
+use super::Slot;
+use super::conns::Hold;
+use crate::effects::Refusal;
+use crate::replica::{read_answer, unavailable};
+use bytes::Bytes;
+use zoolog_core::batch::{Batch, PlacedBatch};
+use zoolog_core::machine::ConnId;
+use zoolog_core::wire::{Append, AppendRefused, AppendRefusedWhy, Message, Read, ReadIs, RefusedWhy};
+use zoolog_core::{Seq, WriterId};
+
+impl Slot {
+    /// A message from a client.
+    ///
+    /// # Errors
+    /// The connection is to be refused.
+    pub(super) fn on_client(&mut self, conn: ConnId, message: Message, payload: Bytes) -> Result<(), Refusal> {
+        match message {
+            Message::Append(m) => self.on_append(conn, &m, payload),
+            Message::Read(m) => self.on_read(conn, m)?,
+            Message::Subscribe(m) => match self.replicas.get_mut(&m.shard) {
+                Some(replica) => replica.subscribe(conn, &m)?,
+                None => {
+                    let text = format!("shard {} is not known here yet", m.shard);
+                    return Err(Refusal::new(RefusedWhy::NotReady, text));
+                }
+            },
+            Message::Credit(m) => {
+                if let Some(replica) = self.replicas.get_mut(&m.lane.shard()) {
+                    replica.credit(conn, m.lane, m.bytes);
+                }
+            }
+            Message::Status(m) => self.answer_status(conn, m.request),
+            other => return Err(super::unexpected(&other)),
+        }
+        Ok(())
+    }
+
+    fn on_append(&mut self, conn: ConnId, m: &Append, payload: Bytes) {
+        let batch = match Batch::check(payload) {
+            Ok(batch) => batch,
+            Err(e) => {
+                tracing::warn!(conn = conn.0, lane = %m.lane, %e, "a malformed batch");
+                let (writer, seq) = (WriterId(0), Seq(0));
+                let refused = AppendRefused { writer, seq, why: AppendRefusedWhy::Malformed, expected: seq };
+                self.fx.send(conn, refused);
+                return;
+            }
+        };
+        let (writer, seq) = (batch.writer(), batch.seq());
+        let c = self.conns.get_mut(&conn).expect("a frame comes over a connection");
+        if c.refused.is_some_and(|(w, expected)| w == writer && seq > expected) {
+            return; // its writer was told that this one is not taken either
+        }
+        let replica = self.replicas.get_mut(&m.lane.shard()).filter(|r| r.index == m.lane.index());
+        let Some(replica) = replica else {
+            self.refuse_append(conn, writer, seq, AppendRefusedWhy::NotPrimary, seq);
+            return;
+        };
+        let shard = replica.shard;
+        match replica.append(&mut self.fx, conn, m.start, batch) {
+            Ok(()) => {
+                let is_full = replica.is_full();
+                c.refused.take_if(|(w, expected)| *w == writer && seq >= *expected);
+                if is_full {
+                    self.hold(conn, Hold::Lane(shard));
+                }
+                if self.unsynced_bytes > self.cfg.bounds.unsynced_bytes {
+                    self.hold(conn, Hold::Disk);
+                }
+            }
+            Err((why, expected)) => self.refuse_append(conn, writer, seq, why, expected),
+        }
+    }
+
+    fn refuse_append(&mut self, conn: ConnId, writer: WriterId, seq: Seq, why: AppendRefusedWhy, expected: Seq) {
+        if let Some(c) = self.conns.get_mut(&conn) {
+            c.refused = Some((writer, expected.min(seq)));
+        }
+        self.fx.send(conn, AppendRefused { writer, seq, why, expected });
+    }
+
+    fn on_read(&mut self, conn: ConnId, m: Read) -> Result<(), Refusal> {
+        let bound = self.cfg.bounds.reads;
+        let c = self.conns.get_mut(&conn).expect("a frame comes over a connection");
+        if c.reads < bound {
+            self.start_read(conn, &m);
+            return Ok(());
+        }
+        // It was asked to stop at the bound; what had left it before may still come.
+        if c.queued.len() >= 64 * bound {
+            return Err(Refusal::new(RefusedWhy::Invalid, "too many reads at once"));
+        }
+        c.queued.push_back(m);
+        self.hold(conn, Hold::Reads);
+        Ok(())
+    }
+
+    fn start_read(&mut self, conn: ConnId, m: &Read) {
+        let Some(replica) = self.replicas.get(&m.shard) else {
+            self.fx.send(conn, unavailable(m));
+            return;
+        };
+        replica.read(&mut self.fx, conn, m);
+        self.conns.get_mut(&conn).expect("a connection").reads += 1;
+    }
+
+    /// The batches of an answer are there: sends it, and starts what waited for it.
+    pub(super) fn read_done(&mut self, conn: ConnId, answer: ReadIs, result: Result<Vec<PlacedBatch>, String>) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        c.reads -= 1;
+        if c.closing {
+            return;
+        }
+        self.fx.send_bytes(conn, read_answer(answer, result));
+        while let Some(c) = self.conns.get_mut(&conn).filter(|c| c.reads < self.cfg.bounds.reads) {
+            let Some(next) = c.queued.pop_front() else {
+                self.let_go(conn, Hold::Reads);
+                return;
+            };
+            self.start_read(conn, &next);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The slot of a data server as one machine: several replicas, one port, one write-ahead log. This file
+//! dispatches; each conversation has its own.
+
+mod clients;
+mod conns;
+mod orderer;
+mod peers;
+mod status;
+mod turn;
+mod watch;
+
+use crate::config::{SlotConfig, SlotError};
+use crate::effects::{Effects, Refusal};
+use crate::event::SlotEvent;
+use crate::marks::Checkpoint;
+use crate::replica::Replica;
+use crate::replica::recover::Images;
+use bytes::Bytes;
+use conns::{Conn, Hold, Kind, admit};
+use orderer::Leader;
+use peers::Peer;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use turn::Inflight;
+use zoolog_core::limits::REPLICAS_MAX;
+use zoolog_core::machine::{ConnId, Input, Machine, Output};
+use zoolog_core::view::View;
+use zoolog_core::wal::Recovered;
+use zoolog_core::wire::{self, Message, RefusedWhy};
+use zoolog_core::{ClusterId, Incarnation, Instant, ShardId, SlotId};
+
+/// The slot of a data server. See the [crate] for what it does, [`Machine`] for how it is driven.
+#[derive(Debug)]
+pub struct Slot {
+    cfg: SlotConfig,
+    incarnation: Incarnation,
+    view: View,
+    replicas: BTreeMap<ShardId, Replica>,
+    /// What the log held of shards that no view has named yet.
+    images: Images,
+    leader: Leader,
+    peers: BTreeMap<SlotId, Peer>,
+    conns: BTreeMap<ConnId, Conn>,
+    held: BTreeSet<(Hold, ConnId)>,
+    inflight: VecDeque<Inflight>,
+    unsynced_bytes: usize,
+    fx: Effects,
+    /// Connections dialled so far.
+    dials: u64,
+    /// Streams opened so far.
+    streams: u64,
+    /// Whether inputs came since the last `poll_output` that gave nothing.
+    in_turn: bool,
+    /// There is more to push at once.
+    hurry: Option<Instant>,
+}
+
+impl Slot {
+    /// A slot with what its log held.
+    ///
+    /// # Errors
+    /// When the settings make no sense, or the log holds what this build can't read.
+    pub fn new(cfg: SlotConfig, recovered: Recovered, now: Instant) -> Result<Self, SlotError> {
+        if cfg.orderers.is_empty() {
+            return Err(SlotError::Config("no orderers are given"));
+        }
+        if cfg.cluster == ClusterId(0) {
+            return Err(SlotError::Config("cluster 0 is none"));
+        }
+        let log_error = |what| SlotError::Log { slot: cfg.slot, what };
+        let mut images = Images::read(&recovered, cfg.slot, &cfg.bounds).map_err(log_error)?;
+        let view = images.view.take();
+        let mut slot = Self {
+            incarnation: Incarnation(recovered.incarnation),
+            view: View::default(),
+            replicas: BTreeMap::new(),
+            images,
+            leader: Leader::default(),
+            peers: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            held: BTreeSet::new(),
+            inflight: VecDeque::new(),
+            unsynced_bytes: 0,
+            fx: Effects::default(),
+            dials: 0,
+            streams: 0,
+            in_turn: true,
+            hurry: None,
+            cfg,
+        };
+        if let Some(view) = view {
+            slot.adopt_view(now, view).map_err(|what| SlotError::Log { slot: slot.cfg.slot, what })?;
+        }
+        slot.find_leader(now);
+        Ok(slot)
+    }
+
+    /// Which slot it is.
+    pub fn id(&self) -> SlotId {
+        self.cfg.slot
+    }
+
+    /// Takes a view: makes the replicas it puts here, and follows their peers.
+    fn adopt_view(&mut self, now: Instant, view: View) -> Result<(), String> {
+        if !view.shards.is_sorted_by(|a, b| a.id < b.id) {
+            return Err(format!("view {}: its shards are not in order", view.number));
+        }
+        for shard in &view.shards {
+            let Some(index) = shard.replica_in(self.cfg.slot) else { continue };
+            let slots = shard.replicas.iter().map(|r| r.slot);
+            if shard.replicas.len() > REPLICAS_MAX {
+                return Err(format!("view {}: shard {} has {} replicas", view.number, shard.id, shard.replicas.len()));
+            }
+            if let Some(known) = self.replicas.get(&shard.id)
+                && !slots.eq(known.slots.iter().copied())
+            {
+                return Err(format!("view {}: shard {} has other replicas than before", view.number, shard.id));
+            }
+            let (incarnation, bounds) = (self.incarnation, &self.cfg.bounds);
+            let images = &mut self.images;
+            let make = || Replica::new(shard, index, incarnation, bounds, images);
+            let replica = self.replicas.entry(shard.id).or_insert_with(make);
+            replica.live = shard.state == zoolog_core::view::ShardState::Live;
+            replica.check_damage(&mut self.fx);
+            replica.try_to_serve(&mut self.fx);
+        }
+        self.view = view;
+        self.follow_peers(now);
+        Ok(())
+    }
+
+    fn on_frame(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
+        let Some(c) = self.conns.get_mut(&conn).filter(|c| !c.closing) else { return };
+        let kind = c.kind;
+        let packet = match wire::decode(bytes) {
+            Ok(packet) => packet,
+            Err(e) => {
+                tracing::warn!(conn = conn.0, ?kind, %e, "closing a connection");
+                self.close(now, conn);
+                return;
+            }
+        };
+        let (message, payload) = (packet.message, packet.payload);
+        let result = match kind {
+            Kind::Stranger => match message {
+                Message::Hello(m) => admit(&m, self.cfg.cluster).map(|kind| c.kind = kind),
+                other => Err(unexpected(&other)),
+            },
+            Kind::Client => self.on_client(conn, message, payload),
+            Kind::Primary(slot) => self.on_primary(conn, slot, message, payload),
+            Kind::Backup(slot) => self.on_backup(now, conn, slot, message, payload),
+            Kind::Leader => self.on_leader(now, conn, message),
+            Kind::Guest => match message {
+                Message::Status(m) => {
+                    self.answer_status(conn, m.request);
+                    Ok(())
+                }
+                other => Err(unexpected(&other)),
+            },
+        };
+        if let Err(refusal) = result {
+            self.refuse(now, conn, refusal);
+        }
+        self.finish_jobs(now);
+    }
+
+    fn on_accepted(&mut self, now: Instant, conn: ConnId) {
+        let old = self.conns.insert(conn, Conn::new(Kind::Stranger));
+        assert!(old.is_none(), "connection {conn:?} was accepted twice");
+        if self.conns.len() > self.cfg.bounds.connections {
+            tracing::warn!(connections = self.conns.len(), "too many connections, closing the newest");
+            self.close(now, conn);
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(&conn).filter(|c| !c.closing).map(|c| c.kind) {
+            Some(Kind::Leader) => self.leader_connected(now, conn),
+            Some(Kind::Backup(slot)) => self.peer_connected(now, slot, conn),
+            _ => {}
+        }
+    }
+}
+
+fn unexpected(message: &Message) -> Refusal {
+    Refusal::new(RefusedWhy::Unexpected, format!("{} has no place on this connection", message.name()))
+}
+
+impl Machine for Slot {
+    type Command = ();
+    type Event = SlotEvent;
+
+    fn handle(&mut self, now: Instant, input: Input<()>) {
+        self.in_turn = true;
+        match input {
+            Input::Accepted { conn, .. } => self.on_accepted(now, conn),
+            Input::Connected { conn } => self.on_connected(now, conn),
+            Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
+            Input::Closed { conn } => self.closed(now, conn),
+            Input::Persisted { token, positions } => self.persisted(token, &positions),
+            Input::Loaded { token, result } => {
+                self.fx.loaded(token, result);
+                self.finish_jobs(now);
+            }
+            Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<SlotEvent>> {
+        if std::mem::take(&mut self.in_turn) {
+            self.end_turn(now);
+        }
+        self.fx.out.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let hurry = self.hurry.map(|at| (at, "more to push"));
+        [hurry, self.leader_deadline(), self.peer_deadline()].into_iter().flatten().min()
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        assert!(self.fx.staged.is_empty(), "a checkpoint in the middle of a turn");
+        let mut checkpoint = Checkpoint { view: Some(self.view.clone()), ..Checkpoint::default() };
+        self.replicas.values().for_each(|r| r.add_to(&mut checkpoint));
+        self.images.add_to(&mut checkpoint);
+        checkpoint.to_bytes()
+    }
+}

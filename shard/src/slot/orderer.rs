@@ -1,0 +1,216 @@
+//! How does a slot talk to the leader of the orderers? It finds it, registers, reports, and takes views,
+//! parts and cuts, in order and without a gap, or it registers anew.
+
+use super::Slot;
+use super::conns::Kind;
+use super::watch::{Verdict, Watch, backoff};
+use crate::effects::Refusal;
+use crate::event::SlotEvent;
+use crate::replica::check_sane;
+use zoolog_core::cut::{Cut, CutError};
+use zoolog_core::machine::ConnId;
+use zoolog_core::view::View;
+use zoolog_core::wire::{Hello, Message, PartsAre, RefusedWhy, Register, Report, Role, Status};
+use zoolog_core::{CutNumber, Instant};
+
+/// The connection to the leader, or the search for it.
+#[derive(Debug, Default)]
+pub(crate) struct Leader {
+    /// The connection, if one is up or being made.
+    pub conn: Option<ConnId>,
+    /// Whether it is up.
+    up: bool,
+    /// Whether the leader took our registration.
+    pub registered: bool,
+    /// The last cut it sent in this registration.
+    number: Option<CutNumber>,
+    /// Who the leader is, as another orderer said.
+    hint: Option<String>,
+    /// Which orderer to try next.
+    next: usize,
+    fails: u32,
+    retry_at: Option<Instant>,
+    watch: Watch,
+}
+
+impl Slot {
+    /// Looks for the leader at once.
+    pub(super) fn find_leader(&mut self, now: Instant) {
+        self.leader.retry_at = Some(now);
+    }
+
+    fn dial_leader(&mut self, now: Instant) {
+        let leader = &mut self.leader;
+        let addr = leader.hint.take().unwrap_or_else(|| {
+            let i = leader.next % self.cfg.orderers.len();
+            leader.next = leader.next.wrapping_add(1);
+            self.cfg.orderers[i].clone()
+        });
+        leader.retry_at = None;
+        leader.watch = Watch::dialled(now);
+        let conn = self.dial(addr, Kind::Leader);
+        self.leader.conn = Some(conn);
+    }
+
+    /// The dialled orderer is there: says who we are.
+    pub(super) fn leader_connected(&mut self, now: Instant, conn: ConnId) {
+        self.leader.up = true;
+        self.leader.watch.heard(now);
+        self.leader.number = None;
+        self.hello(conn);
+        let parts = self.replicas.iter().map(|(&id, r)| (id, r.newest_part())).collect();
+        self.replicas.values_mut().for_each(|r| r.seen = None);
+        self.fx.send(
+            conn,
+            Register {
+                slot: self.cfg.slot,
+                incarnation: self.incarnation,
+                addr: self.cfg.addr.clone(),
+                domain: self.cfg.domain.clone(),
+                parts,
+            },
+        );
+    }
+
+    /// The connection is gone, or is to be: tries again after a pause.
+    pub(super) fn leader_gone(&mut self, now: Instant) {
+        if std::mem::take(&mut self.leader.registered) {
+            self.fx.event(SlotEvent::LeaderLost);
+        }
+        (self.leader.conn, self.leader.up) = (None, false);
+        self.leader.retry_at = Some(now + backoff(self.leader.fails));
+        self.leader.fails = self.leader.fails.saturating_add(1);
+    }
+
+    /// A message from the orderer.
+    ///
+    /// # Errors
+    /// The connection is to be closed.
+    pub(super) fn on_leader(&mut self, now: Instant, conn: ConnId, message: Message) -> Result<(), Refusal> {
+        self.leader.watch.heard(now);
+        match message {
+            Message::ViewIs(m) => {
+                self.take_view(now, m.view)?;
+                if !std::mem::replace(&mut self.leader.registered, true) {
+                    self.leader.fails = 0;
+                    self.replicas.values_mut().for_each(|r| r.moved = true);
+                    self.fx.event(SlotEvent::Registered { view: self.view.number });
+                }
+            }
+            Message::CutIs(m) => {
+                if let Err(e) = self.take_cut(&m.cut) {
+                    return Err(self.contradiction(m.cut.number, e));
+                }
+            }
+            Message::PartsAre(m) => {
+                let number = m.number;
+                if let Err(e) = self.take_parts(m) {
+                    return Err(self.contradiction(number, e));
+                }
+            }
+            Message::NotLeader(m) => {
+                self.leader.hint = m.leader.filter(|a| a.len() <= 256);
+                self.close(now, conn);
+            }
+            Message::Refused(m) => {
+                tracing::warn!(why = ?m.why, text = %m.text, "the orderer refused us");
+                self.close(now, conn);
+            }
+            Message::StatusIs(_) => {}
+            other => return Err(super::unexpected(&other)),
+        }
+        Ok(())
+    }
+
+    fn contradiction(&mut self, number: CutNumber, e: CutError) -> Refusal {
+        let what = e.to_string();
+        self.fx.event(SlotEvent::Contradiction { number, what: what.clone() });
+        Refusal::new(RefusedWhy::Invalid, what)
+    }
+
+    fn take_cut(&mut self, cut: &Cut) -> Result<(), CutError> {
+        check_sane(cut)?;
+        let wrong = |what| Err(CutError::Contradiction { number: cut.number, what });
+        if !self.leader.registered || cut.view > self.view.number {
+            return wrong("its view is not known here");
+        }
+        match self.leader.number {
+            Some(have) if cut.number <= have => return Err(CutError::Old { have, got: cut.number }),
+            Some(have) if cut.number != have.next() => return Err(CutError::Gap { have, got: cut.number }),
+            _ => {}
+        }
+        for replica in self.replicas.values_mut() {
+            replica.take_cut(&mut self.fx, cut)?;
+        }
+        self.leader.number = Some(cut.number);
+        Ok(())
+    }
+
+    fn take_parts(&mut self, m: PartsAre) -> Result<(), CutError> {
+        let number = m.number;
+        let Some(replica) = self.replicas.get_mut(&m.shard) else {
+            return Err(CutError::Contradiction { number, what: "its shard is not served here" });
+        };
+        replica.take_parts(&mut self.fx, m)?;
+        self.leader.number = self.leader.number.max(Some(number));
+        Ok(())
+    }
+
+    fn take_view(&mut self, now: Instant, view: View) -> Result<(), Refusal> {
+        if view.number <= self.view.number {
+            return Ok(());
+        }
+        self.adopt_view(now, view).map_err(|text| Refusal::new(RefusedWhy::Invalid, text))?;
+        self.fx.marks.push(crate::marks::view_record(&self.view));
+        let number = self.leader.number;
+        for replica in self.replicas.values_mut().filter(|r| r.seen.is_none() && r.is_unborn()) {
+            // A shard that this view brings: no cut so far has anything of it.
+            replica.seen = number;
+        }
+        Ok(())
+    }
+
+    /// At the end of a turn: one report, of the shards whose durable lengths moved.
+    pub(super) fn report(&mut self) {
+        let Some(conn) = self.leader.conn.filter(|_| self.leader.registered) else { return };
+        let moved = self.replicas.values_mut().filter(|r| r.moved).map(|r| {
+            r.moved = false;
+            r.report()
+        });
+        let shards: Vec<_> = moved.collect();
+        if !shards.is_empty() {
+            self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, shards });
+        }
+    }
+
+    /// Dials, asks or gives up when it is time, and notes what the leader owes us.
+    pub(super) fn tend_leader(&mut self, now: Instant) {
+        if self.leader.retry_at.is_some_and(|at| at <= now) {
+            self.dial_leader(now);
+        }
+        let Some(conn) = self.leader.conn else { return };
+        let owes = !self.leader.registered || self.replicas.values().any(|r| r.waits_for_cut());
+        self.leader.watch.owes(now, owes);
+        match self.leader.watch.look(now, self.cfg.bounds.silence) {
+            Verdict::Fine => {}
+            Verdict::Ask if self.leader.up => self.fx.send(conn, Status { request: 0 }),
+            Verdict::Ask => {}
+            Verdict::Dead => {
+                tracing::warn!("the orderer is silent, trying another");
+                self.close(now, conn);
+            }
+        }
+    }
+
+    pub(super) fn leader_deadline(&self) -> Option<(Instant, &'static str)> {
+        let retry = self.leader.retry_at.map(|at| (at, "dial an orderer"));
+        let watch = self.leader.conn.and_then(|_| self.leader.watch.deadline(self.cfg.bounds.silence));
+        [retry, watch.map(|at| (at, "the leader is silent"))].into_iter().flatten().min()
+    }
+
+    pub(super) fn hello(&mut self, conn: ConnId) {
+        let (node, slot) = (u64::from(self.cfg.slot.server.0), self.cfg.slot.index);
+        let (cluster, incarnation) = (self.cfg.cluster, self.incarnation);
+        self.fx.send(conn, Hello { role: Role::Slot, cluster, node, slot, incarnation });
+    }
+}

@@ -1,0 +1,51 @@
+//! How is the slot? A JSON object for people and tests.
+
+use super::Slot;
+use std::fmt::Write;
+use zoolog_core::machine::ConnId;
+use zoolog_core::wire::StatusIs;
+
+impl Slot {
+    pub(super) fn answer_status(&mut self, conn: ConnId, request: u64) {
+        let json = self.status();
+        self.fx.send(conn, StatusIs { request, json });
+    }
+
+    /// A JSON object: role, slot, incarnation, leader_connected, view, lanes with their lengths, and what is
+    /// in progress.
+    pub fn status(&self) -> String {
+        let mut lanes = String::new();
+        for replica in self.replicas.values() {
+            let damage = replica.damage();
+            for (i, lane) in replica.lanes.iter().enumerate() {
+                let primary = i == usize::from(replica.index);
+                let state = match (&damage, replica.live, primary, replica.own.serving) {
+                    (Some(_), ..) => "damaged",
+                    (None, false, ..) => "finalized",
+                    (None, true, true, false) => "recovering",
+                    (None, true, ..) => "serving",
+                };
+                let comma = if lanes.is_empty() { "" } else { "," };
+                let (accepted, durable, committed) = (lane.accepted, lane.durable, lane.committed);
+                let id = lane.id;
+                let _ = write!(
+                    lanes,
+                    "{comma}{{\"lane\":\"{id}\",\"primary\":{primary},\"state\":\"{state}\",\"accepted\":{accepted},\
+                     \"durable\":{durable},\"committed\":{committed}}}"
+                );
+            }
+        }
+        format!(
+            "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
+             \"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
+            self.cfg.slot,
+            self.incarnation,
+            self.leader.registered,
+            self.view.number,
+            self.conns.len(),
+            self.fx.loading(),
+            self.unsynced_bytes,
+            self.replicas.values().map(|r| r.own.writers.len()).sum::<usize>(),
+        )
+    }
+}

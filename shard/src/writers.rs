@@ -1,0 +1,325 @@
+//! Is this batch the writer's next one? Per own lane, the window of each writer: what it may send next, and
+//! where its newest batches went, so that a resent one is answered rather than stored again.
+//!
+//! Invariant LOG-3: a writer's batches enter a lane in the order of their numbers, each once.
+
+use crate::marks::WriterMark;
+use std::collections::{BTreeMap, VecDeque};
+use zoolog_core::batch::{Batch, BatchKind};
+use zoolog_core::limits::WRITER_WINDOW;
+use zoolog_core::machine::ConnId;
+use zoolog_core::wire::AppendRefusedWhy;
+use zoolog_core::{Epoch, Seq, WriterId};
+
+/// What is to be done with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// Store it.
+    New,
+    /// It is stored already, from this LSN on.
+    Known(u64),
+    /// Don't take it; `Seq` is the number that would be taken.
+    Refused(AppendRefusedWhy, Seq),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    first_lsn: u64,
+    count: u32,
+    crc: u32,
+}
+
+#[derive(Debug)]
+struct Window {
+    epoch: Epoch,
+    /// A fence ended the writer's use of the lane.
+    closed: bool,
+    next: Seq,
+    /// The newest batches, the last one being `next - 1`.
+    taken: VecDeque<Taken>,
+    /// How many of its batches are not committed.
+    pending: u64,
+    /// The newest connection it used.
+    conn: Option<ConnId>,
+    used: u64,
+}
+
+/// The writers of one lane.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    map: BTreeMap<WriterId, Window>,
+    /// Batches remembered, over all writers.
+    remembered: usize,
+    uses: u64,
+    writers_max: usize,
+    remembered_max: usize,
+}
+
+impl Writers {
+    /// None, of at most `writers_max`, with `remembered_max` batches of them all.
+    pub fn new(writers_max: usize, remembered_max: usize) -> Self {
+        Self { map: BTreeMap::new(), remembered: 0, uses: 0, writers_max, remembered_max }
+    }
+
+    /// What to do with `batch`, whose writer has no lower numbers than `start` in this lane.
+    pub fn judge(&mut self, batch: &Batch, start: Seq) -> Judged {
+        let (seq, epoch) = (batch.seq(), batch.epoch());
+        let known = self.map.get(&batch.writer());
+        let Some(w) = known.filter(|w| w.epoch >= epoch) else {
+            // Unknown, or the writer's next opening.
+            if seq != start {
+                return Judged::Refused(AppendRefusedWhy::Gap, start);
+            }
+            if known.is_none() && !self.make_room() {
+                return Judged::Refused(AppendRefusedWhy::Window, seq);
+            }
+            return Judged::New;
+        };
+        if w.epoch > epoch {
+            return Judged::Refused(AppendRefusedWhy::Closed, w.next);
+        }
+        if seq < w.next {
+            let back = w.next.since(seq) as usize;
+            return match w.taken.len().checked_sub(back).and_then(|i| w.taken.get(i)) {
+                Some(t) if t.crc == batch.crc() && t.count == batch.count() => Judged::Known(t.first_lsn),
+                Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
+                None => Judged::Refused(AppendRefusedWhy::Window, w.next),
+            };
+        }
+        if w.closed {
+            return Judged::Refused(AppendRefusedWhy::Closed, w.next);
+        }
+        if seq > w.next {
+            return Judged::Refused(AppendRefusedWhy::Gap, w.next);
+        }
+        if w.pending >= WRITER_WINDOW {
+            return Judged::Refused(AppendRefusedWhy::Window, w.next);
+        }
+        Judged::New
+    }
+
+    /// Remembers that `batch` is in the lane from `first_lsn` on, not committed as far as is known. Batches
+    /// that recovery or adoption brings count as well.
+    pub fn took(&mut self, batch: &Batch, first_lsn: u64) {
+        let (seq, epoch) = (batch.seq(), batch.epoch());
+        self.uses += 1;
+        let w = self.map.entry(batch.writer()).or_insert_with(|| Window::new(epoch, seq));
+        if epoch > w.epoch || seq != w.next {
+            self.remembered -= w.taken.len();
+            w.taken.clear();
+            w.closed = false;
+        }
+        (w.epoch, w.next, w.used) = (epoch, seq.next(), self.uses);
+        w.closed |= batch.kind() == BatchKind::Fence;
+        w.pending += 1;
+        w.taken.push_back(Taken { first_lsn, count: batch.count(), crc: batch.crc() });
+        self.remembered += 1;
+        if w.taken.len() as u64 > WRITER_WINDOW {
+            w.taken.pop_front();
+            self.remembered -= 1;
+        }
+    }
+
+    /// The writer used `conn`: answers go there from now on.
+    pub fn seen_on(&mut self, writer: WriterId, conn: ConnId) {
+        self.uses += 1;
+        if let Some(w) = self.map.get_mut(&writer) {
+            (w.conn, w.used) = (Some(conn), self.uses);
+        }
+    }
+
+    /// A batch of the writer's opening `epoch` is committed; where to answer, if anywhere.
+    pub fn committed(&mut self, writer: WriterId, epoch: Epoch) -> Option<ConnId> {
+        let w = self.map.get_mut(&writer).expect("a writer with pending batches is never forgotten");
+        w.pending = w.pending.checked_sub(1).expect("more batches committed than were taken");
+        w.conn.filter(|_| w.epoch == epoch)
+    }
+
+    /// Forgets that connection.
+    pub fn closed(&mut self, conn: ConnId) {
+        self.map.values_mut().filter(|w| w.conn == Some(conn)).for_each(|w| w.conn = None);
+    }
+
+    /// Whether there is room for one more writer, after forgetting the eighth that was idle longest if
+    /// there wasn't.
+    fn make_room(&mut self) -> bool {
+        if self.map.len() < self.writers_max && self.remembered < self.remembered_max {
+            return true;
+        }
+        let mut idle: Vec<_> =
+            self.map.iter().filter(|(_, w)| w.pending == 0).map(|(&id, w)| (w.used, id)).collect();
+        idle.sort_unstable();
+        for (_, id) in idle.iter().take(idle.len().div_ceil(8)) {
+            self.remembered -= self.map.remove(id).map_or(0, |w| w.taken.len());
+        }
+        self.map.len() < self.writers_max && self.remembered < self.remembered_max
+    }
+
+    /// For a checkpoint: all writers, the one that was idle longest first.
+    pub fn marks(&self) -> Vec<WriterMark> {
+        let mut by_use: Vec<_> = self.map.iter().collect();
+        by_use.sort_unstable_by_key(|(_, w)| w.used);
+        by_use
+            .into_iter()
+            .map(|(&writer, w)| WriterMark {
+                writer,
+                epoch: w.epoch,
+                closed: w.closed,
+                next: w.next,
+                batches: w.taken.iter().map(|t| (t.first_lsn, t.count, t.crc)).collect(),
+            })
+            .collect()
+    }
+
+    /// Takes what a checkpoint said.
+    pub fn restore(&mut self, marks: Vec<WriterMark>) {
+        for m in marks {
+            if m.batches.len() as u64 > m.next.0.min(WRITER_WINDOW) {
+                continue; // not written by us
+            }
+            self.uses += 1;
+            let taken = m.batches.into_iter().map(|(first_lsn, count, crc)| Taken { first_lsn, count, crc });
+            let w = Window {
+                epoch: m.epoch,
+                closed: m.closed,
+                next: m.next,
+                taken: taken.collect(),
+                pending: 0,
+                conn: None,
+                used: self.uses,
+            };
+            self.remembered += w.taken.len();
+            self.map.insert(m.writer, w);
+        }
+    }
+
+    /// Recounts what is pending, after a start: the batches at or past `committed`, by LSN, as (writer,
+    /// epoch, seq, first LSN, count).
+    pub fn recount(&mut self, committed: u64) -> Vec<(WriterId, Epoch, Seq, u64, u32)> {
+        let mut out = Vec::new();
+        for (&id, w) in &mut self.map {
+            w.pending = 0;
+            let first = w.next.0 - w.taken.len() as u64;
+            for (i, t) in w.taken.iter().enumerate().filter(|(_, t)| t.first_lsn >= committed) {
+                w.pending += 1;
+                out.push((id, w.epoch, Seq(first + i as u64), t.first_lsn, t.count));
+            }
+        }
+        out.sort_unstable_by_key(|p| p.3);
+        out
+    }
+
+    /// Batches taken and not known to be committed, over all writers.
+    #[cfg(test)]
+    pub fn pending(&self) -> u64 {
+        self.map.values().map(|w| w.pending).sum()
+    }
+
+    /// How many writers are known.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+}
+
+impl Window {
+    fn new(epoch: Epoch, next: Seq) -> Self {
+        Self { epoch, closed: false, next, taken: VecDeque::new(), pending: 0, conn: None, used: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zoolog_core::batch::BatchBuilder;
+
+    fn batch(writer: u128, epoch: u32, seq: u64) -> Batch {
+        let mut b = BatchBuilder::new();
+        b.push(&seq.to_le_bytes());
+        b.finish(BatchKind::Data, WriterId(writer), Epoch(epoch), Seq(seq))
+    }
+
+    fn writers() -> Writers {
+        Writers::new(4, 100)
+    }
+
+    proptest! {
+        /// Whatever is resent, skipped or reordered, what is stored is 0, 1, 2, ... and a resent batch is
+        /// answered with the place it got first (shared-log defect 12).
+        #[test]
+        fn each_batch_is_stored_once_and_in_order(seqs in prop::collection::vec(0u64..12, 0..80), restart in 0usize..80) {
+            let mut w = writers();
+            let mut stored: Vec<u64> = Vec::new();
+            for (i, &seq) in seqs.iter().enumerate() {
+                if i == restart {
+                    let marks = w.marks();
+                    w = writers();
+                    w.restore(marks);
+                    prop_assert_eq!(w.recount(0).len(), stored.len());
+                }
+                let b = batch(7, 0, seq);
+                match w.judge(&b, Seq(0)) {
+                    Judged::New => {
+                        prop_assert_eq!(seq, stored.len() as u64);
+                        w.took(&b, 100 + seq);
+                        stored.push(seq);
+                    }
+                    Judged::Known(lsn) => prop_assert_eq!((lsn, stored.contains(&seq)), (100 + seq, true)),
+                    Judged::Refused(why, expected) => {
+                        prop_assert_eq!((why, expected.0), (AppendRefusedWhy::Gap, stored.len() as u64));
+                        prop_assert!(seq > expected.0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resent_batch_with_other_content_is_refused() {
+        let mut w = writers();
+        w.took(&batch(1, 0, 0), 5);
+        let mut other = BatchBuilder::new();
+        other.push(b"something else");
+        let other = other.finish(BatchKind::Data, WriterId(1), Epoch(0), Seq(0));
+        assert_eq!(w.judge(&other, Seq(0)), Judged::Refused(AppendRefusedWhy::Malformed, Seq(1)));
+    }
+
+    #[test]
+    fn a_full_table_forgets_only_idle_writers() {
+        let mut w = writers();
+        for id in 1..=4 {
+            w.took(&batch(id, 0, 0), id as u64);
+        }
+        assert_eq!(w.judge(&batch(5, 0, 0), Seq(0)), Judged::Refused(AppendRefusedWhy::Window, Seq(0)));
+        w.committed(WriterId(2), Epoch(0));
+        assert_eq!(w.judge(&batch(5, 0, 0), Seq(0)), Judged::New);
+        assert_eq!(w.judge(&batch(3, 0, 0), Seq(0)), Judged::Known(3));
+        assert_eq!((w.len(), w.pending()), (3, 3));
+    }
+
+    #[test]
+    fn a_writer_has_a_bounded_window() {
+        let mut w = Writers::new(4, 1 << 20);
+        (0..WRITER_WINDOW).for_each(|s| w.took(&batch(1, 0, s), s));
+        let next = batch(1, 0, WRITER_WINDOW);
+        assert_eq!(w.judge(&next, Seq(0)), Judged::Refused(AppendRefusedWhy::Window, next.seq()));
+        w.committed(WriterId(1), Epoch(0));
+        assert_eq!(w.judge(&next, Seq(0)), Judged::New);
+    }
+
+    #[test]
+    fn a_fence_or_a_later_opening_ends_the_earlier_one() {
+        let mut w = writers();
+        w.took(&batch(1, 1, 0), 0);
+        let mut fence = BatchBuilder::new();
+        fence.push(b"");
+        let fence = fence.finish(BatchKind::Fence, WriterId(1), Epoch(1), Seq(1));
+        assert_eq!(w.judge(&fence, Seq(0)), Judged::New);
+        w.took(&fence, 1);
+        assert_eq!(w.judge(&batch(1, 1, 2), Seq(0)), Judged::Refused(AppendRefusedWhy::Closed, Seq(2)));
+        assert_eq!(w.judge(&batch(1, 1, 0), Seq(0)), Judged::Known(0));
+        assert_eq!(w.judge(&batch(1, 2, 9), Seq(9)), Judged::New);
+        w.took(&batch(1, 2, 9), 2);
+        assert_eq!(w.judge(&batch(1, 1, 2), Seq(0)), Judged::Refused(AppendRefusedWhy::Closed, Seq(10)));
+    }
+}

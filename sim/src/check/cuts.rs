@@ -1,0 +1,72 @@
+//! LOG-1, at its root: is there one cut of each number, with its base behind the cut before, and does every
+//! record lie where the cuts say?
+
+use super::{Verdict, promise};
+use crate::schedule::NodeId;
+use std::collections::BTreeMap;
+use zoolog_core::batch::PlacedBatch;
+use zoolog_core::cut::{Cut, Run};
+use zoolog_core::{CutNumber, Gsn};
+
+/// All cuts that any leader announced.
+#[derive(Debug, Default)]
+pub struct Cuts {
+    cuts: BTreeMap<CutNumber, Cut>,
+    runs: BTreeMap<Gsn, Run>,
+    leader: Option<NodeId>,
+}
+
+impl Cuts {
+    /// A node sent a cut.
+    pub fn announced(&mut self, from: NodeId, cut: &Cut) -> Verdict {
+        self.leader = Some(from);
+        if let Some(before) = self.cuts.get(&cut.number) {
+            promise!("LOG-1", before == cut, "node {} announces {cut:?}, before it was {before:?}", from.0);
+            return Ok(());
+        }
+        let grows = cut.lanes.iter().all(|l| l.from < l.to) && !cut.lanes.is_empty();
+        promise!("LOG-1", grows, "cut {cut:?} adds nothing to a lane it names");
+        let below = self.cuts.range(..cut.number).next_back();
+        let above = self.cuts.range(cut.number..).next();
+        for (a, b) in below.map(|(_, c)| (c, cut)).into_iter().chain(above.map(|(_, c)| (cut, c))) {
+            let next = a.number.next() == b.number;
+            let right = if next { a.end() == b.base } else { a.end() < b.base };
+            promise!("LOG-1", right, "cuts don't follow each other: {a:?}, {b:?}");
+        }
+        self.runs.extend(cut.runs().map(|r| (r.first_gsn, r)));
+        self.cuts.insert(cut.number, cut.clone());
+        Ok(())
+    }
+
+    /// A reader got a batch whose first record is at `first`.
+    pub fn delivered(&self, first: Gsn, placed: &PlacedBatch) -> Verdict {
+        // A cut that was applied while nobody listened was never announced.
+        let Some((_, run)) = self.runs.range(..=first).next_back() else { return Ok(()) };
+        let at = first.since(run.first_gsn);
+        if at >= run.count {
+            return Ok(());
+        }
+        let (lane, lsn) = (run.lane, run.first_lsn.plus(at));
+        let p = &placed.placement;
+        let right = (p.lane, p.first_lsn) == (lane, lsn);
+        promise!("LOG-1", right, "{p:?} was delivered at {first}, where the cuts put lane {lane} LSN {lsn}");
+        let whole = at + u64::from(placed.batch.count()) <= run.count;
+        promise!("LOG-1", whole, "the batch at {first}, {p:?}, is not wholly inside one cut: {run:?}");
+        Ok(())
+    }
+
+    /// Who announced the last cut.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// How many cuts there were.
+    pub fn count(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// First GSN past the newest cut announced.
+    pub fn end(&self) -> Gsn {
+        self.cuts.values().next_back().map_or(Gsn(0), Cut::end)
+    }
+}

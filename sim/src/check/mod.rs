@@ -1,0 +1,179 @@
+//! Are the promises kept? One property per file; this one hands each fact to the checkers it concerns.
+
+pub mod content;
+pub mod convergence;
+pub mod cuts;
+pub mod durability;
+pub mod expiry;
+pub mod registers;
+pub mod sessions;
+pub mod tail;
+pub mod total_order;
+pub mod writers;
+
+use crate::observe::Observation;
+use crate::options::Options;
+use crate::schedule::NodeId;
+use bytes::Bytes;
+use std::fmt;
+use zoolog_core::wire::{self, Message};
+use zoolog_core::{Gsn, Instant};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number among the promises.
+    pub promise: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+impl Violation {
+    /// A broken promise.
+    pub fn new(promise: &'static str, text: String) -> Self {
+        Self { promise, text }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} broken: {}", self.promise, self.text)
+    }
+}
+
+/// What a checker says to a fact.
+pub type Verdict = Result<(), Violation>;
+
+/// Breaks `promise` with a text, if the condition does not hold.
+macro_rules! promise {
+    ($promise:literal, $ok:expr, $($text:tt)*) => {
+        if !$ok {
+            return Err($crate::check::Violation::new($promise, format!($($text)*)));
+        }
+    };
+}
+pub(crate) use promise;
+
+/// All checkers.
+#[derive(Debug)]
+pub struct Checks {
+    /// LOG-1.
+    pub order: total_order::TotalOrder,
+    /// LOG-1, seen from the cuts.
+    pub cuts: cuts::Cuts,
+    /// LOG-2.
+    pub durability: durability::Durability,
+    /// LOG-3.
+    pub writers: writers::Writers,
+    /// LOG-4.
+    pub content: content::Content,
+    /// Tails are linearizable.
+    pub tail: tail::Tails,
+    /// ZK-1.
+    pub registers: registers::Registers,
+    /// ZK-2.
+    pub sessions: sessions::Sessions,
+    /// ZK-4.
+    pub expiry: expiry::Expiry,
+    /// ZK-5.
+    pub convergence: convergence::Convergence,
+    /// How many processes of the workload are done, by node.
+    pub done: std::collections::BTreeSet<NodeId>,
+}
+
+impl Checks {
+    /// Nothing seen yet.
+    pub fn new(_options: &Options) -> Self {
+        Self {
+            order: Default::default(),
+            cuts: Default::default(),
+            durability: Default::default(),
+            writers: Default::default(),
+            content: Default::default(),
+            tail: Default::default(),
+            registers: Default::default(),
+            sessions: Default::default(),
+            expiry: Default::default(),
+            convergence: Default::default(),
+            done: Default::default(),
+        }
+    }
+
+    /// A node sent these bytes.
+    pub fn sent(&mut self, now: Instant, from: NodeId, bytes: &Bytes) -> Verdict {
+        let mut rest = bytes.clone();
+        while let Ok(Some(len)) = wire::frame_length(&rest, usize::MAX) {
+            if len > rest.len() {
+                break;
+            }
+            let frame = rest.split_to(len);
+            // Only these kinds are of interest: others need not be decoded.
+            if !matches!(u16::from_le_bytes([frame[6], frame[7]]), 14 | 30 | 31) {
+                continue;
+            }
+            let Ok(packet) = wire::decode(frame) else { continue };
+            match packet.message {
+                Message::CutIs(m) => self.cuts.announced(from, &m.cut)?,
+                Message::Append(m) => self.content.appended(m.lane, packet.payload)?,
+                Message::Appended(m) => {
+                    for (seq, gsn) in m.acks {
+                        self.content.count(m.writer, seq).map_or(Ok(()), |count| {
+                            self.tail.acked(now, gsn.plus(u64::from(count)));
+                            self.durability.acked(m.writer, seq, gsn, count, &self.order)
+                        })?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A process said something.
+    pub fn seen(&mut self, now: Instant, node: NodeId, name: &str, seen: &Observation) -> Verdict {
+        match seen {
+            Observation::Note(_) | Observation::Failed(_) => {}
+            Observation::Broken { promise, text } => return Err(Violation::new(promise, text.clone())),
+            Observation::Appending { writer, seq, index, record } => {
+                self.content.record(*writer, *seq, *index, record.clone());
+            }
+            Observation::Acked { writer, seq, first_gsn, count } => {
+                self.durability.acked(*writer, *seq, *first_gsn, *count, &self.order)?;
+            }
+            Observation::Subscribed { from } => self.order.subscribed(node, *from),
+            Observation::Delivered { first_gsn, placed, skip, take } => {
+                self.content.delivered(name, placed)?;
+                self.order.delivered(node, name, *first_gsn, placed, *skip, *take)?;
+                self.cuts.delivered(*first_gsn, placed)?;
+                self.durability.delivered(*first_gsn, placed)?;
+                self.writers.advance(&self.order)?;
+            }
+            Observation::Tail { asked, gsn } => self.tail.answered(name, *asked, *gsn)?,
+            Observation::State { applied, hash } => self.convergence.state(node, name, *applied, *hash)?,
+            Observation::ZkEnqueue => self.registers.enqueue(),
+            Observation::Zk(fact) => {
+                self.registers.fact(now, fact)?;
+                self.sessions.fact(fact)?;
+                self.expiry.fact(now, fact)?;
+            }
+            Observation::Done => {
+                self.done.insert(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// A node crashed: what it said of itself is void.
+    pub fn crashed(&mut self, node: NodeId) {
+        self.order.gone(node);
+        self.convergence.gone(node);
+        self.done.remove(&node);
+    }
+
+    /// All is quiet: the whole log up to `tail` must have been read, and hold all that was promised.
+    pub fn finally(&self, tail: Gsn) -> Verdict {
+        self.order.complete_to(tail)?;
+        self.durability.finally(&self.order)?;
+        self.registers.finally()
+    }
+}

@@ -1,0 +1,131 @@
+//! What runs where? The topology, and how each node's process is made from what its disk kept.
+
+use crate::disk::{CLUSTER, Disk};
+use crate::node::{Node, Role};
+use crate::options::Options;
+use crate::process::{Plain, Process};
+use crate::schedule::Life;
+use crate::work::log_reader::LogReader;
+use crate::work::log_writer::LogWriter;
+use crate::work::zk_client::{ZkClient, ZkClientConfig};
+use std::time::Duration;
+use zoolog_client::{ClientConfig, LogClient};
+use zoolog_core::wal::Recovered;
+use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
+use zoolog_order::{CutInterval, Orderer, OrdererConfig};
+use zoolog_shard::{Bounds, Slot, SlotConfig};
+
+/// All nodes of these options, service first.
+pub fn roles(o: &Options) -> Vec<Role> {
+    let orderers = (1..=o.orderers).map(|n| Role::Orderer(u64::from(n)));
+    let servers = (1..=o.servers).map(Role::Server);
+    let zk = (1..=o.zk).map(Role::Zk);
+    let users = (1..=o.writers).map(Role::Writer).chain((1..=o.readers).map(Role::Reader));
+    let clients = (1..=o.zk_clients).map(Role::ZkClient);
+    orderers.chain(servers).chain(zk).chain(users).chain(clients).collect()
+}
+
+/// A node of that role, down, with an empty disk.
+pub fn place(role: Role, options: &Options) -> Node {
+    Node::new(role, Disk::new(options.segment_bytes))
+}
+
+fn orderer_addrs(o: &Options) -> Vec<String> {
+    (1..=o.orderers).map(|n| Role::Orderer(u64::from(n)).addr()).collect()
+}
+
+/// What a process is made from.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    /// What its node is for.
+    pub role: Role,
+    /// What the seed decided.
+    pub options: &'a Options,
+    /// What its disk kept, if it has one.
+    pub recovered: Option<Recovered>,
+    /// Never the same for two lives.
+    pub seed: u64,
+    /// Number of the life.
+    pub life: Life,
+    /// When it begins.
+    pub now: Instant,
+}
+
+/// Makes the processes of a world.
+pub type Builder = Box<dyn Fn(Birth<'_>) -> Result<Box<dyn Process>, String>>;
+
+/// The real machine of a node that starts.
+///
+/// # Errors
+/// When it refuses to.
+pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
+    let Birth { role, options: o, recovered, seed, life, now } = birth;
+    let log = || {
+        let cfg = ClientConfig { cluster: CLUSTER, orderers: orderer_addrs(o), ..ClientConfig::default() };
+        LogClient::new(cfg, seed, now)
+    };
+    let calm_at = Instant(0) + o.fault_phase;
+    Ok(match role {
+        Role::Orderer(n) => orderer(n, o, &recovered.expect("an orderer has a log"), seed, now)?,
+        Role::Server(n) => slot(n, o, recovered.expect("a slot has a log"), now)?,
+        Role::Zk(n) => crate::zk_process::build(n, o, orderer_addrs(o), seed, now),
+        Role::Writer(_) => Box::new(LogWriter::new(log(), seed, o.write_every, calm_at, now)),
+        Role::Reader(n) => Box::new(LogReader::new(log(), seed, n == 1, calm_at, now)),
+        Role::ZkClient(n) => {
+            let cfg = ZkClientConfig {
+                client: n,
+                life,
+                addrs: (1..=o.zk).map(|n| Role::Zk(n).addr()).collect(),
+                timeout: Duration::from_millis(o.session_timeout_ms),
+                every: o.request_every,
+                depth: o.request_depth,
+                calm_at,
+            };
+            Box::new(ZkClient::new(cfg, seed, now))
+        }
+    })
+}
+
+fn orderer(
+    n: u64,
+    o: &Options,
+    recovered: &Recovered,
+    seed: u64,
+    now: Instant,
+) -> Result<Box<dyn Process>, String> {
+    let members = (1..=u64::from(o.orderers)).map(|n| (OrdererId(n), Role::Orderer(n).addr()));
+    let cfg = OrdererConfig {
+        cluster: CLUSTER,
+        id: OrdererId(n),
+        peers: members.collect(),
+        wanted_shards: o.shards,
+        replicas: o.replicas,
+        servers: o.servers,
+        cut_interval: CutInterval::default(),
+    };
+    let machine = Orderer::new(cfg, recovered, seed, now).map_err(|e| e.to_string())?;
+    Ok(Box::new(Plain(machine)))
+}
+
+fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<dyn Process>, String> {
+    let small = Bounds {
+        cache_bytes: 4 << 10,
+        replicate_bytes: 16 << 10,
+        push_bytes: 8 << 10,
+        read_bytes: 8 << 10,
+        read_batches: 8,
+        uncommitted_bytes: 512 << 10,
+        unsynced_bytes: 256 << 10,
+        ..Bounds::default()
+    };
+    let cfg = SlotConfig {
+        cluster: CLUSTER,
+        slot: SlotId { server: ServerId(n), index: 0 },
+        addr: Role::Server(n).addr(),
+        domain: format!("host-{n}"),
+        orderers: orderer_addrs(o),
+        bounds: if o.small_caches { small } else { Bounds::default() },
+    };
+    let machine = Slot::new(cfg, recovered, now).map_err(|e| e.to_string())?;
+    Ok(Box::new(Plain(machine)))
+}

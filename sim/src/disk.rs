@@ -1,0 +1,168 @@
+//! What does a disk keep? The real write-ahead log over segments in memory that tell synced bytes from
+//! written ones; a crash keeps, loses or tears the latter.
+
+use crate::node::Role;
+use bytes::Bytes;
+use zoolog_core::rng::Rng;
+use zoolog_core::wal::{
+    GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalRecord, recover, verify_record,
+};
+use zoolog_core::{ClusterId, Token};
+
+/// The cluster that all simulations are about.
+pub const CLUSTER: ClusterId = ClusterId(0x5117);
+
+/// A node's disk; survives its crashes.
+#[derive(Debug)]
+pub struct Disk {
+    memory: MemoryDisk,
+    segment_bytes: u32,
+}
+
+impl Disk {
+    /// An empty disk whose log will have segments of that size.
+    pub fn new(segment_bytes: u32) -> Self {
+        Self { memory: MemoryDisk::new(), segment_bytes }
+    }
+
+    /// The power goes.
+    pub fn crash(&mut self, rng: &mut Rng) {
+        self.memory.crash(rng);
+    }
+
+    /// Makes a segment: number and bytes.
+    pub fn create(&mut self, segment: (u32, u32)) {
+        self.memory.create(segment.0, segment.1);
+    }
+
+    /// The bytes, for scenarios that damage them.
+    pub fn memory_mut(&mut self) -> &mut MemoryDisk {
+        &mut self.memory
+    }
+}
+
+/// An open log on a [`Disk`]: what the real shell does around a [`Wal`], one group in flight.
+#[derive(Debug)]
+pub struct Store {
+    wal: Wal,
+    recovered: Option<Recovered>,
+    in_flight: Option<GroupPlan>,
+    preparing: Option<(u32, u32)>,
+}
+
+impl Store {
+    /// Reads a disk.
+    ///
+    /// # Errors
+    /// When the log refuses it, or finds damage: no simulated disk loses what was synced.
+    pub fn open(disk: &mut Disk, role: Role) -> Result<Self, String> {
+        let (node, on_damage) = match role {
+            Role::Orderer(n) => (n, OnDamage::Refuse),
+            Role::Server(n) => (1000 + u64::from(n), OnDamage::Report),
+            _ => return Err(format!("{role:?} has no log")),
+        };
+        let mut cfg = WalConfig::new(CLUSTER, node, on_damage);
+        cfg.first_segment_bytes = disk.segment_bytes;
+        cfg.segment_bytes = disk.segment_bytes;
+        cfg.block_bytes = 16 << 10;
+        cfg.group_bytes = 1 << 20;
+        let (recovered, wal) = recover(&disk.memory, &cfg).map_err(|e| e.to_string())?;
+        if !recovered.damage.is_empty() {
+            return Err(format!("damage where none was done: {:?}", recovered.damage));
+        }
+        Ok(Self { wal, recovered: Some(recovered), in_flight: None, preparing: None })
+    }
+
+    /// Whether the first block is synced, so that the machine may begin.
+    pub fn is_open(&self) -> bool {
+        self.wal.is_open()
+    }
+
+    /// What was found, once.
+    pub fn recovered(&mut self) -> Option<Recovered> {
+        self.recovered.take()
+    }
+
+    /// Queues records.
+    pub fn append(&mut self, token: Token, records: Vec<WalRecord>) {
+        self.wal.append(token, records);
+    }
+
+    /// The segment to be made now, if one is wanted and not being made.
+    pub fn wants_segment(&mut self) -> Option<(u32, u32)> {
+        let wanted = self.wal.wants_segment()?;
+        (self.preparing != Some(wanted)).then(|| {
+            self.preparing = Some(wanted);
+            wanted
+        })
+    }
+
+    /// A segment was made.
+    pub fn segment_ready(&mut self, segment: (u32, u32)) {
+        if self.preparing == Some(segment) {
+            self.preparing = None;
+        }
+        self.wal.segment_ready(segment.0, segment.1);
+    }
+
+    /// Whether the log should roll.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.wal.wants_checkpoint()
+    }
+
+    /// Rolls the log.
+    pub fn start_segment(&mut self, checkpoint: Bytes) {
+        self.wal.start_segment(checkpoint);
+    }
+
+    /// Writes the next group, if none is in flight and there is one. Whether it did: a sync must follow.
+    pub fn write_group(&mut self, disk: &mut Disk) -> bool {
+        if self.in_flight.is_some() {
+            return false;
+        }
+        let plan = self.wal.group();
+        self.write(disk, plan)
+    }
+
+    /// Writes the block of a second without work. Whether it did.
+    pub fn write_idle_block(&mut self, disk: &mut Disk) -> bool {
+        if self.in_flight.is_some() {
+            return false;
+        }
+        let plan = self.wal.idle_block();
+        self.write(disk, plan)
+    }
+
+    fn write(&mut self, disk: &mut Disk, plan: Option<GroupPlan>) -> bool {
+        let Some(plan) = plan else { return false };
+        let mut buffer = vec![0xEE; plan.len];
+        self.wal.fill(&plan, &mut buffer);
+        disk.memory.write(plan.segment, u64::from(plan.offset), &buffer);
+        self.in_flight = Some(plan);
+        true
+    }
+
+    /// The group in flight is durable: who waited for it.
+    pub fn group_synced(&mut self, disk: &mut Disk) -> Vec<(Token, Vec<WalPos>)> {
+        let plan = self.in_flight.take().expect("a sync of a group in flight");
+        disk.memory.sync(plan.segment);
+        self.wal.completed(plan)
+    }
+
+    /// Deletes what is no longer needed.
+    pub fn release(&mut self, disk: &mut Disk, before: u32) {
+        for segment in self.wal.release(before) {
+            disk.memory.delete(segment);
+        }
+    }
+
+    /// Reads a record back.
+    ///
+    /// # Errors
+    /// When it isn't there or isn't right.
+    pub fn read(&self, disk: &Disk, pos: WalPos) -> Result<Bytes, String> {
+        let (offset, len) = pos.range();
+        let bytes = disk.memory.read_range(pos.segment, offset, len).ok_or("no such segment")?;
+        verify_record(pos, &bytes).map_err(|e| format!("{e:?}"))
+    }
+}

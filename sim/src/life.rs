@@ -1,0 +1,203 @@
+//! How does a node start and crash, and what does its disk do meanwhile?
+
+use crate::cluster::Birth;
+use crate::disk::Store;
+use crate::node::Running;
+use crate::schedule::{Carried, Event, Life, NodeId};
+use crate::world::World;
+use std::time::Duration;
+use zoolog_core::wal::WalPos;
+use zoolog_core::{Input, Token};
+
+/// After this long without a group the log writes its idle block.
+const DISK_IDLE: Duration = Duration::from_secs(1);
+
+impl World {
+    /// Starts a node that is down: its disk is read, then its machine begins.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id.0];
+        if node.is_up() || node.held_down {
+            return;
+        }
+        node.life += 1;
+        let life = node.life;
+        if !node.role.has_disk() {
+            self.begin(id, None);
+            return;
+        }
+        match Store::open(&mut node.disk, node.role) {
+            Ok(store) => {
+                node.starting = Some(store);
+                self.note(id, || format!("starts, life {life}"));
+                self.schedule.after(Duration::from_micros(300), Event::Serve(id, life));
+            }
+            Err(why) => self.refuse_start(id, &why),
+        }
+    }
+
+    fn refuse_start(&mut self, id: NodeId, why: &str) {
+        let name = self.nodes[id.0].name.clone();
+        let text = format!("{name} does not start, life {}: {why}", self.nodes[id.0].life);
+        self.judge(Err(crate::check::Violation::new("LOG-2", text)));
+    }
+
+    /// The disk was read; the first block is written, and when it is synced the machine begins.
+    pub(crate) fn serve(&mut self, id: NodeId, life: Life) {
+        let node = &mut self.nodes[id.0];
+        if node.life != life {
+            return;
+        }
+        let Some(mut store) = node.starting.take() else { return };
+        if store.is_open() {
+            self.begin(id, Some(store));
+            return;
+        }
+        if let Some(segment) = store.wants_segment() {
+            node.disk.create(segment);
+            let wait = self.sync_time(id);
+            self.schedule.after(wait, Event::SegmentReady(id, life, segment));
+        }
+        if store.write_group(&mut self.nodes[id.0].disk) {
+            let wait = self.sync_time(id);
+            self.schedule.after(wait, Event::Synced(id, life));
+        }
+        self.nodes[id.0].starting = Some(store);
+    }
+
+    fn begin(&mut self, id: NodeId, mut store: Option<Store>) {
+        let (now, life, role) = (self.now(), self.nodes[id.0].life, self.nodes[id.0].role);
+        let seed = self.options.seed ^ (id.0 as u64 + 1) << 48 ^ life << 32;
+        let recovered = store.as_mut().and_then(Store::recovered);
+        let birth = Birth { role, options: &self.options, recovered, seed, life, now };
+        match (self.builder)(birth) {
+            Ok(process) => {
+                self.note(id, || format!("serves, life {life}"));
+                self.nodes[id.0].running = Some(Running::new(process, store));
+                self.schedule.after(Duration::ZERO, Event::Wall(id, life));
+                self.schedule.after(DISK_IDLE, Event::DiskIdle(id, life));
+            }
+            Err(why) => self.refuse_start(id, &why),
+        }
+    }
+
+    /// A node dies, and its peers learn of it as they do: at once when a process is killed, later when a
+    /// machine loses power and only keep-alives tell.
+    pub fn crash(&mut self, id: NodeId) {
+        let notice = match self.weather.below(10) {
+            0..6 => Duration::from_millis(2),
+            6..9 => Duration::from_millis(800),
+            _ => Duration::from_secs(4),
+        };
+        self.crash_noticed(id, notice);
+    }
+
+    /// A node dies: memory and connections are gone, the disk keeps what was synced and some of the rest.
+    /// Each peer learns of it within `notice`, in the second half of that time.
+    pub fn crash_noticed(&mut self, id: NodeId, notice: Duration) {
+        self.note(id, || format!("crashes, noticed within {notice:?}"));
+        let node = &mut self.nodes[id.0];
+        node.running = None;
+        node.starting = None;
+        node.stalled_until = zoolog_core::Instant(0);
+        node.life += 1;
+        node.disk.crash(&mut self.disk_rng);
+        for (link, end) in self.network.links_of(id) {
+            let half = notice.as_nanos() as u64 / 2;
+            let wait = Duration::from_nanos(half + self.weather.below(half + 1));
+            self.schedule.after(wait, Event::Arrives(link, 1 - end, Carried::Reset));
+            self.network.end_gone(link, end);
+        }
+        self.checks.crashed(id);
+    }
+
+    fn sync_time(&mut self, id: NodeId) -> Duration {
+        let mut wait = crate::options::around(&mut self.disk_rng, self.options.sync);
+        if self.stormy && self.disk_rng.chance(1) {
+            wait += Duration::from_millis(self.disk_rng.below(120));
+        }
+        wait * self.nodes[id.0].disk_factor
+    }
+
+    /// Between turns: rolls the log if it is time, and puts the next group on its way if none is.
+    pub(crate) fn pump_disk(&mut self, id: NodeId, run: &mut Running) {
+        let Some(store) = run.store.as_mut() else { return };
+        let life = self.nodes[id.0].life;
+        if let Some(segment) = store.wants_segment() {
+            self.nodes[id.0].disk.create(segment);
+            let wait = self.sync_time(id);
+            self.schedule.after(wait, Event::SegmentReady(id, life, segment));
+        }
+        if store.wants_checkpoint() {
+            let checkpoint = run.process.checkpoint();
+            self.trace.line(self.schedule.now(), &self.nodes[id.0].name, || {
+                format!("log rolls, checkpoint of {} bytes", checkpoint.len())
+            });
+            store.start_segment(checkpoint);
+        }
+        if store.write_group(&mut self.nodes[id.0].disk) {
+            let wait = self.sync_time(id);
+            self.schedule.after(wait, Event::Synced(id, life));
+        }
+    }
+
+    pub(crate) fn synced(&mut self, id: NodeId, life: Life) {
+        if self.nodes[id.0].life != life {
+            return;
+        }
+        if let Some(mut store) = self.nodes[id.0].starting.take() {
+            store.group_synced(&mut self.nodes[id.0].disk);
+            self.nodes[id.0].starting = Some(store);
+            self.serve(id, life);
+            return;
+        }
+        let Some(mut run) = self.nodes[id.0].running.take() else { return };
+        let store = run.store.as_mut().expect("only a log syncs");
+        let done = store.group_synced(&mut self.nodes[id.0].disk);
+        self.pump_disk(id, &mut run);
+        self.nodes[id.0].running = Some(run);
+        for (token, positions) in done {
+            self.give(id, Input::Persisted { token, positions });
+        }
+    }
+
+    pub(crate) fn segment_ready(&mut self, id: NodeId, life: Life, segment: (u32, u32)) {
+        if self.nodes[id.0].life == life
+            && let Some(store) = self.nodes[id.0].starting.as_mut()
+        {
+            store.segment_ready(segment);
+            self.serve(id, life);
+            return;
+        }
+        if !self.alive(id, life) {
+            return;
+        }
+        let mut run = self.nodes[id.0].running.take().expect("alive");
+        run.store.as_mut().expect("only a log has segments").segment_ready(segment);
+        self.pump_disk(id, &mut run);
+        self.nodes[id.0].running = Some(run);
+    }
+
+    pub(crate) fn disk_idle(&mut self, id: NodeId, life: Life) {
+        if !self.alive(id, life) {
+            return;
+        }
+        let node = &mut self.nodes[id.0];
+        let mut run = node.running.take().expect("alive");
+        let wrote = run.store.as_mut().is_some_and(|s| s.write_idle_block(&mut node.disk));
+        self.nodes[id.0].running = Some(run);
+        if wrote {
+            let wait = self.sync_time(id);
+            self.schedule.after(wait, Event::Synced(id, life));
+        }
+        self.schedule.after(DISK_IDLE, Event::DiskIdle(id, life));
+    }
+
+    pub(crate) fn load(&mut self, id: NodeId, run: &mut Running, token: Token, pos: WalPos) {
+        let store = run.store.as_mut().expect("a machine with a log");
+        let result = store.read(&self.nodes[id.0].disk, pos);
+        self.note(id, || format!("-> Load {} at {pos:?}: {} bytes", token.0, result.as_ref().map_or(0, |b| b.len())));
+        let wait = self.sync_time(id) / 4;
+        let life = self.nodes[id.0].life;
+        self.schedule.after(wait, Event::Loaded(id, life, token, result));
+    }
+}

@@ -1,0 +1,146 @@
+//! What is a node? A place with a name, an address and a disk, where a process lives, dies and lives again;
+//! and the turns by which a living one is driven, as the real shell drives it.
+
+use crate::disk::{Disk, Store};
+use crate::network::LinkId;
+use crate::process::Process;
+use crate::schedule::Life;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use zoolog_core::{ConnId, Input, Instant};
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// An orderer, from 1.
+    Orderer(u64),
+    /// A data server with one slot, from 1.
+    Server(u32),
+    /// A ZooKeeper node, from 1.
+    Zk(u32),
+    /// Appends numbered records.
+    Writer(u32),
+    /// Subscribes.
+    Reader(u32),
+    /// Speaks jute.
+    ZkClient(u32),
+}
+
+impl Role {
+    /// Whether it keeps a log on its disk.
+    pub fn has_disk(self) -> bool {
+        matches!(self, Role::Orderer(_) | Role::Server(_))
+    }
+
+    /// Whether it is part of the service, rather than a user of it.
+    pub fn is_service(self) -> bool {
+        matches!(self, Role::Orderer(_) | Role::Server(_) | Role::Zk(_))
+    }
+
+    /// Its node's name.
+    pub fn name(self) -> String {
+        match self {
+            Role::Orderer(n) => format!("order-{n}"),
+            Role::Server(n) => format!("shard-{n}"),
+            Role::Zk(n) => format!("zk-{n}"),
+            Role::Writer(n) => format!("writer-{n}"),
+            Role::Reader(n) => format!("reader-{n}"),
+            Role::ZkClient(n) => format!("client-{n}"),
+        }
+    }
+
+    /// Its node's address.
+    pub fn addr(self) -> String {
+        match self {
+            Role::Orderer(n) => format!("10.0.1.{n}:7000"),
+            Role::Server(n) => format!("10.0.2.{n}:7000"),
+            Role::Zk(n) => format!("10.0.3.{n}:2181"),
+            Role::Writer(n) => format!("10.0.4.{n}:1"),
+            Role::Reader(n) => format!("10.0.5.{n}:1"),
+            Role::ZkClient(n) => format!("10.0.6.{n}:1"),
+        }
+    }
+}
+
+/// A node, whether it runs or not.
+pub struct Node {
+    /// What for.
+    pub role: Role,
+    /// For people.
+    pub name: String,
+    /// Survives crashes, as far as disks do.
+    pub disk: Disk,
+    /// Number of the current life, or of the last.
+    pub life: Life,
+    /// The current life.
+    pub running: Option<Running>,
+    /// The current life before its machine begins: the disk is read, its first block being written.
+    pub starting: Option<Store>,
+    /// How far its wall clock is off, in ms.
+    pub skew_ms: i64,
+    /// Its disk is this many times slower than usual.
+    pub disk_factor: u32,
+    /// Until when it does nothing.
+    pub stalled_until: Instant,
+    /// Not restarted by the weather (a scenario holds it down).
+    pub held_down: bool,
+}
+
+impl Node {
+    /// A node that never ran.
+    pub fn new(role: Role, disk: Disk) -> Self {
+        Self {
+            role,
+            name: role.name(),
+            disk,
+            life: 0,
+            running: None,
+            starting: None,
+            skew_ms: 0,
+            disk_factor: 1,
+            stalled_until: Instant(0),
+            held_down: false,
+        }
+    }
+
+    /// Whether it lives, or is about to.
+    pub fn is_up(&self) -> bool {
+        self.running.is_some() || self.starting.is_some()
+    }
+}
+
+/// A life of a node.
+pub struct Running {
+    /// Its machine.
+    pub process: Box<dyn Process>,
+    /// Its log, for those that have one.
+    pub store: Option<Store>,
+    /// What came since the last turn.
+    pub inbox: VecDeque<Input<Infallible>>,
+    /// Whether a turn is due.
+    pub turn_due: bool,
+    /// When the earliest timer event is due, if one is.
+    pub timer_at: Option<Instant>,
+    /// Its connections: link and which end.
+    pub conns: BTreeMap<ConnId, (LinkId, usize)>,
+    /// Number of the last accepted connection.
+    pub accepted: u64,
+    /// Timer turns in a row at one deadline that has passed.
+    pub spinning: u32,
+}
+
+impl Running {
+    /// A process that begins now.
+    pub fn new(process: Box<dyn Process>, store: Option<Store>) -> Self {
+        Self {
+            process,
+            store,
+            inbox: VecDeque::new(),
+            turn_due: false,
+            timer_at: None,
+            conns: BTreeMap::new(),
+            accepted: 0,
+            spinning: 0,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How bad is the weather of this seed? Swarm options: each seed switches some kinds of faults off and draws
+//! the rates of the others, so that seeds differ in kind and not only in order.
+
+use crate::schedule::NodeId;
+use std::time::Duration;
+use zoolog_core::rng::Rng;
+
+/// A change of the weather.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Some node crashes, and comes back.
+    Crash,
+    /// This one does, and stays down for that long.
+    CrashOne(NodeId, Duration),
+    /// Several crash at once: a power cut.
+    PowerCut,
+    /// Nodes are cut off from others for a while.
+    Partition,
+    /// A partition ends.
+    Heal(u64),
+    /// A connection breaks.
+    Reset,
+    /// A node stops working for a while and goes on as if nothing had been.
+    Stall,
+    /// A disk is slow for a while.
+    SlowDisk,
+    /// A wall clock jumps.
+    ClockJump,
+}
+
+/// Everything a seed decides at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// Orderers.
+    pub orderers: u32,
+    /// Data servers, one slot each.
+    pub servers: u32,
+    /// Shards of the first view.
+    pub shards: u32,
+    /// Replicas of a shard.
+    pub replicas: u32,
+    /// ZooKeeper nodes.
+    pub zk: u32,
+    /// Log writers.
+    pub writers: u32,
+    /// Log readers.
+    pub readers: u32,
+    /// ZooKeeper clients.
+    pub zk_clients: u32,
+    /// How long faults last.
+    pub fault_phase: Duration,
+    /// How long everything may take to be well again afterwards.
+    pub heal_phase: Duration,
+    /// Mean time between faults of each kind; `None`: never.
+    pub crash_every: Option<Duration>,
+    /// Mean time between power cuts.
+    pub power_cut_every: Option<Duration>,
+    /// Mean time between partitions.
+    pub partition_every: Option<Duration>,
+    /// Mean time between broken connections.
+    pub reset_every: Option<Duration>,
+    /// Mean time between stalls.
+    pub stall_every: Option<Duration>,
+    /// Mean time between slow disks.
+    pub slow_disk_every: Option<Duration>,
+    /// Mean time between jumps of a wall clock.
+    pub clock_jump_every: Option<Duration>,
+    /// Percent of dials refused.
+    pub refuse_percent: u64,
+    /// Mean one-way delay of the network.
+    pub delay: Duration,
+    /// Percent of links that are ten times slower than the others.
+    pub slow_link_percent: u64,
+    /// Percent of chunks that take up to fifty times longer.
+    pub late_percent: u64,
+    /// Mean time of a write and sync.
+    pub sync: Duration,
+    /// Bytes of a log segment: small, so that it rolls often.
+    pub segment_bytes: u32,
+    /// Whether slots keep almost nothing in memory, so that they read their logs back all the time.
+    pub small_caches: bool,
+    /// Pause between a writer's turns of appending.
+    pub write_every: Duration,
+    /// Session timeout that ZooKeeper clients ask for.
+    pub session_timeout_ms: u64,
+    /// Mean pause between a ZooKeeper client's requests.
+    pub request_every: Duration,
+    /// Requests a ZooKeeper client has in flight at most.
+    pub request_depth: usize,
+}
+
+impl Options {
+    /// What `seed` draws.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, "options");
+        let mut sometimes = |percent: u64, low_ms: u64, high_ms: u64| {
+            let every = Duration::from_millis(rng.between(low_ms, high_ms));
+            rng.chance(percent).then_some(every)
+        };
+        let crash_every = sometimes(75, 400, 5_000);
+        let power_cut_every = sometimes(30, 3_000, 10_000);
+        let partition_every = sometimes(60, 1_000, 6_000);
+        let reset_every = sometimes(60, 50, 2_000);
+        let stall_every = sometimes(50, 200, 3_000);
+        let slow_disk_every = sometimes(40, 500, 4_000);
+        let clock_jump_every = sometimes(30, 500, 3_000);
+        let delay_us = [50, 200, 1_000, 5_000][rng.below(4) as usize];
+        let sync_us = [100, 500, 2_000, 8_000][rng.below(4) as usize];
+        Self {
+            seed,
+            orderers: 3,
+            servers: 3,
+            shards: 3,
+            replicas: 2,
+            zk: 2 + rng.below(2) as u32,
+            writers: 1 + rng.below(4) as u32,
+            readers: 1 + rng.below(3) as u32,
+            zk_clients: 2 + rng.below(4) as u32,
+            fault_phase: Duration::from_millis(rng.between(4_000, 9_000)),
+            heal_phase: Duration::from_secs(30),
+            crash_every,
+            power_cut_every,
+            partition_every,
+            reset_every,
+            stall_every,
+            slow_disk_every,
+            clock_jump_every,
+            refuse_percent: [0, 0, 5, 20][rng.below(4) as usize],
+            delay: Duration::from_micros(delay_us),
+            slow_link_percent: [0, 0, 10][rng.below(3) as usize],
+            late_percent: [0, 1, 5][rng.below(3) as usize],
+            sync: Duration::from_micros(sync_us),
+            segment_bytes: [64, 128, 256, 1024][rng.below(4) as usize] * 1024,
+            small_caches: rng.chance(40),
+            write_every: Duration::from_micros([2_000, 10_000, 40_000][rng.below(3) as usize]),
+            session_timeout_ms: rng.between(400, 1_500),
+            request_every: Duration::from_millis([3, 10, 40][rng.below(3) as usize]),
+            request_depth: [1, 4, 16][rng.below(3) as usize],
+        }
+    }
+
+    /// Fine weather, for scenarios that bring their own faults.
+    pub fn calm(seed: u64) -> Self {
+        Self {
+            crash_every: None,
+            power_cut_every: None,
+            partition_every: None,
+            reset_every: None,
+            stall_every: None,
+            slow_disk_every: None,
+            clock_jump_every: None,
+            refuse_percent: 0,
+            slow_link_percent: 0,
+            late_percent: 0,
+            delay: Duration::from_micros(200),
+            sync: Duration::from_micros(500),
+            segment_bytes: 256 * 1024,
+            write_every: Duration::from_millis(10),
+            ..Self::draw(seed)
+        }
+    }
+}
+
+/// A time around `mean`: exponential in shape, but bounded to eight times it.
+pub fn around(rng: &mut Rng, mean: Duration) -> Duration {
+    let mut nanos = rng.below(1 + mean.as_nanos() as u64);
+    let mut spread = 1;
+    while spread < 8 && rng.chance(40) {
+        nanos += mean.as_nanos() as u64;
+        spread += 1;
+    }
+    Duration::from_nanos(1 + nanos)
+}

@@ -1,0 +1,80 @@
+//! What runs on a node? A machine, whatever its commands and events: they are reduced to observations.
+
+use crate::observe::Observation;
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::fmt::Debug;
+use zoolog_core::limits::FRAME_BYTES_MAX;
+use zoolog_core::{ConnId, Input, Instant, Machine, Output, wire};
+
+/// A machine as the world sees it.
+pub trait Process {
+    /// As [`Machine::handle`].
+    fn handle(&mut self, now: Instant, input: Input<Infallible>);
+    /// As [`Machine::poll_output`].
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>>;
+    /// As [`Machine::next_deadline`].
+    fn next_deadline(&self) -> Option<(Instant, &'static str)>;
+    /// As [`Machine::checkpoint`].
+    fn checkpoint(&self) -> Bytes;
+    /// Length of the frame at the front of `bytes`; `first` on a connection's first.
+    ///
+    /// # Errors
+    /// When the bytes are no frame: the connection is closed.
+    fn frame_length(&self, conn: ConnId, first: bool, bytes: &[u8]) -> Result<Option<usize>, String> {
+        let _ = (conn, first);
+        wire::frame_length(bytes, FRAME_BYTES_MAX).map_err(|e| e.to_string())
+    }
+}
+
+/// A machine whose events are only of interest to the trace.
+#[derive(Debug)]
+pub struct Plain<M>(pub M);
+
+impl<M: Machine> Process for Plain<M>
+where
+    M::Event: Debug,
+{
+    fn handle(&mut self, now: Instant, input: Input<Infallible>) {
+        self.0.handle(now, retype(input));
+    }
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
+        self.0.poll_output(now).map(|o| map_event(o, |e| Observation::Note(format!("{e:?}"))))
+    }
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.0.next_deadline()
+    }
+    fn checkpoint(&self) -> Bytes {
+        self.0.checkpoint()
+    }
+}
+
+/// The same input for a machine with other commands.
+pub fn retype<C>(input: Input<Infallible>) -> Input<C> {
+    match input {
+        Input::Accepted { conn, peer } => Input::Accepted { conn, peer },
+        Input::Connected { conn } => Input::Connected { conn },
+        Input::Frame { conn, bytes } => Input::Frame { conn, bytes },
+        Input::Closed { conn } => Input::Closed { conn },
+        Input::Persisted { token, positions } => Input::Persisted { token, positions },
+        Input::Loaded { token, result } => Input::Loaded { token, result },
+        Input::Timer => Input::Timer,
+        Input::WallClock(ms) => Input::WallClock(ms),
+        Input::Command(never) => match never {},
+    }
+}
+
+/// The same output with its event, if it is one, changed by `f`.
+pub fn map_event<E, F>(output: Output<E>, f: impl FnOnce(E) -> F) -> Output<F> {
+    match output {
+        Output::Dial { conn, addr } => Output::Dial { conn, addr },
+        Output::Send { conn, bytes } => Output::Send { conn, bytes },
+        Output::Close { conn } => Output::Close { conn },
+        Output::Pause { conn } => Output::Pause { conn },
+        Output::Resume { conn } => Output::Resume { conn },
+        Output::Persist { token, records } => Output::Persist { token, records },
+        Output::Load { token, pos } => Output::Load { token, pos },
+        Output::Release { segment } => Output::Release { segment },
+        Output::Event(e) => Output::Event(f(e)),
+    }
+}

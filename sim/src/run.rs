@@ -1,0 +1,147 @@
+//! What is one seed? A storm, then healing, then the question whether all is well again.
+
+use crate::cluster;
+use crate::node::Role;
+use crate::options::Options;
+use crate::schedule::{Event, NodeId};
+use crate::trace::TraceMode;
+use crate::world::World;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Duration;
+use zoolog_core::Gsn;
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Nothing, or what went wrong.
+    pub failure: Option<String>,
+    /// What happened, in figures.
+    pub summary: String,
+    /// All lines, if they were collected.
+    pub trace: String,
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics of simulated machines known to [`run`] instead of printing them. Call once per process.
+pub fn catch_panics() {
+    panic::set_hook(Box::new(|info| {
+        let text = info.to_string();
+        PANIC.with(|p| *p.borrow_mut() = Some(text));
+    }));
+}
+
+/// Runs one seed as drawn.
+pub fn run(seed: u64, trace: TraceMode) -> Outcome {
+    run_with(Options::draw(seed), trace)
+}
+
+/// Runs a world of these options.
+pub fn run_with(options: Options, trace: TraceMode) -> Outcome {
+    let roles = cluster::roles(&options);
+    let mut world = World::new(options, &roles, trace);
+    let result = panic::catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
+    let at = format!("at {:.6} s", world.now().0 as f64 / 1e9);
+    let failure = match result {
+        Ok(()) => world.violation.as_ref().map(|v| format!("{at}: {v}")),
+        Err(_) => {
+            let text = PANIC.with(|p| p.borrow_mut().take()).unwrap_or_else(|| "a panic".into());
+            Some(format!("{at}: {text}"))
+        }
+    };
+    Outcome { failure, summary: summary(&world), trace: world.trace.text().to_string() }
+}
+
+fn phases(world: &mut World) {
+    world.start_all();
+    world.storm();
+    let storm = world.options.fault_phase;
+    world.run_until(zoolog_core::Instant(0) + storm);
+    if world.violation.is_some() {
+        return;
+    }
+    settle(world);
+}
+
+/// Heals the world, waits until all is well, and asks the final questions.
+pub fn settle(world: &mut World) {
+    world.heal();
+    let limit = world.options.heal_phase;
+    let well = world.run_while(limit, is_well);
+    if world.violation.is_some() {
+        return;
+    }
+    if !well {
+        let text = format!("not well {limit:?} after the storm: {}", complaints(world).join("; "));
+        world.judge(Err(crate::check::Violation::new("LIVE", text)));
+        return;
+    }
+    let tail = world.checks.cuts.end();
+    let verdict = world.checks.finally(tail);
+    world.judge(verdict);
+}
+
+/// Whether everything has happened that must happen when nothing is in the way.
+fn is_well(world: &World) -> bool {
+    complaints(world).is_empty()
+}
+
+/// What is still missing.
+fn complaints(world: &World) -> Vec<String> {
+    let mut missing = Vec::new();
+    let tail = world.checks.cuts.end();
+    for (i, node) in world.nodes.iter().enumerate() {
+        let id = NodeId(i);
+        match node.role {
+            _ if node.running.is_none() => missing.push(format!("{} is down", node.name)),
+            Role::Writer(_) | Role::ZkClient(_) if !world.checks.done.contains(&id) => {
+                missing.push(format!("{} is not done", node.name));
+            }
+            Role::Reader(_) if world.checks.order.position(id) != Some(tail) => {
+                let at = world.checks.order.position(id);
+                missing.push(format!("{} is at {at:?}, the tail is {tail}", node.name));
+            }
+            Role::Zk(_) if world.checks.convergence.applied(id) != tail => {
+                let at = world.checks.convergence.applied(id);
+                missing.push(format!("{} has applied {at}, the tail is {tail}", node.name));
+            }
+            _ => {}
+        }
+    }
+    missing
+}
+
+fn summary(world: &World) -> String {
+    let c = &world.checks;
+    let (writes, reads) = c.registers.counts();
+    let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
+    format!(
+        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks; zk: {writes} writes, {reads} reads, \
+         {} expired, {} states compared",
+        world.now().0 as f64 / 1e9,
+        world.schedule.events(),
+        c.order.end(),
+        c.cuts.count(),
+        c.durability.count(),
+        c.expiry.expired(),
+        c.convergence.compared(),
+    )
+}
+
+impl World {
+    /// Starts all nodes, in any order within a few milliseconds.
+    pub fn start_all(&mut self) {
+        for i in 0..self.nodes.len() {
+            let wait = self.pause(Duration::from_millis(20));
+            self.schedule.after(wait, Event::Start(NodeId(i)));
+        }
+    }
+
+    /// The tail as far as any cut was announced.
+    pub fn tail(&self) -> Gsn {
+        self.checks.cuts.end()
+    }
+}

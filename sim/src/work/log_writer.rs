@@ -1,0 +1,140 @@
+//! What does a writer do? It appends numbered records through a real log client, a few at a time, and now
+//! and then asks for the tail; after the storm a last handful, and is done when all are acknowledged.
+
+use crate::observe::Observation;
+use crate::process::{Process, map_event, retype};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::time::Duration;
+use zoolog_client::{AppendError, LogClient, LogEvent, RequestId, SharedLog};
+use zoolog_core::rng::Rng;
+use zoolog_core::{Input, Instant, Machine, Output};
+
+/// A writer.
+pub struct LogWriter {
+    log: LogClient,
+    rng: Rng,
+    every: Duration,
+    next: Instant,
+    /// When the storm is over.
+    calm_at: Instant,
+    number: u64,
+    tails: BTreeMap<RequestId, Instant>,
+    out: VecDeque<Output<Observation>>,
+    last_words: u32,
+    done: bool,
+}
+
+impl LogWriter {
+    /// A writer that appends every `every` or so, until `calm_at`.
+    pub fn new(log: LogClient, seed: u64, every: Duration, calm_at: Instant, now: Instant) -> Self {
+        Self {
+            log,
+            rng: Rng::new(seed, "writer"),
+            every,
+            next: now + every,
+            calm_at,
+            number: 0,
+            tails: BTreeMap::new(),
+            out: VecDeque::new(),
+            last_words: 5,
+            done: false,
+        }
+    }
+
+    fn record(&mut self) -> Vec<u8> {
+        let size = match self.rng.below(100) {
+            0 => self.rng.between(20_000, 100_000),
+            1..10 => self.rng.between(300, 4_000),
+            _ => self.rng.between(0, 200),
+        };
+        let mut record = self.log.writer().0.to_le_bytes().to_vec();
+        record.extend_from_slice(&self.number.to_le_bytes());
+        record.resize(record.len() + size as usize, self.number as u8);
+        record
+    }
+
+    /// Appends some records; false if one was refused.
+    fn append(&mut self, records: u64) -> bool {
+        for _ in 0..records {
+            let record = self.record();
+            match self.log.append(&record) {
+                Ok((seq, index)) => {
+                    self.number += 1;
+                    let record = Bytes::from(record);
+                    let seen = Observation::Appending { writer: self.log.writer(), seq, index, record };
+                    self.out.push_back(Output::Event(seen));
+                }
+                Err(AppendError::Full) => return false,
+                Err(e) => {
+                    self.out.push_back(Output::Event(Observation::Note(format!("append: {e}"))));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn work(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = now + Duration::from_nanos(1 + self.rng.below(2 * self.every.as_nanos() as u64));
+        if now < self.calm_at {
+            let burst = if self.rng.chance(5) { 50 } else { 4 };
+            let records = self.rng.below(burst);
+            self.append(records);
+            if self.rng.chance(3) {
+                let request = self.log.tail();
+                self.tails.insert(request, now);
+            }
+        } else if self.last_words > 0 && self.append(1) {
+            self.last_words -= 1;
+        }
+    }
+}
+
+impl Process for LogWriter {
+    fn handle(&mut self, now: Instant, input: Input<Infallible>) {
+        let timer = matches!(input, Input::Timer);
+        self.log.handle(now, retype(input));
+        if timer {
+            self.work(now);
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
+        if let Some(output) = self.out.pop_front() {
+            return Some(output);
+        }
+        let output = self.log.poll_output(now)?;
+        let writer = self.log.writer();
+        if let Output::Event(LogEvent::Tail { request, gsn }) = &output
+            && let Some(asked) = self.tails.remove(request)
+        {
+            return Some(Output::Event(Observation::Tail { asked, gsn: *gsn }));
+        }
+        if let Output::Event(LogEvent::Appended { .. }) = &output
+            && self.last_words == 0
+            && !self.done
+            && self.log.pending_batches() == 0
+        {
+            self.done = true;
+            self.out.push_back(Output::Event(Observation::Done));
+        }
+        Some(map_event(output, |event| match event {
+            LogEvent::Appended { seq, first_gsn, count } => Observation::Acked { writer, seq, first_gsn, count },
+            other => Observation::Note(format!("{other:?}")),
+        }))
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let own = (self.last_words > 0).then_some((self.next, "the next append"));
+        own.into_iter().chain(self.log.next_deadline()).min()
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        Bytes::new()
+    }
+}

@@ -1,0 +1,6 @@
+//! What do the users of the service do? Writers and readers of the log, and ZooKeeper clients.
+
+pub mod jute;
+pub mod log_reader;
+pub mod log_writer;
+pub mod zk_client;

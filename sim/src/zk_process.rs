@@ -1,0 +1,70 @@
+//! How is a ZooKeeper node driven? As any machine, but its accepted connections speak jute, and after each
+//! turn it shows the hash of its state.
+
+use crate::disk::CLUSTER;
+use crate::observe::Observation;
+use crate::options::Options;
+use crate::process::{Process, map_event, retype};
+use bytes::Bytes;
+use std::convert::Infallible;
+use zoolog_core::limits::FRAME_BYTES_MAX;
+use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
+use zoolog_zk::node::{Node, NodeConfig, NodeEvent, framing};
+
+/// Bytes of a client's frame at most.
+const JUTE_BYTES_MAX: usize = 0xfffff;
+
+struct ZkProcess {
+    node: Node,
+    shown: Gsn,
+}
+
+/// The process of ZooKeeper node `n`.
+pub fn build(n: u32, o: &Options, orderers: Vec<String>, seed: u64, now: Instant) -> Box<dyn Process> {
+    let cfg = NodeConfig {
+        id: n,
+        cluster: CLUSTER,
+        secret: [7; 32],
+        orderers,
+        tick_ms: 200,
+        max_session_timeout_ms: o.session_timeout_ms.max(400) as u32,
+        max_connections_per_ip: 0,
+        ..NodeConfig::default()
+    };
+    Box::new(ZkProcess { node: Node::new(cfg, seed, now), shown: Gsn(0) })
+}
+
+impl Process for ZkProcess {
+    fn handle(&mut self, now: Instant, input: Input<Infallible>) {
+        self.node.handle(now, retype(input));
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
+        if let Some(output) = self.node.poll_output(now) {
+            return Some(map_event(output, |event| match event {
+                NodeEvent::Failed(why) => Observation::Failed(why),
+                other => Observation::Note(format!("{other:?}")),
+            }));
+        }
+        let applied = self.node.state().applied();
+        (applied > self.shown).then(|| {
+            self.shown = applied;
+            Output::Event(Observation::State { applied, hash: self.node.state().hash() })
+        })
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.node.next_deadline()
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn frame_length(&self, conn: ConnId, first: bool, bytes: &[u8]) -> Result<Option<usize>, String> {
+        if conn.is_dialled() {
+            return wire::frame_length(bytes, FRAME_BYTES_MAX).map_err(|e| e.to_string());
+        }
+        framing(first, bytes, JUTE_BYTES_MAX).map_err(|e| format!("{e:?}"))
+    }
+}

@@ -1,0 +1,225 @@
+//! Would the checkers notice? Each is shown a small history that breaks its promise, and its honest twin.
+
+use bytes::Bytes;
+use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::cut::{Cut, CutLane};
+use zoolog_core::wire::{self, Append, Appended, CutIs};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, ViewNumber, WriterId};
+use zoolog_sim::check::Checks;
+use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkReply, ZkStat};
+use zoolog_sim::options::Options;
+use zoolog_sim::schedule::NodeId;
+
+const LANE: LaneId = LaneId::new(ShardId(1), 0);
+const WRITER: WriterId = WriterId(9);
+
+fn placed(seq: u64, first_lsn: u64, records: &[&[u8]]) -> PlacedBatch {
+    let mut b = BatchBuilder::new();
+    records.iter().for_each(|r| b.push(r));
+    let batch = b.finish(BatchKind::Data, WRITER, Epoch(0), Seq(seq));
+    PlacedBatch::place(LANE, Incarnation(1), Lsn(first_lsn), 0, batch)
+}
+
+fn cut(number: u64, base: u64, from: u64, to: u64) -> Cut {
+    let lanes = vec![CutLane { lane: LANE, from, to }];
+    Cut { number: CutNumber(number), base: Gsn(base), view: ViewNumber(1), lanes }
+}
+
+struct History(Checks);
+
+impl History {
+    fn new() -> Self {
+        Self(Checks::new(&Options::calm(1)))
+    }
+    fn sent(&mut self, bytes: &Bytes) -> Result<(), &'static str> {
+        self.0.sent(Instant(5), NodeId(0), bytes).map_err(|v| v.promise)
+    }
+    fn append(&mut self, p: &PlacedBatch) -> Result<(), &'static str> {
+        self.sent(&wire::encode_with(Append { lane: LANE, start: Seq(0) }, &[p.batch.bytes()]))
+    }
+    fn ack(&mut self, seq: u64, gsn: u64) -> Result<(), &'static str> {
+        self.sent(&wire::encode(Appended { writer: WRITER, acks: vec![(Seq(seq), Gsn(gsn))] }))
+    }
+    fn cut(&mut self, cut: Cut) -> Result<(), &'static str> {
+        self.sent(&wire::encode(CutIs { cut }))
+    }
+    fn seen(&mut self, node: usize, seen: Observation) -> Result<(), &'static str> {
+        self.0.seen(Instant(9), NodeId(node), "a reader", &seen).map_err(|v| v.promise)
+    }
+    fn read(&mut self, node: usize, first: u64, placed: &PlacedBatch) -> Result<(), &'static str> {
+        let (first_gsn, take) = (Gsn(first), placed.batch.count());
+        self.seen(node, Observation::Delivered { first_gsn, placed: placed.clone(), skip: 0, take })
+    }
+    fn subscribe(&mut self, node: usize) {
+        self.seen(node, Observation::Subscribed { from: Gsn(0) }).unwrap();
+    }
+    fn zk(&mut self, session: i64, asked: u64, call: ZkCall, reply: ZkReply) -> Result<(), &'static str> {
+        self.seen(0, Observation::Zk(ZkFact { client: 1, session, asked: Instant(asked), call, reply }))
+    }
+}
+
+#[test]
+fn an_honest_history_passes() {
+    let mut h = History::new();
+    let (a, b) = (placed(0, 0, &[b"one", b"two"]), placed(1, 2, &[b"three"]));
+    h.append(&a).unwrap();
+    h.append(&b).unwrap();
+    h.append(&a).unwrap();
+    h.cut(cut(1, 0, 0, 2)).unwrap();
+    h.cut(cut(2, 2, 2, 3)).unwrap();
+    h.ack(0, 0).unwrap();
+    for node in 0..2 {
+        h.subscribe(node);
+        h.read(node, 0, &a).unwrap();
+        h.read(node, 2, &b).unwrap();
+    }
+    h.0.finally(Gsn(3)).unwrap();
+}
+
+#[test]
+fn two_records_at_one_place_are_noticed() {
+    let mut h = History::new();
+    let (a, b) = (placed(0, 0, &[b"one"]), placed(0, 0, &[b"two"]));
+    h.append(&a).unwrap();
+    h.subscribe(0);
+    h.subscribe(1);
+    h.read(0, 0, &a).unwrap();
+    assert_eq!(h.append(&b), Err("LOG-4"), "other bytes under one number");
+    assert_eq!(h.read(1, 0, &b), Err("LOG-4"));
+}
+
+#[test]
+fn a_hole_and_a_repetition_are_noticed() {
+    let mut h = History::new();
+    let (a, b) = (placed(0, 0, &[b"one"]), placed(1, 1, &[b"two"]));
+    h.append(&a).unwrap();
+    h.append(&b).unwrap();
+    h.subscribe(0);
+    assert_eq!(h.read(0, 1, &b), Err("LOG-1"));
+    h.read(0, 0, &a).unwrap();
+    assert_eq!(h.read(0, 0, &a), Err("LOG-1"));
+    assert!(h.0.finally(Gsn(2)).is_err(), "GSN 1 was never read");
+}
+
+#[test]
+fn a_duplicate_in_the_log_is_noticed() {
+    let mut h = History::new();
+    let (a, again) = (placed(0, 0, &[b"one"]), placed(0, 1, &[b"one"]));
+    h.append(&a).unwrap();
+    h.subscribe(0);
+    h.read(0, 0, &a).unwrap();
+    assert_eq!(h.read(0, 1, &again), Err("LOG-3"));
+}
+
+#[test]
+fn a_lost_and_a_moved_acknowledgement_are_noticed() {
+    let mut h = History::new();
+    let a = placed(0, 0, &[b"one"]);
+    h.append(&a).unwrap();
+    h.ack(0, 0).unwrap();
+    assert_eq!(h.0.finally(Gsn(0)).unwrap_err().promise, "LOG-2");
+    assert_eq!(h.ack(0, 4), Err("LOG-2"));
+}
+
+#[test]
+fn a_record_nobody_sent_is_noticed() {
+    let mut h = History::new();
+    h.subscribe(0);
+    assert_eq!(h.read(0, 0, &placed(0, 0, &[b"one"])), Err("LOG-4"));
+}
+
+#[test]
+fn cuts_that_contradict_each_other_are_noticed() {
+    let mut h = History::new();
+    h.cut(cut(1, 0, 0, 2)).unwrap();
+    assert_eq!(h.cut(cut(1, 0, 0, 3)), Err("LOG-1"));
+    assert_eq!(h.cut(cut(2, 3, 2, 3)), Err("LOG-1"), "a GSN is left out");
+    h.cut(cut(3, 5, 4, 5)).unwrap();
+    assert_eq!(h.cut(cut(2, 2, 2, 6)), Err("LOG-1"), "overlaps the next but one");
+}
+
+#[test]
+fn a_record_where_no_cut_put_it_is_noticed() {
+    let mut h = History::new();
+    let (a, b) = (placed(0, 0, &[b"one"]), placed(1, 5, &[b"two"]));
+    h.append(&a).unwrap();
+    h.append(&b).unwrap();
+    h.cut(cut(1, 0, 0, 2)).unwrap();
+    h.subscribe(0);
+    h.read(0, 0, &a).unwrap();
+    assert_eq!(h.read(0, 1, &b), Err("LOG-1"));
+}
+
+#[test]
+fn a_tail_before_what_was_acknowledged_is_noticed() {
+    let mut h = History::new();
+    h.append(&placed(0, 0, &[b"one", b"two"])).unwrap();
+    h.ack(0, 0).unwrap();
+    h.seen(0, Observation::Tail { asked: Instant(5), gsn: Gsn(0) }).unwrap();
+    assert_eq!(h.seen(0, Observation::Tail { asked: Instant(6), gsn: Gsn(1) }), Err("LOG-1"));
+}
+
+#[test]
+fn states_that_differ_at_one_position_are_noticed() {
+    let mut h = History::new();
+    h.seen(0, Observation::State { applied: Gsn(4), hash: 1 }).unwrap();
+    h.seen(1, Observation::State { applied: Gsn(4), hash: 1 }).unwrap();
+    assert_eq!(h.seen(2, Observation::State { applied: Gsn(4), hash: 2 }), Err("ZK-5"));
+}
+
+fn set(value: &str) -> ZkCall {
+    ZkCall::Set { path: "/r0".into(), value: value.into(), version: -1 }
+}
+
+fn ok(zxid: i64, version: i32, data: Option<&str>) -> ZkReply {
+    let stat = Some(ZkStat { mzxid: zxid, czxid: 1, version, owner: 0 });
+    ZkReply::Ok { zxid, stat, data: data.map(|d| d.as_bytes().to_vec()), path: None, names: vec![] }
+}
+
+#[test]
+fn a_write_ordered_before_one_already_answered_is_noticed() {
+    let mut h = History::new();
+    h.zk(1, 2, set("a"), ok(10, 1, None)).unwrap();
+    assert_eq!(h.zk(2, 20, set("b"), ok(9, 2, None)), Err("ZK-1"));
+}
+
+#[test]
+fn a_stale_read_after_sync_and_a_value_twice_are_noticed() {
+    let mut h = History::new();
+    let get = |synced| ZkCall::Get { path: "/r0".into(), synced };
+    h.zk(1, 2, set("a"), ok(10, 1, None)).unwrap();
+    h.zk(1, 3, set("b"), ok(11, 2, None)).unwrap();
+    h.zk(2, 4, get(None), ok(10, 1, Some("a"))).unwrap();
+    assert_eq!(h.zk(3, 12, get(Some(Instant(12))), ok(10, 1, Some("a"))), Err("ZK-2"));
+    assert_eq!(h.zk(4, 12, get(None), ok(10, 1, Some("c"))), Err("ZK-1"), "another value at a version");
+    assert_eq!(h.zk(5, 13, get(None), ok(12, 3, Some("a"))), Err("ZK-1"), "a value written twice");
+}
+
+#[test]
+fn a_session_that_sees_the_past_is_noticed() {
+    let mut h = History::new();
+    let get = ZkCall::Get { path: "/r0".into(), synced: None };
+    h.zk(1, 2, set("a"), ok(10, 1, None)).unwrap();
+    let stat = Some(ZkStat { mzxid: 5, czxid: 1, version: 0, owner: 0 });
+    let old = |zxid| ZkReply::Ok { zxid, stat, data: Some(vec![]), path: None, names: vec![] };
+    assert_eq!(h.zk(1, 3, get.clone(), old(9)), Err("ZK-2"), "the header");
+    assert_eq!(h.zk(1, 3, get, old(10)), Err("ZK-2"), "its own write");
+}
+
+#[test]
+fn an_ephemeral_that_outlives_its_session_is_noticed() {
+    let mut h = History::new();
+    let create =
+        ZkCall::Create { path: "/e/x".into(), value: vec![1], ephemeral: true, sequential: false };
+    let made = ZkReply::Ok { zxid: 7, stat: None, data: None, path: Some("/e/x".into()), names: vec![] };
+    h.zk(1, 2, create, made).unwrap();
+    let children = |synced| ZkCall::Children { path: "/e".into(), synced };
+    let names = |zxid, names: &[&str]| {
+        let names = names.iter().map(|n| n.to_string()).collect();
+        ZkReply::Ok { zxid, stat: None, data: None, path: None, names }
+    };
+    assert_eq!(h.zk(1, 3, children(None), names(8, &[])), Err("ZK-4"), "the living session's own");
+    h.zk(1, 4, ZkCall::Connect { resumed: true }, ZkReply::Expired).unwrap();
+    h.zk(2, 5, children(Some(Instant(5))), names(9, &["x"])).unwrap();
+    assert_eq!(h.zk(2, 20, children(Some(Instant(20))), names(9, &["x"])), Err("ZK-4"));
+}

@@ -1,0 +1,387 @@
+//! What can a client ask? The handshake, and every request that is served, decoded and encoded.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::codes::OpCode;
+use crate::txn::Acl;
+use std::borrow::Cow;
+
+/// The first frame of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectRequest<'a> {
+    /// Clients send 0; servers ignore it.
+    pub protocol_version: i32,
+    /// Highest zxid the client has seen in any reply; 0 for a new client.
+    pub last_zxid_seen: i64,
+    /// Wished session timeout.
+    pub timeout_ms: i32,
+    /// Session to resume, 0 for a new one.
+    pub session: i64,
+    /// Of the session to resume: 16 bytes, or anything from odd clients; null counts as empty.
+    pub password: &'a [u8],
+    /// Whether a read-only server will do; `None` from clients that don't know the flag, which must then not
+    /// get it in the answer.
+    pub read_only: Option<bool>,
+}
+
+impl<'a> ConnectRequest<'a> {
+    /// Reads a frame's payload.
+    ///
+    /// # Errors
+    /// When it is cut short.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(payload);
+        Ok(Self {
+            protocol_version: r.int()?,
+            last_zxid_seen: r.long()?,
+            timeout_ms: r.int()?,
+            session: r.long()?,
+            password: r.buffer()?.unwrap_or_default(),
+            read_only: if r.rest().is_empty() { None } else { Some(r.boolean()?) },
+        })
+    }
+
+    /// Appends the whole frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut w = Writer::frame(out);
+        w.int(self.protocol_version).long(self.last_zxid_seen).int(self.timeout_ms).long(self.session);
+        w.buffer(Some(self.password));
+        if let Some(flag) = self.read_only {
+            w.boolean(flag);
+        }
+        w.finish();
+    }
+}
+
+/// What precedes every later request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// The client's number for it; the reply echoes it.
+    pub xid: i32,
+    /// What is asked: an [`OpCode`], or a number that nobody knows.
+    pub op: i32,
+}
+
+impl RequestHeader {
+    /// Reads a header; the request's record follows in `r`.
+    ///
+    /// # Errors
+    /// When it is cut short.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { xid: r.int()?, op: r.int()? })
+    }
+}
+
+/// Watches that a client had before it reconnected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetWatches<'a> {
+    /// The client's last zxid: what happened after it must be told.
+    pub relative_zxid: i64,
+    /// Paths with data watches on nodes that existed.
+    pub data: Vec<Cow<'a, str>>,
+    /// Paths with watches on nodes that did not exist.
+    pub exist: Vec<Cow<'a, str>>,
+    /// Paths with child watches.
+    pub child: Vec<Cow<'a, str>>,
+}
+
+/// A request without its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// `create` and `create2`.
+    Create {
+        /// As given; a sequence number is not yet added.
+        path: Cow<'a, str>,
+        /// `None` is null.
+        data: Option<&'a [u8]>,
+        /// Null counts as empty, and both are refused later.
+        acl: Vec<Acl>,
+        /// The mode's number: 0 to 3 are [`crate::txn::CreateMode`]s, others exist.
+        flags: i32,
+        /// Whether the reply carries a Stat: `create2`.
+        with_stat: bool,
+    },
+    /// `delete`.
+    Delete {
+        /// Which.
+        path: Cow<'a, str>,
+        /// Expected, -1 for any.
+        version: i32,
+    },
+    /// `exists`.
+    Exists {
+        /// Which.
+        path: Cow<'a, str>,
+        /// Whether to leave a watch.
+        watch: bool,
+    },
+    /// `getData`.
+    GetData {
+        /// Which.
+        path: Cow<'a, str>,
+        /// Whether to leave a watch.
+        watch: bool,
+    },
+    /// `setData`.
+    SetData {
+        /// Which.
+        path: Cow<'a, str>,
+        /// `None` is null.
+        data: Option<&'a [u8]>,
+        /// Expected, -1 for any.
+        version: i32,
+    },
+    /// `getChildren` and `getChildren2`.
+    GetChildren {
+        /// Of which.
+        path: Cow<'a, str>,
+        /// Whether to leave a watch.
+        watch: bool,
+        /// Whether the reply carries a Stat: `getChildren2`.
+        with_stat: bool,
+    },
+    /// `sync`.
+    Sync {
+        /// Echoed.
+        path: Cow<'a, str>,
+    },
+    /// `ping`.
+    Ping,
+    /// `setWatches`.
+    SetWatches(SetWatches<'a>),
+    /// `closeSession`.
+    CloseSession,
+    /// A number without a decoder here, known to other servers or to nobody.
+    Other(i32),
+}
+
+impl<'a> Request<'a> {
+    /// Reads the record of operation `op`. Bytes behind it are ignored.
+    ///
+    /// # Errors
+    /// When it is malformed: to be answered with a marshalling error.
+    pub fn decode(op: i32, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(body);
+        Ok(match OpCode::from_code(op) {
+            Some(kind @ (OpCode::Create | OpCode::Create2)) => Self::Create {
+                path: r.string()?,
+                data: r.buffer()?,
+                acl: r.acls()?,
+                flags: r.int()?,
+                with_stat: kind == OpCode::Create2,
+            },
+            Some(OpCode::Delete) => Self::Delete { path: r.string()?, version: r.int()? },
+            Some(OpCode::Exists) => Self::Exists { path: r.string()?, watch: r.boolean()? },
+            Some(OpCode::GetData) => Self::GetData { path: r.string()?, watch: r.boolean()? },
+            Some(OpCode::SetData) => {
+                Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? }
+            }
+            Some(kind @ (OpCode::GetChildren | OpCode::GetChildren2)) => Self::GetChildren {
+                path: r.string()?,
+                watch: r.boolean()?,
+                with_stat: kind == OpCode::GetChildren2,
+            },
+            Some(OpCode::Sync) => Self::Sync { path: r.string()? },
+            Some(OpCode::Ping) => Self::Ping,
+            Some(OpCode::SetWatches) => Self::SetWatches(SetWatches {
+                relative_zxid: r.long()?,
+                data: r.strings()?,
+                exist: r.strings()?,
+                child: r.strings()?,
+            }),
+            Some(OpCode::CloseSession) => Self::CloseSession,
+            _ => Self::Other(op),
+        })
+    }
+
+    /// Its operation's number.
+    pub fn op(&self) -> i32 {
+        let known = match self {
+            Self::Create { with_stat: false, .. } => OpCode::Create,
+            Self::Create { with_stat: true, .. } => OpCode::Create2,
+            Self::Delete { .. } => OpCode::Delete,
+            Self::Exists { .. } => OpCode::Exists,
+            Self::GetData { .. } => OpCode::GetData,
+            Self::SetData { .. } => OpCode::SetData,
+            Self::GetChildren { with_stat: false, .. } => OpCode::GetChildren,
+            Self::GetChildren { with_stat: true, .. } => OpCode::GetChildren2,
+            Self::Sync { .. } => OpCode::Sync,
+            Self::Ping => OpCode::Ping,
+            Self::SetWatches(_) => OpCode::SetWatches,
+            Self::CloseSession => OpCode::CloseSession,
+            Self::Other(op) => return *op,
+        };
+        known.code()
+    }
+
+    /// Appends the whole frame, header included, to `out`. `Other` gets no record.
+    pub fn encode(&self, xid: i32, out: &mut Vec<u8>) {
+        let mut w = Writer::frame(out);
+        w.int(xid).int(self.op());
+        match self {
+            Self::Create { path, data, acl, flags, .. } => {
+                w.string(path).buffer(*data).acls(acl).int(*flags);
+            }
+            Self::Delete { path, version } => {
+                w.string(path).int(*version);
+            }
+            Self::Exists { path, watch }
+            | Self::GetData { path, watch }
+            | Self::GetChildren { path, watch, .. } => {
+                w.string(path).boolean(*watch);
+            }
+            Self::SetData { path, data, version } => {
+                w.string(path).buffer(*data).int(*version);
+            }
+            Self::Sync { path } => {
+                w.string(path);
+            }
+            Self::SetWatches(s) => {
+                w.long(s.relative_zxid);
+                w.strings(s.data.iter()).strings(s.exist.iter()).strings(s.child.iter());
+            }
+            Self::Ping | Self::CloseSession | Self::Other(_) => {}
+        }
+        w.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::LENGTH_BYTES;
+    use super::super::testing::hex;
+    use super::*;
+    use crate::txn::AuthId;
+    use proptest::prelude::*;
+
+    fn encoded(request: &Request<'_>, xid: i32) -> Vec<u8> {
+        let mut out = Vec::new();
+        request.encode(xid, &mut out);
+        out
+    }
+
+    fn decoded(frame: &[u8]) -> Result<(RequestHeader, Request<'_>), DecodeError> {
+        let mut r = Reader::new(&frame[LENGTH_BYTES..]);
+        let header = RequestHeader::decode(&mut r)?;
+        Ok((header, Request::decode(header.op, r.rest())?))
+    }
+
+    #[test]
+    fn the_connect_request_has_its_golden_bytes_with_and_without_the_flag() {
+        let golden = hex("0000002d 00000000 0000000000000000 00002710 0000000000000000 00000010 \
+             00000000000000000000000000000000 00");
+        let mut request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms: 10_000,
+            session: 0,
+            password: &[0; 16],
+            read_only: Some(false),
+        };
+        let mut out = Vec::new();
+        request.encode(&mut out);
+        assert_eq!(out, golden);
+        assert_eq!(ConnectRequest::decode(&golden[4..]), Ok(request.clone()));
+        request.read_only = None;
+        assert_eq!(ConnectRequest::decode(&golden[4..48]), Ok(request));
+        assert!(ConnectRequest::decode(&golden[4..47]).is_err());
+    }
+
+    #[test]
+    fn a_null_password_is_an_empty_one() {
+        let bytes = hex("00000000 0000000000000000 00002710 0000000000000000 ffffffff");
+        let request = ConnectRequest::decode(&bytes).expect("legal");
+        assert_eq!((request.password, request.read_only), (&[][..], None));
+    }
+
+    #[test]
+    fn create_and_ping_have_their_golden_bytes() {
+        let golden = hex("00000032 00000001 00000001 00000002 2f61 00000001 78 00000001 0000001f \
+             00000005 776f726c64 00000006 616e796f6e65 00000000");
+        let id = AuthId { scheme: "world".into(), id: "anyone".into() };
+        let create = Request::Create {
+            path: "/a".into(),
+            data: Some(b"x"),
+            acl: vec![Acl { perms: 31, id }],
+            flags: 0,
+            with_stat: false,
+        };
+        assert_eq!(encoded(&create, 1), golden);
+        assert_eq!(decoded(&golden), Ok((RequestHeader { xid: 1, op: 1 }, create)));
+
+        let golden = hex("00000008 fffffffe 0000000b");
+        assert_eq!(encoded(&Request::Ping, -2), golden);
+        assert_eq!(decoded(&golden), Ok((RequestHeader { xid: -2, op: 11 }, Request::Ping)));
+    }
+
+    #[test]
+    fn bytes_behind_a_record_are_ignored_and_missing_ones_are_not() {
+        let mut bytes = encoded(&Request::Delete { path: "/a".into(), version: 7 }, 3);
+        bytes.extend_from_slice(b"junk");
+        assert_eq!(decoded(&bytes).map(|d| d.1), Ok(Request::Delete { path: "/a".into(), version: 7 }));
+        bytes.truncate(bytes.len() - 5);
+        assert!(matches!(decoded(&bytes), Err(DecodeError::Short { have: 3, want: 4 })));
+    }
+
+    #[test]
+    fn an_unknown_operation_is_told_from_a_broken_one() {
+        assert_eq!(Request::decode(999, b"whatever"), Ok(Request::Other(999)));
+        assert_eq!(Request::decode(OpCode::Multi.code(), b""), Ok(Request::Other(14)));
+        assert!(Request::decode(OpCode::Create.code(), b"").is_err());
+    }
+
+    fn requests() -> impl Strategy<Value = Request<'static>> {
+        let path = || ".{0,12}".prop_map(Cow::<str>::Owned);
+        let data = || prop::sample::select(vec![None, Some(&b""[..]), Some(&b"some"[..])]);
+        let paths = move || prop::collection::vec(path(), 0..4);
+        prop_oneof![
+            (path(), data(), any::<i32>(), any::<bool>()).prop_map(|(path, data, flags, with_stat)| {
+                Request::Create { path, data, acl: Vec::new(), flags, with_stat }
+            }),
+            (path(), any::<i32>()).prop_map(|(path, version)| Request::Delete { path, version }),
+            (path(), any::<bool>()).prop_map(|(path, watch)| Request::Exists { path, watch }),
+            (path(), any::<bool>()).prop_map(|(path, watch)| Request::GetData { path, watch }),
+            (path(), data(), any::<i32>()).prop_map(|(path, data, version)| Request::SetData {
+                path,
+                data,
+                version
+            }),
+            (path(), any::<bool>(), any::<bool>())
+                .prop_map(|(path, watch, with_stat)| Request::GetChildren { path, watch, with_stat }),
+            path().prop_map(|path| Request::Sync { path }),
+            Just(Request::Ping),
+            Just(Request::CloseSession),
+            (any::<i64>(), paths(), paths(), paths()).prop_map(|(relative_zxid, data, exist, child)| {
+                Request::SetWatches(SetWatches { relative_zxid, data, exist, child })
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_encodes_the_server_decodes(request in requests(), xid in any::<i32>()) {
+            let bytes = encoded(&request, xid);
+            let (header, back) = decoded(&bytes).unwrap();
+            prop_assert_eq!(header, RequestHeader { xid, op: request.op() });
+            prop_assert_eq!(back, request);
+        }
+
+        /// Cut anywhere, a request is refused or (an op without a record) complete; it never panics.
+        #[test]
+        fn half_requests_are_refused(request in requests(), keep in 0usize..200) {
+            let bytes = encoded(&request, 1);
+            let cut = &bytes[..keep.clamp(LENGTH_BYTES, bytes.len())];
+            prop_assert!(cut.len() == bytes.len() || decoded(cut).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(
+            op in -12i32..110,
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let _ = Request::decode(op, &bytes);
+            let _ = ConnectRequest::decode(&bytes);
+            let known = OpCode::from_code(op).is_some();
+            prop_assert!(known || Request::decode(op, &bytes) == Ok(Request::Other(op)));
+        }
+    }
+}

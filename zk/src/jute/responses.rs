@@ -1,0 +1,295 @@
+//! What can a server say? The handshake's answer, replies and watch events, encoded and decoded.
+//!
+//! Servers call the free functions, each of which appends one whole frame to a connection's buffer.
+//! Clients take a frame's payload apart with [`ReplyHeader::decode`] and then the [`Reader`] it leaves.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::codes::{ErrorCode, EventType, STATE_SYNC_CONNECTED, xid};
+use crate::txn::Stat;
+use std::borrow::Cow;
+
+/// Bytes of a session's password; the C client reads it at a fixed place, so it always has them all.
+pub const PASSWORD_BYTES: usize = 16;
+
+/// The answer to a connect request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectResponse {
+    /// Agreed session timeout; 0 when refused.
+    pub timeout_ms: i32,
+    /// The session; 0 when refused.
+    pub session: i64,
+    /// The session's; zeros when refused.
+    pub password: [u8; PASSWORD_BYTES],
+    /// Whether this server is read-only; `None` for clients that didn't send the flag, since an extra byte
+    /// breaks old ones.
+    pub read_only: Option<bool>,
+}
+
+impl ConnectResponse {
+    /// "Your session is gone": every client looks at another field, so all are zero.
+    pub const fn refusal(read_only: Option<bool>) -> Self {
+        Self { timeout_ms: 0, session: 0, password: [0; PASSWORD_BYTES], read_only }
+    }
+
+    /// Whether the session was refused.
+    pub const fn is_refusal(&self) -> bool {
+        self.timeout_ms <= 0 || self.session == 0
+    }
+
+    /// Appends the whole frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut w = Writer::frame(out);
+        w.int(0).int(self.timeout_ms).long(self.session).buffer(Some(&self.password));
+        if let Some(flag) = self.read_only {
+            w.boolean(flag);
+        }
+        w.finish();
+    }
+
+    /// Reads a frame's payload.
+    ///
+    /// # Errors
+    /// When it is cut short or the password has another length.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(payload);
+        r.int()?;
+        Ok(Self {
+            timeout_ms: r.int()?,
+            session: r.long()?,
+            password: r
+                .buffer()?
+                .and_then(|p| p.try_into().ok())
+                .ok_or(DecodeError::Value("the password is not of 16 bytes"))?,
+            read_only: if r.rest().is_empty() { None } else { Some(r.boolean()?) },
+        })
+    }
+}
+
+/// What precedes every reply and event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHeader {
+    /// The request's, or [`xid::EVENT`].
+    pub xid: i32,
+    /// What the server had applied; never decreases on a connection.
+    pub zxid: i64,
+    /// 0, or an [`ErrorCode`]; a record follows only if 0.
+    pub err: i32,
+}
+
+impl ReplyHeader {
+    /// Reads a frame's payload up to the record, which the returned reader stands at.
+    ///
+    /// # Errors
+    /// When it is cut short.
+    pub fn decode(payload: &[u8]) -> Result<(Self, Reader<'_>), DecodeError> {
+        let mut r = Reader::new(payload);
+        Ok((Self { xid: r.int()?, zxid: r.long()?, err: r.int()? }, r))
+    }
+
+    /// The error, if it is one that is known; an unknown number counts as [`ErrorCode::SystemError`].
+    pub fn error(&self) -> Option<ErrorCode> {
+        (self.err != 0).then(|| ErrorCode::from_code(self.err).unwrap_or(ErrorCode::SystemError))
+    }
+}
+
+/// A watch fired. State is always "connected".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatcherEvent<'a> {
+    /// What happened.
+    pub kind: EventType,
+    /// To which node: the watched one.
+    pub path: Cow<'a, str>,
+}
+
+impl<'a> WatcherEvent<'a> {
+    /// Reads the record behind an event's header.
+    ///
+    /// # Errors
+    /// When it is malformed or no event that servers send.
+    pub fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let kind = EventType::from_code(r.int()?).ok_or(DecodeError::Value("unknown event type"))?;
+        if r.int()? != STATE_SYNC_CONNECTED {
+            return Err(DecodeError::Value("an event's state is not connected"));
+        }
+        Ok(Self { kind, path: r.string()? })
+    }
+}
+
+fn reply(out: &mut Vec<u8>, xid: i32, zxid: i64, err: i32, record: impl FnOnce(&mut Writer<'_>)) {
+    let mut w = Writer::frame(out);
+    w.int(xid).long(zxid).int(err);
+    record(&mut w);
+    w.finish();
+}
+
+/// A refusal: header only.
+pub fn error(out: &mut Vec<u8>, xid: i32, zxid: i64, err: ErrorCode) {
+    reply(out, xid, zxid, err.code(), |_| {});
+}
+
+/// Success without a record: delete, ping, setWatches, closeSession, auth.
+pub fn empty(out: &mut Vec<u8>, xid: i32, zxid: i64) {
+    reply(out, xid, zxid, 0, |_| {});
+}
+
+/// A path: create, sync.
+pub fn path(out: &mut Vec<u8>, xid: i32, zxid: i64, path: &str) {
+    reply(out, xid, zxid, 0, |w| {
+        w.string(path);
+    });
+}
+
+/// A path and a Stat: create2.
+pub fn path_stat(out: &mut Vec<u8>, xid: i32, zxid: i64, path: &str, stat: &Stat) {
+    reply(out, xid, zxid, 0, |w| {
+        w.string(path).stat(stat);
+    });
+}
+
+/// A Stat: exists, setData.
+pub fn stat(out: &mut Vec<u8>, xid: i32, zxid: i64, stat: &Stat) {
+    reply(out, xid, zxid, 0, |w| {
+        w.stat(stat);
+    });
+}
+
+/// Data and Stat: getData.
+pub fn data(out: &mut Vec<u8>, xid: i32, zxid: i64, data: Option<&[u8]>, stat: &Stat) {
+    reply(out, xid, zxid, 0, |w| {
+        w.buffer(data).stat(stat);
+    });
+}
+
+/// Names: getChildren; with a Stat: getChildren2.
+pub fn children<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    xid: i32,
+    zxid: i64,
+    names: impl ExactSizeIterator<Item = S>,
+    stat: Option<&Stat>,
+) {
+    reply(out, xid, zxid, 0, |w| {
+        w.strings(names);
+        if let Some(stat) = stat {
+            w.stat(stat);
+        }
+    });
+}
+
+/// A watch event; `zxid` is that of the change, or -1 if synthesised for setWatches.
+pub fn event(out: &mut Vec<u8>, zxid: i64, kind: EventType, path: &str) {
+    reply(out, xid::EVENT, zxid, 0, |w| {
+        w.int(kind.code()).int(STATE_SYNC_CONNECTED).string(path);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::hex;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_connect_response_has_its_golden_bytes_with_and_without_the_flag() {
+        let golden = hex("00000025 00000000 00002710 0100000000000000 00000010 \
+             f22acd4a97e69d6d20a49bb638eadb38 00");
+        let mut response = ConnectResponse {
+            timeout_ms: 10_000,
+            session: 0x0100_0000_0000_0000,
+            password: golden[24..40].try_into().expect("16 bytes"),
+            read_only: Some(false),
+        };
+        assert_eq!(written(|out| response.encode(out)), golden);
+        assert_eq!(ConnectResponse::decode(&golden[4..]), Ok(response));
+        response.read_only = None;
+        let short = written(|out| response.encode(out));
+        assert_eq!((short.len(), short[3]), (40, 36));
+        assert_eq!(ConnectResponse::decode(&short[4..]), Ok(response));
+    }
+
+    #[test]
+    fn a_refusal_is_zero_in_every_field_clients_look_at() {
+        let bytes = written(|out| ConnectResponse::refusal(Some(false)).encode(out));
+        assert_eq!(bytes.len(), 41);
+        assert!(bytes[4..20].iter().all(|&b| b == 0), "version, timeout, session");
+        assert!(bytes[24..].iter().all(|&b| b == 0), "password, flag");
+        assert!(ConnectResponse::decode(&bytes[4..]).is_ok_and(|r| r.is_refusal()));
+    }
+
+    #[test]
+    fn replies_and_events_have_their_golden_bytes() {
+        assert_eq!(
+            written(|out| path(out, 1, 2, "/a")),
+            hex("00000016 00000001 0000000000000002 00000000 00000002 2f61")
+        );
+        assert_eq!(
+            written(|out| error(out, 2, 3, ErrorCode::NodeExists)),
+            hex("00000010 00000002 0000000000000003 ffffff92")
+        );
+        assert_eq!(
+            written(|out| empty(out, xid::PING, 9)),
+            hex("00000010 fffffffe 0000000000000009 00000000")
+        );
+        let golden = hex("0000001e ffffffff 0000000000000005 00000000 00000003 00000003 00000002 2f61");
+        assert_eq!(written(|out| event(out, 5, EventType::NodeDataChanged, "/a")), golden);
+        let (header, mut r) = ReplyHeader::decode(&golden[4..]).expect("a header");
+        assert_eq!(header, ReplyHeader { xid: xid::EVENT, zxid: 5, err: 0 });
+        let event = WatcherEvent { kind: EventType::NodeDataChanged, path: "/a".into() };
+        assert_eq!(WatcherEvent::decode(&mut r), Ok(event));
+    }
+
+    #[test]
+    fn frames_in_one_buffer_follow_each_other() {
+        let out = written(|out| {
+            empty(out, 1, 1);
+            path(out, 2, 2, "/b");
+        });
+        let first = super::super::frame_length(&out, 1 << 20).expect("legal").expect("there");
+        let (header, _) = ReplyHeader::decode(&out[4..first]).expect("a header");
+        assert_eq!(header.xid, 1);
+        let (header, mut r) = ReplyHeader::decode(&out[first + 4..]).expect("a header");
+        assert_eq!((header.xid, r.string().as_deref()), (2, Ok("/b")));
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_server_encodes_the_client_decodes(
+            names in prop::collection::vec(".{0,9}", 0..6),
+            body in prop::option::of(prop::collection::vec(any::<u8>(), 0..9)),
+            zxid in any::<i64>(),
+        ) {
+            let s = Stat { mzxid: zxid, num_children: names.len() as i32, ..Stat::default() };
+            let bytes = written(|out| children(out, 4, zxid, names.iter(), Some(&s)));
+            let (header, mut r) = ReplyHeader::decode(&bytes[4..]).unwrap();
+            prop_assert_eq!((header.zxid, header.error()), (zxid, None));
+            let back: Vec<_> = r.strings().unwrap().into_iter().map(Cow::into_owned).collect();
+            prop_assert_eq!((back, r.stat()), (names, Ok(s)));
+
+            let bytes = written(|out| data(out, 5, zxid, body.as_deref(), &s));
+            let (_, mut r) = ReplyHeader::decode(&bytes[4..]).unwrap();
+            prop_assert_eq!((r.buffer(), r.stat()), (Ok(body.as_deref()), Ok(s)));
+            let bytes = written(|out| path_stat(out, 6, zxid, "/p", &s));
+            let (_, mut r) = ReplyHeader::decode(&bytes[4..]).unwrap();
+            let back = r.string().unwrap();
+            prop_assert_eq!((&*back, r.stat()), ("/p", Ok(s)));
+            let bytes = written(|out| stat(out, 7, zxid, &s));
+            let (_, mut r) = ReplyHeader::decode(&bytes[4..]).unwrap();
+            prop_assert_eq!(r.stat(), Ok(s));
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = ConnectResponse::decode(&bytes);
+            prop_assert_eq!(ReplyHeader::decode(&bytes).is_ok(), bytes.len() >= 16);
+            if let Ok((_, mut r)) = ReplyHeader::decode(&bytes) {
+                let _ = WatcherEvent::decode(&mut r);
+            }
+        }
+    }
+}

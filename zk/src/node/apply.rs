@@ -1,0 +1,200 @@
+//! What happens when the log delivers? Each record is applied, watches fire, own requests are answered, and
+//! what waited for the position reached goes on.
+
+use super::connection::Slot;
+use super::own::Owner;
+use super::queue::{Entry, What, WriteOp};
+use super::reads::Reads;
+use super::submit::BODY_AT;
+use super::{Node, NodeEvent, reply};
+use crate::jute::responses;
+use crate::txn::{Change, Outcome};
+use std::time::Duration;
+use zoolog_client::{Committed, LogEvent, SharedLog};
+use zoolog_core::limits::{OUT_BYTES_MAX, OUT_BYTES_PAUSE};
+use zoolog_core::{ConnId, Gsn, Instant, Output};
+
+/// Until reads that would make a turn's answers too long are gone on with.
+const DEFER: Duration = Duration::from_millis(1);
+
+impl<L: SharedLog> Node<L> {
+    /// The log tells something.
+    pub(super) fn on_log(&mut self, now: Instant, event: LogEvent) {
+        match event {
+            LogEvent::Committed(committed) => self.on_committed(now, &committed),
+            LogEvent::Tail { request, gsn } => {
+                self.order_tail = self.order_tail.max(gsn);
+                if self.boot_tail.0 == Some(request) {
+                    self.boot_tail = (None, Some(gsn));
+                }
+                self.syncs.answer(request, gsn);
+                self.reached(now);
+            }
+            LogEvent::Progress { tail } => self.order_tail = self.order_tail.max(tail),
+            LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
+            LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
+            LogEvent::Gap { from, until } => {
+                self.fail(format!("the log from {from} to {until} was trimmed before this node applied it"));
+            }
+            LogEvent::WriterLost { why, unknown_from } => {
+                self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
+            }
+            // Ready and Appended are followed by what matters here; the others answer what was never asked.
+            LogEvent::Ready { .. }
+            | LogEvent::Appended { .. }
+            | LogEvent::AppendFailed { .. }
+            | LogEvent::ReadDone { .. } => {}
+        }
+    }
+
+    fn on_committed(&mut self, now: Instant, committed: &Committed) {
+        assert_eq!(committed.from(), self.state.applied(), "the log delivers densely");
+        let seq = committed.placed.batch.seq();
+        for (gsn, index, record) in committed.records() {
+            let owner = committed.own.then(|| {
+                self.check_gap(now);
+                self.own.take(seq, index)
+            });
+            self.apply_one(now, gsn, &record, owner);
+        }
+        self.log.release(self.state.applied());
+        self.reached(now);
+    }
+
+    fn apply_one(&mut self, now: Instant, gsn: Gsn, record: &[u8], owner: Option<Owner>) {
+        if let Some(Owner::Request(slot, id)) = owner {
+            self.serve_up_to_write(now, slot, id);
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        let outcome = self.state.apply(gsn, record, &mut changes);
+        let zxid = self.state.zxid();
+        let mut ended = None;
+        for change in changes.drain(..) {
+            // Events go out before the reply of the write that caused them, and any later one (ZK-3).
+            let conns = &mut self.conns;
+            self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path));
+            match change {
+                Change::SessionAttached { session, attach } => self.session_moved(now, session, Gsn(attach)),
+                Change::SessionEnded { session } => ended = Some(session),
+                Change::Created { .. } | Change::Deleted { .. } | Change::DataChanged { .. } => {}
+            }
+        }
+        self.changes = changes;
+        match owner {
+            Some(Owner::Request(slot, id)) => self.settle(now, slot, id, &outcome),
+            Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, slot, id, gsn, &outcome),
+            Some(Owner::Node) | None => {}
+        }
+        if let Some(session) = ended {
+            self.session_ended(session);
+        }
+    }
+
+    /// Answers what the connection has before its next write, which is about to be applied: a sync among it has
+    /// seen enough, since all that was committed when it came lies before a write that was sent later.
+    fn serve_up_to_write(&mut self, now: Instant, slot: Slot, id: ConnId) {
+        while let Some(conn) = self.conns.live(slot, id) {
+            if conn.out_bytes() > OUT_BYTES_MAX {
+                return self.drop_conn(slot, "its answers are too long to keep");
+            }
+            if matches!(conn.queue.front(), Some(Entry { what: What::Write(_), .. })) {
+                return;
+            }
+            let entry = conn.queue.pop().expect("the connection's write is in its queue");
+            self.answer(now, slot, entry);
+        }
+    }
+
+    /// Answers the write at the front of the connection's queue, and what waited for it.
+    fn settle(&mut self, now: Instant, slot: Slot, id: ConnId, outcome: &Outcome) {
+        let Some(conn) = self.conns.live(slot, id) else { return };
+        let timeout_ms = conn.open().expect("requests come from sessions").timeout_ms;
+        let entry = conn.queue.pop().expect("the connection's write is in its queue");
+        let What::Write(op) = entry.what else { panic!("{entry:?} is not the write that was applied") };
+        if self.is_starving(now, timeout_ms) {
+            return self.drop_conn(slot, super::session::STARVING);
+        }
+        let zxid = self.state.zxid();
+        if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
+            return self.drop_conn(slot, "its session has moved or ended");
+        }
+        self.stats.answered(now.since(entry.at));
+        if op == WriteOp::CloseSession {
+            return self.end_conn(slot);
+        }
+        self.pump(now, slot);
+    }
+
+    /// Answers from the front of the connection's queue until something there has to wait.
+    pub(super) fn pump(&mut self, now: Instant, slot: Slot) {
+        let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
+        while let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) {
+            let ready = match conn.queue.front().map(|e| &e.what) {
+                None | Some(What::Write(_) | What::Unsent(..)) => false,
+                Some(What::Sync(round, _)) => self.syncs.is_done(*round),
+                Some(What::Refused(_)) => true,
+                Some(What::Read(..)) => {
+                    let fits = conn.out_bytes() <= OUT_BYTES_PAUSE;
+                    if !fits {
+                        self.deferred.insert(slot);
+                        self.deferred_at.get_or_insert(now + DEFER);
+                    }
+                    fits
+                }
+            };
+            if !ready {
+                if conn.set_pause(requests, bytes) {
+                    self.conns.mark(slot);
+                }
+                return;
+            }
+            let entry = conn.queue.pop().expect("there is a front");
+            self.answer(now, slot, entry);
+        }
+    }
+
+    /// Answers a request that is not a write, from the state as it is.
+    fn answer(&mut self, now: Instant, slot: Slot, entry: Entry) {
+        let (xid, zxid) = (entry.xid, self.state.zxid());
+        let out = self.conns.out(slot);
+        match entry.what {
+            What::Read(op, frame) => {
+                let reads = Reads { state: &self.state, watches: &mut self.watches, slot };
+                if let Err(e) = reads.answer(out, xid, op, &frame[BODY_AT..]) {
+                    return self.drop_conn(slot, &e.to_string());
+                }
+            }
+            What::Sync(_, path) => responses::path(out, xid, zxid, &path),
+            What::Refused(error) => responses::error(out, xid, zxid, error),
+            What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
+        }
+        self.stats.answered(now.since(entry.at));
+    }
+
+    /// Goes on with the reads that a turn's answers had no room for.
+    pub(super) fn pump_deferred(&mut self, now: Instant) {
+        if self.deferred_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.deferred_at = None;
+        for slot in std::mem::take(&mut self.deferred) {
+            self.pump(now, slot);
+        }
+    }
+
+    /// More is applied, or known to be all there was: syncs are done, handshakes go on, the node is ready.
+    fn reached(&mut self, now: Instant) {
+        let applied = self.state.applied();
+        if !self.serving && self.boot_tail.1.is_some_and(|tail| tail <= applied) {
+            self.serving = true;
+            self.start_clocks(now);
+            self.outbox.push_back(Output::Event(NodeEvent::Ready));
+        }
+        self.try_handshakes(now);
+        if self.syncs.applied(applied) {
+            while let Some(slot) = self.syncs.pop_ready() {
+                self.pump(now, slot);
+            }
+        }
+    }
+}

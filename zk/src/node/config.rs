@@ -1,0 +1,107 @@
+//! What can be set about a node? Each with its unit, its default and the reason for it.
+
+use crate::jute::FRAME_BYTES_DEFAULT_MAX;
+use std::time::Duration;
+use zoolog_client::ClientConfig;
+use zoolog_core::ClusterId;
+
+/// Settings of a [`Node`](crate::Node).
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// The node's number, for people: it appears in four-letter words.
+    pub id: u32,
+    /// The cluster it belongs to; 0 learns it from the log.
+    pub cluster: ClusterId,
+    /// The cluster's secret, from which session passwords are made: the same on every node.
+    pub secret: [u8; 32],
+    /// `ip:port` of the orderers.
+    pub orderers: Vec<String>,
+    /// ZooKeeper's tick in milliseconds, from which the bounds of session timeouts follow. Default 2000.
+    pub tick_ms: u32,
+    /// Shortest session timeout granted, in milliseconds; 0 means 2 ticks. Default 0.
+    pub min_session_timeout_ms: u32,
+    /// Longest session timeout granted, in milliseconds; 0 means 20 ticks. Default 0.
+    pub max_session_timeout_ms: u32,
+    /// Bytes behind the length of a client's frame at most (`jute.maxbuffer`), which the shell enforces with
+    /// [`framing`](crate::framing). Default 0xfffff. A write that would not fit a record of the log is refused.
+    pub max_frame_bytes: usize,
+    /// Connections per client address; 0 is no limit. Default 60.
+    pub max_connections_per_ip: u32,
+    /// Connections in all. Default 65,536.
+    pub max_connections: usize,
+    /// Watches in all: beyond it a connection that sets another is closed. Default 2,000,000.
+    pub max_watches: usize,
+    /// Requests of one connection that may wait for the log before its socket is no longer read.
+    /// Default 1024.
+    pub max_pending_requests: usize,
+    /// Bytes of such requests. Default 16 MiB.
+    pub max_pending_bytes: usize,
+    /// How long a connection may be without a session before it is closed. Default 10 s.
+    pub handshake_patience: Duration,
+    /// How long a client that has seen more than this node waits for it to catch up. Default 2 s.
+    pub catch_up_patience: Duration,
+    /// Settings of the log client; its `cluster` and `orderers` are set from the fields above.
+    pub log: ClientConfig,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            cluster: ClusterId(0),
+            secret: [0; 32],
+            orderers: Vec::new(),
+            tick_ms: 2000,
+            min_session_timeout_ms: 0,
+            max_session_timeout_ms: 0,
+            max_frame_bytes: FRAME_BYTES_DEFAULT_MAX,
+            max_connections_per_ip: 60,
+            max_connections: 65_536,
+            max_watches: 2_000_000,
+            max_pending_requests: 1024,
+            max_pending_bytes: 16 << 20,
+            handshake_patience: Duration::from_secs(10),
+            catch_up_patience: Duration::from_secs(2),
+            log: ClientConfig::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for NodeConfig {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeConfig").field("id", &self.id).field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+fn ticks_or(given_ms: u32, tick_ms: u32, ticks: u32) -> u32 {
+    if given_ms == 0 { tick_ms.saturating_mul(ticks) } else { given_ms }
+}
+
+impl NodeConfig {
+    /// The settings with those that could not work brought into their bounds.
+    pub(super) fn bounded(mut self) -> Self {
+        self.tick_ms = self.tick_ms.clamp(1, 3_600_000);
+        self.max_pending_requests = self.max_pending_requests.max(1);
+        self.max_pending_bytes = self.max_pending_bytes.max(2 * self.max_frame_bytes);
+        self.log.cluster = self.cluster;
+        self.log.orderers = self.orderers.clone();
+        self
+    }
+
+    /// Shortest session timeout granted, in milliseconds.
+    pub fn min_timeout_ms(&self) -> u32 {
+        ticks_or(self.min_session_timeout_ms, self.tick_ms, 2).clamp(1, i32::MAX as u32)
+    }
+
+    /// Longest session timeout granted, in milliseconds.
+    pub fn max_timeout_ms(&self) -> u32 {
+        let max = ticks_or(self.max_session_timeout_ms, self.tick_ms, 20);
+        max.clamp(self.min_timeout_ms(), i32::MAX as u32)
+    }
+
+    /// The timeout granted to a client that wishes `wished_ms`.
+    pub(super) fn grant_ms(&self, wished_ms: i32) -> u32 {
+        u32::try_from(wished_ms).unwrap_or(0).clamp(self.min_timeout_ms(), self.max_timeout_ms())
+    }
+}

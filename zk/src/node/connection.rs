@@ -1,0 +1,279 @@
+//! Who is connected? The node's table of client connections, what each has in hand, and what is to be sent to
+//! it at the end of the turn.
+
+use super::handshake::Ask;
+use super::queue::Queue;
+use crate::jute::{EventType, responses};
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use zoolog_core::{ConnId, Gsn, Instant, Output};
+
+/// A connection's place in the table; used again after the connection has gone.
+pub(super) type Slot = u32;
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Has said nothing yet.
+    New,
+    /// Has asked for a session; this node can't propose it yet.
+    Waiting(Ask),
+    /// The record that gives it its session is in the log's hands.
+    Proposed(Ask),
+    /// Serves a session.
+    Open(Open),
+    /// To be closed; nothing counts any more.
+    Closed,
+}
+
+/// A connection's session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// Its id.
+    pub session: i64,
+    /// GSN of the record that gave it to this connection.
+    pub attach: Gsn,
+    /// Agreed timeout.
+    pub timeout_ms: u32,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub id: ConnId,
+    /// `ip:port`.
+    pub peer: String,
+    pub phase: Phase,
+    /// Requests not answered yet.
+    pub queue: Queue,
+    /// Frames that came before the session was there.
+    pub early: VecDeque<Bytes>,
+    pub early_bytes: usize,
+    /// When the client was last heard.
+    pub heard_at: Instant,
+    /// Heard since the last touch or write that was sent to the log.
+    pub untouched: bool,
+    /// The client has said goodbye: what it sends now is ignored.
+    pub leaving: bool,
+    /// It should not be read from.
+    pub paused: bool,
+    /// Frames from and to it.
+    pub received: u64,
+    pub sent: u64,
+    /// Without a session by then it is closed.
+    deadline: Option<Instant>,
+    told_paused: bool,
+    dirty: bool,
+    out: Vec<u8>,
+}
+
+impl Conn {
+    /// Its session.
+    pub(super) fn open(&self) -> Option<&Open> {
+        match &self.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Bytes that leave at the end of the turn.
+    pub(super) fn out_bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// By when it must have its session.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Keeps the socket from being read while too much waits, and lets it be read again at half of that.
+    /// Returns whether that changed.
+    pub(super) fn set_pause(&mut self, max_requests: usize, max_bytes: usize) -> bool {
+        let (n, bytes) = (self.queue.len(), self.queue.bytes());
+        let paused = match self.paused {
+            false => n > max_requests || bytes > max_bytes,
+            true => n > max_requests / 2 || bytes > max_bytes / 2,
+        };
+        std::mem::replace(&mut self.paused, paused) != paused
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Conns {
+    slots: Vec<Option<Box<Conn>>>,
+    free: Vec<Slot>,
+    by_id: HashMap<ConnId, Slot, FixedState>,
+    per_ip: BTreeMap<String, u32>,
+    /// Those with something to be done at the end of the turn, each once, in order.
+    dirty: Vec<Slot>,
+    /// Of those without a session.
+    deadlines: BTreeSet<(Instant, Slot)>,
+}
+
+fn ip_of(peer: &str) -> &str {
+    peer.rsplit_once(':').map_or(peer, |(ip, _)| ip)
+}
+
+impl Conns {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::with_hasher(FixedState::default()),
+            per_ip: BTreeMap::new(),
+            dirty: Vec::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// How many there are, those about to be closed included.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Connections from the same address as `peer`.
+    pub(super) fn from_ip_of(&self, peer: &str) -> u32 {
+        self.per_ip.get(ip_of(peer)).copied().unwrap_or(0)
+    }
+
+    /// Takes a new one in.
+    pub(super) fn insert(&mut self, now: Instant, id: ConnId, peer: String, deadline: Instant) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot::try_from(self.slots.len() - 1).expect("connections are bounded far below")
+        });
+        *self.per_ip.entry(ip_of(&peer).to_string()).or_default() += 1;
+        let before = self.by_id.insert(id, slot);
+        assert!(before.is_none(), "connection {id:?} was accepted twice");
+        self.slots[slot as usize] = Some(Box::new(Conn {
+            id,
+            peer,
+            phase: Phase::New,
+            queue: Queue::default(),
+            early: VecDeque::new(),
+            early_bytes: 0,
+            deadline: None,
+            heard_at: now,
+            untouched: false,
+            leaving: false,
+            paused: false,
+            received: 0,
+            sent: 0,
+            told_paused: false,
+            dirty: false,
+            out: Vec::new(),
+        }));
+        self.set_deadline(slot, Some(deadline));
+        slot
+    }
+
+    /// By when the connection must have its session.
+    pub(super) fn set_deadline(&mut self, slot: Slot, deadline: Option<Instant>) {
+        let conn = self.slots[slot as usize].as_deref_mut().expect("the slot is taken");
+        if let Some(old) = std::mem::replace(&mut conn.deadline, deadline) {
+            self.deadlines.remove(&(old, slot));
+        }
+        self.deadlines.extend(deadline.map(|at| (at, slot)));
+    }
+
+    /// The next such time, and whose it is.
+    pub(super) fn next_deadline(&self) -> Option<(Instant, Slot)> {
+        self.deadlines.first().copied()
+    }
+
+    /// Lets go of one that has ended.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        self.set_deadline(slot, None);
+        let conn = self.slots[slot as usize].take().expect("a connection ends once");
+        self.by_id.remove(&conn.id);
+        let ip = ip_of(&conn.peer);
+        match self.per_ip.get_mut(ip) {
+            Some(1) => drop(self.per_ip.remove(ip)),
+            Some(n) => *n -= 1,
+            None => panic!("{ip} has a connection that was not counted"),
+        }
+        if conn.dirty {
+            self.dirty.retain(|s| *s != slot);
+        }
+        self.free.push(slot);
+    }
+
+    pub(super) fn slot(&self, id: ConnId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Conn> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The one at `slot`, if it is still the connection `id` and counts.
+    pub(super) fn live(&mut self, slot: Slot, id: ConnId) -> Option<&mut Conn> {
+        self.get_mut(slot).filter(|c| c.id == id && !c.is_closed())
+    }
+
+    /// The one that is known to be there.
+    pub(super) fn at(&mut self, slot: Slot) -> &mut Conn {
+        self.get_mut(slot).expect("the slot is taken")
+    }
+
+    /// All, by slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Conn)> {
+        self.slots.iter().zip(0..).filter_map(|(c, slot)| Some((slot, c.as_deref()?)))
+    }
+
+    /// Something is to be done for it at the end of the turn.
+    pub(super) fn mark(&mut self, slot: Slot) {
+        let conn = self.slots[slot as usize].as_deref_mut().expect("the slot is taken");
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Where a frame to it goes: one frame is counted.
+    pub(super) fn out(&mut self, slot: Slot) -> &mut Vec<u8> {
+        self.mark(slot);
+        let conn = self.at(slot);
+        conn.sent += 1;
+        if conn.out.capacity() == 0 {
+            conn.out.reserve(256);
+        }
+        &mut conn.out
+    }
+
+    /// Queues a watch event, if the connection still counts.
+    pub(super) fn event(&mut self, slot: Slot, zxid: i64, kind: EventType, path: &str) {
+        assert!(self.at(slot).open().is_some(), "a connection without session watches {path}");
+        responses::event(self.out(slot), zxid, kind, path);
+    }
+
+    /// Puts what the turn has brought for its connections into `outputs`: per connection one buffer, then
+    /// whether to read on, then its end.
+    pub(super) fn drain<E>(&mut self, outputs: &mut VecDeque<Output<E>>) {
+        for slot in self.dirty.drain(..) {
+            let conn = self.slots[slot as usize].as_deref_mut().expect("a dirty slot is taken");
+            conn.dirty = false;
+            let id = conn.id;
+            if !conn.out.is_empty() {
+                let bytes = Bytes::from(std::mem::take(&mut conn.out));
+                outputs.push_back(Output::Send { conn: id, bytes });
+            }
+            if conn.is_closed() {
+                outputs.push_back(Output::Close { conn: id });
+            } else if conn.paused != conn.told_paused {
+                conn.told_paused = conn.paused;
+                outputs.push_back(match conn.paused {
+                    true => Output::Pause { conn: id },
+                    false => Output::Resume { conn: id },
+                });
+            }
+        }
+    }
+}

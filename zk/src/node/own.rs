@@ -1,0 +1,68 @@
+//! What has this node given to the log, and for whom? Its records in the order in which they were appended,
+//! which is the order in which they come back.
+
+use super::connection::Slot;
+use std::collections::VecDeque;
+use zoolog_core::{ConnId, Instant, Seq};
+
+/// Whom the outcome of a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The next write in the queue of this connection.
+    Request(Slot, ConnId),
+    /// A connection that waits for its session.
+    Handshake(Slot, ConnId),
+    /// The node itself: a touch, an expiry. Its commit alone says something.
+    Node,
+}
+
+#[derive(Debug)]
+struct Sent {
+    seq: Seq,
+    index: u32,
+    at: Instant,
+    owner: Owner,
+}
+
+/// Records in the log's hands. Bounded by the log's own window.
+#[derive(Debug)]
+pub(super) struct Own {
+    sent: VecDeque<Sent>,
+    /// When the newest record was appended.
+    proposed_at: Instant,
+    /// When the newest record that has come back was appended: up to then, this node was certainly part of
+    /// the cluster.
+    vouched_at: Instant,
+}
+
+impl Own {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { sent: VecDeque::new(), proposed_at: now, vouched_at: now }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    pub(super) fn proposed_at(&self) -> Instant {
+        self.proposed_at
+    }
+
+    pub(super) fn vouched_at(&self) -> Instant {
+        self.vouched_at
+    }
+
+    /// The log has taken a record as (batch, index).
+    pub(super) fn push(&mut self, now: Instant, (seq, index): (Seq, u32), owner: Owner) {
+        self.sent.push_back(Sent { seq, index, at: now, owner });
+        self.proposed_at = now;
+    }
+
+    /// That record has come back, committed. Invariant LOG-3: in the order in which they were appended.
+    pub(super) fn take(&mut self, seq: Seq, index: u32) -> Owner {
+        let next = self.sent.pop_front().unwrap_or_else(|| panic!("own record {seq}.{index} was never sent"));
+        assert_eq!((next.seq, next.index), (seq, index), "own records come back in order");
+        self.vouched_at = next.at;
+        next.owner
+    }
+}

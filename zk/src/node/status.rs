@@ -1,0 +1,125 @@
+//! How is the node? Counters it keeps along, and a snapshot of everything people and tests ask for.
+
+use super::Node;
+use std::fmt;
+use std::time::Duration;
+use zoolog_client::SharedLog;
+use zoolog_core::Gsn;
+
+/// Counters since the start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stats {
+    /// Frames from clients.
+    pub received: u64,
+    /// Frames to clients on connections that have ended.
+    pub sent_before: u64,
+    answered: u64,
+    total_us: u64,
+    min_ms: Option<u64>,
+    max_ms: u64,
+}
+
+impl Stats {
+    /// A request was answered after that long.
+    pub(super) fn answered(&mut self, took: Duration) {
+        let ms = took.as_millis() as u64;
+        self.answered += 1;
+        self.total_us += took.as_micros() as u64;
+        self.min_ms = Some(self.min_ms.map_or(ms, |m| m.min(ms)));
+        self.max_ms = self.max_ms.max(ms);
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    /// Its number.
+    pub id: u32,
+    /// Whether it has caught up and serves clients.
+    pub serving: bool,
+    /// First GSN not applied yet.
+    pub applied: Gsn,
+    /// First GSN not assigned yet, as far as known.
+    pub order_tail: Gsn,
+    /// Hash of the state at `applied`.
+    pub hash: u64,
+    /// Live sessions, of all nodes.
+    pub sessions: usize,
+    /// Its client connections.
+    pub connections: usize,
+    /// Nodes of the tree.
+    pub znodes: usize,
+    /// Ephemeral ones.
+    pub ephemerals: usize,
+    /// Bytes of paths and data.
+    pub data_bytes: u64,
+    /// Watches set here.
+    pub watches: usize,
+    /// Requests not answered yet.
+    pub outstanding: usize,
+    /// Own records that the log has not delivered yet.
+    pub in_flight: usize,
+    /// Frames from clients.
+    pub received: u64,
+    /// Frames to clients.
+    pub sent: u64,
+    /// Milliseconds from a request's arrival to its answer: least, mean, most.
+    pub latency_ms: (u64, f64, u64),
+    /// Time since the node was made.
+    pub uptime: Duration,
+}
+
+impl fmt::Display for NodeStatus {
+    /// A JSON object.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"hash\":\"{:016x}\",\"sessions\":{},\
+             \"connections\":{},\"znodes\":{},\"ephemerals\":{},\"data_bytes\":{},\"watches\":{},\
+             \"outstanding\":{},\"in_flight\":{},\"received\":{},\"sent\":{},\"uptime_ms\":{}}}",
+            self.id,
+            self.serving,
+            self.applied,
+            self.order_tail,
+            self.hash,
+            self.sessions,
+            self.connections,
+            self.znodes,
+            self.ephemerals,
+            self.data_bytes,
+            self.watches,
+            self.outstanding,
+            self.in_flight,
+            self.received,
+            self.sent,
+            self.uptime.as_millis()
+        )
+    }
+}
+
+impl<L: SharedLog> Node<L> {
+    /// How it is, as of the last input.
+    pub fn status(&self) -> NodeStatus {
+        let s = &self.stats;
+        let mean_ms = s.total_us as f64 / 1000.0 / s.answered.max(1) as f64;
+        NodeStatus {
+            id: self.cfg.id,
+            serving: self.serving,
+            applied: self.state.applied(),
+            order_tail: self.order_tail.max(self.state.applied()),
+            hash: self.state.hash(),
+            sessions: self.state.sessions().len(),
+            connections: self.conns.len(),
+            znodes: self.state.znode_count(),
+            ephemerals: self.state.ephemeral_count(),
+            data_bytes: self.state.data_bytes(),
+            watches: self.watches.count(),
+            outstanding: self.conns.iter().map(|(_, c)| c.queue.len()).sum(),
+            in_flight: self.own.len(),
+            received: s.received,
+            sent: s.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>(),
+            latency_ms: (s.min_ms.unwrap_or(0), mean_ms, s.max_ms),
+            uptime: self.now.since(self.started),
+        }
+    }
+}

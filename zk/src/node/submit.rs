@@ -1,0 +1,187 @@
+//! What happens to a request when it arrives? A ping is answered, a read served unless something of its session
+//! is before it, a write made a record of the log; what must wait goes into the session's queue.
+
+use super::connection::Slot;
+use super::own::Owner;
+use super::queue::{Entry, What, WriteOp};
+use super::Node;
+use crate::jute::frame::LENGTH_BYTES;
+use crate::jute::{ErrorCode, OpCode, Reader, Request, RequestHeader, responses, xid};
+use crate::state;
+use crate::txn::{CreateMode, Op, Txn};
+use bytes::Bytes;
+use zoolog_client::{AppendError, SharedLog};
+use zoolog_core::{Instant, limits};
+
+/// Bytes of length and header, before a request's record.
+pub(super) const BODY_AT: usize = LENGTH_BYTES + 8;
+
+/// A connection may have this many times the requests that may wait for the log, and 4 times the bytes, before
+/// it is closed rather than paused.
+const HARD_FACTOR: usize = 64;
+
+/// The session a record is written for: id, and GSN of what its connection rests on.
+type For = Option<(i64, u64)>;
+
+impl<L: SharedLog> Node<L> {
+    /// A request of a connection with a session.
+    pub(super) fn on_request(&mut self, now: Instant, slot: Slot, frame: Bytes) {
+        let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed() && !c.leaving) else { return };
+        let open = *conn.open().unwrap_or_else(|| panic!("connection {slot} has no session yet"));
+        conn.heard_at = now;
+        conn.untouched = true;
+        let Some(body) = frame.get(BODY_AT..) else {
+            return self.drop_conn(slot, "a request without a header");
+        };
+        if self.is_starving(now, open.timeout_ms) {
+            return self.drop_conn(slot, super::session::STARVING);
+        }
+        let header = RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("8 bytes are there");
+        let what = match OpCode::from_code(header.op) {
+            Some(OpCode::Ping) => {
+                let zxid = self.state.zxid();
+                responses::empty(self.conns.out(slot), xid::PING, zxid);
+                return;
+            }
+            Some(
+                OpCode::Exists
+                | OpCode::GetData
+                | OpCode::GetChildren
+                | OpCode::GetChildren2
+                | OpCode::SetWatches,
+            ) => What::Read(header.op, frame.clone()),
+            Some(OpCode::Sync) => match Request::decode(header.op, body) {
+                Ok(Request::Sync { path }) => What::Sync(self.syncs.join(slot), path.into_owned()),
+                _ => What::Refused(ErrorCode::MarshallingError),
+            },
+            Some(
+                OpCode::Create | OpCode::Create2 | OpCode::Delete | OpCode::SetData | OpCode::CloseSession,
+            ) => match write_of(header.op, body) {
+                Ok((kind, op)) => match self.submit(now, slot, kind, op) {
+                    Some(what) => what,
+                    None => return,
+                },
+                Err(error) => What::Refused(error),
+            },
+            _ => What::Refused(ErrorCode::Unimplemented),
+        };
+        let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), what };
+        self.enqueue(now, slot, entry);
+    }
+
+    /// Puts a request into its queue and answers what can be answered.
+    fn enqueue(&mut self, now: Instant, slot: Slot, entry: Entry) {
+        let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
+        let conn = self.conns.at(slot);
+        let first = conn.queue.is_empty();
+        conn.queue.push(entry);
+        if first {
+            self.pump(now, slot);
+        }
+        let conn = self.conns.at(slot);
+        // The shell may hand over what it had read before the pause, but not without end.
+        if conn.queue.len() > HARD_FACTOR * requests || conn.queue.bytes() > 4 * bytes {
+            return self.drop_conn(slot, "far more requests wait than it may have");
+        }
+        if conn.set_pause(requests, bytes) {
+            self.conns.mark(slot);
+        }
+    }
+
+    /// Gives a write of the connection's session to the log, or keeps it until there is room. `None` if the
+    /// connection was closed instead.
+    fn submit(&mut self, now: Instant, slot: Slot, kind: WriteOp, op: Op) -> Option<What> {
+        let conn = self.conns.at(slot);
+        let open = *conn.open().expect("only sessions submit");
+        let (id, after_unsent) = (conn.id, conn.queue.has_unsent());
+        conn.leaving |= kind == WriteOp::CloseSession;
+        let record = self.record(now, Some((open.session, open.attach.0)), op);
+        if record.len() > limits::RECORD_BYTES_MAX {
+            return Some(What::Refused(ErrorCode::BadArguments));
+        }
+        let appended = if after_unsent { Err(AppendError::Full) } else { self.log.append(&record) };
+        match appended {
+            Ok(place) => {
+                self.own.push(now, place, Owner::Request(slot, id));
+                // Applying it shows that the session is alive.
+                self.conns.at(slot).untouched = false;
+                Some(What::Write(kind))
+            }
+            Err(AppendError::Full) => {
+                if !after_unsent {
+                    self.blocked.push_back(slot);
+                }
+                Some(What::Unsent(kind, record))
+            }
+            Err(e) => {
+                self.drop_conn(slot, &e.to_string());
+                None
+            }
+        }
+    }
+
+    /// Gives the log what it had no room for, connection by connection in the order in which they were told.
+    /// Returns whether it took any.
+    pub(super) fn submit_blocked(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(&slot) = self.blocked.front() {
+            if let Some(conn) = self.conns.get_mut(slot) {
+                while let Some(record) = conn.queue.first_unsent() {
+                    match self.log.append(record) {
+                        Ok(place) => self.own.push(now, place, Owner::Request(slot, conn.id)),
+                        Err(_) => return any,
+                    }
+                    conn.queue.first_unsent_is_sent();
+                    any = true;
+                }
+            }
+            self.blocked.pop_front();
+        }
+        any
+    }
+
+    /// Appends a record of the node, or of a session.
+    ///
+    /// # Errors
+    /// As the log's.
+    pub(super) fn propose(&mut self, now: Instant, owner: Owner, of: For, op: Op) -> Result<(), AppendError> {
+        let record = self.record(now, of, op);
+        let place = self.log.append(&record)?;
+        self.own.push(now, place, owner);
+        Ok(())
+    }
+
+    fn record(&self, now: Instant, of: For, op: Op) -> Vec<u8> {
+        let (session, attach) = of.unwrap_or((0, 0));
+        state::encode(&Txn { session, attach, wall: self.wall.at(now), ids: Vec::new(), op })
+    }
+}
+
+/// The write that a request asks for.
+fn write_of(op: i32, body: &[u8]) -> Result<(WriteOp, Op), ErrorCode> {
+    let request = Request::decode(op, body).map_err(|_| ErrorCode::MarshallingError)?;
+    Ok(match request {
+        Request::Create { path, data, acl, flags, with_stat } => {
+            let mode = match flags {
+                0 => CreateMode::Persistent,
+                1 => CreateMode::Ephemeral,
+                2 => CreateMode::PersistentSequential,
+                3 => CreateMode::EphemeralSequential,
+                // Containers, and nodes with a time to live.
+                4..=6 => return Err(ErrorCode::Unimplemented),
+                _ => return Err(ErrorCode::BadArguments),
+            };
+            let kind = if with_stat { WriteOp::Create2 } else { WriteOp::Create };
+            (kind, Op::Create { path: path.into_owned(), data: data.map(<[u8]>::to_vec), acl, mode })
+        }
+        Request::Delete { path, version } => {
+            (WriteOp::Delete, Op::Delete { path: path.into_owned(), version })
+        }
+        Request::SetData { path, data, version } => {
+            let data = data.map(<[u8]>::to_vec);
+            (WriteOp::SetData, Op::SetData { path: path.into_owned(), data, version })
+        }
+        Request::CloseSession => (WriteOp::CloseSession, Op::CloseSession),
+        other => panic!("{other:?} is not a write"),
+    })
+}

@@ -1,0 +1,167 @@
+//! A log in memory that several nodes share, with a hand on when it commits and whom it reaches.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use zoolog_client::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog};
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::{
+    Epoch, Gsn, Incarnation, Input, Instant, LaneId, Lsn, Machine, Output, Seq, ShardId, WriterId,
+};
+
+/// What all share.
+#[derive(Debug, Default)]
+pub struct Hub {
+    committed: Vec<(Gsn, PlacedBatch)>,
+    tail: Gsn,
+    /// Sent, not committed.
+    queued: VecDeque<Batch>,
+    /// While set, only [`Hub::commit`] commits.
+    pub hold: bool,
+    /// Writers that are cut off: nothing of theirs arrives, and nothing reaches them.
+    pub cut: Vec<WriterId>,
+}
+
+impl Hub {
+    /// Commits up to `n` of what was sent, in the order in which it was. Returns how many there were.
+    pub fn commit(&mut self, n: usize) -> usize {
+        let n = n.min(self.queued.len());
+        for batch in self.queued.drain(..n) {
+            let lane = LaneId::new(ShardId(0), 0);
+            let placed = PlacedBatch::place(lane, Incarnation(1), Lsn(self.tail.0), 0, batch);
+            let first = self.tail;
+            self.tail = first.plus(u64::from(placed.batch.count()));
+            self.committed.push((first, placed));
+        }
+        n
+    }
+
+    pub fn tail(&self) -> Gsn {
+        self.tail
+    }
+}
+
+/// One node's side of it.
+#[derive(Debug)]
+pub struct MemLog {
+    hub: Rc<RefCell<Hub>>,
+    writer: WriterId,
+    open: BatchBuilder,
+    next: Seq,
+    sealed: VecDeque<Batch>,
+    /// Batches sent and not seen committed.
+    pending: usize,
+    /// Batches that may be pending.
+    pub window: usize,
+    cursor: usize,
+    tails: VecDeque<RequestId>,
+    requests: u64,
+}
+
+impl MemLog {
+    pub fn new(hub: Rc<RefCell<Hub>>, writer: u128) -> Self {
+        Self {
+            hub,
+            writer: WriterId(writer),
+            open: BatchBuilder::new(),
+            next: Seq(0),
+            sealed: VecDeque::new(),
+            pending: 0,
+            window: 1000,
+            cursor: 0,
+            tails: VecDeque::new(),
+            requests: 0,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.hub.borrow().cut.contains(&self.writer)
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            self.sealed.push_back(self.open.finish(BatchKind::Data, self.writer, Epoch(0), self.next));
+            self.next = self.next.next();
+        }
+        if !self.is_cut() {
+            let mut hub = self.hub.borrow_mut();
+            hub.queued.append(&mut self.sealed);
+            if !hub.hold {
+                hub.commit(usize::MAX);
+            }
+        }
+    }
+}
+
+impl SharedLog for MemLog {
+    fn append(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        let starts = self.open.is_empty();
+        if starts && self.pending >= self.window {
+            return Err(AppendError::Full);
+        }
+        if !self.open.has_room(record.len()) {
+            self.seal();
+            return self.append(record);
+        }
+        self.pending += usize::from(starts);
+        self.open.push(record);
+        Ok((self.next, self.open.count() - 1))
+    }
+    fn writer(&self) -> WriterId {
+        self.writer
+    }
+    fn pending_batches(&self) -> usize {
+        self.pending
+    }
+    fn has_room(&self) -> bool {
+        self.pending < self.window
+    }
+    fn subscribe(&mut self, from: Gsn) {
+        assert_eq!(from, Gsn(0));
+    }
+    fn read(&mut self, _: Gsn, _: Gsn, _: usize) -> RequestId {
+        panic!("nodes don't read yet")
+    }
+    fn tail(&mut self) -> RequestId {
+        self.requests += 1;
+        self.tails.push_back(RequestId(self.requests));
+        RequestId(self.requests)
+    }
+    fn release(&mut self, _: Gsn) {}
+    fn base_gsn(&self) -> Gsn {
+        Gsn(0)
+    }
+}
+
+impl Machine for MemLog {
+    type Command = LogCommand;
+    type Event = LogEvent;
+
+    fn handle(&mut self, _: Instant, _: Input<LogCommand>) {}
+
+    fn poll_output(&mut self, _: Instant) -> Option<Output<LogEvent>> {
+        self.seal();
+        if self.is_cut() {
+            return None;
+        }
+        let hub = self.hub.borrow();
+        if let Some((first_gsn, placed)) = hub.committed.get(self.cursor) {
+            self.cursor += 1;
+            let own = placed.batch.writer() == self.writer;
+            self.pending -= usize::from(own);
+            let take = placed.batch.count();
+            let committed = Committed { first_gsn: *first_gsn, placed: placed.clone(), skip: 0, take, own };
+            return Some(Output::Event(LogEvent::Committed(committed)));
+        }
+        // Answers lag behind while commits are held back, so that syncs have something to wait for.
+        if hub.hold && !hub.queued.is_empty() {
+            return None;
+        }
+        let request = self.tails.pop_front()?;
+        Some(Output::Event(LogEvent::Tail { request, gsn: hub.tail }))
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        None
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the node, on a log in memory.
+
+mod fifo;
+mod limits;
+mod memlog;
+mod sessions;
+mod watches;
+mod words;
+mod world;

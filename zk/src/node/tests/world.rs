@@ -1,0 +1,401 @@
+//! Nodes, clients and time, driven as the shell would, but by hand.
+
+use super::memlog::{Hub, MemLog};
+use crate::jute::{
+    ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
+};
+use crate::node::{Node, NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::txn::{Acl, AuthId};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+use zoolog_core::{ConnId, Input, Instant, Machine, Output, WallMs, WriterId};
+
+/// What a client got after its handshake.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Got {
+    /// xid, zxid, err, record.
+    Reply(i32, i64, i32, Vec<u8>),
+    /// zxid, what, where.
+    Event(i64, EventType, String),
+}
+
+impl Got {
+    /// xid and error of a reply.
+    pub fn reply(&self) -> (i32, i32) {
+        match self {
+            Got::Reply(xid, _, err, _) => (*xid, *err),
+            other => panic!("{other:?} is no reply"),
+        }
+    }
+    pub fn zxid(&self) -> i64 {
+        match self {
+            Got::Reply(_, zxid, ..) | Got::Event(zxid, ..) => *zxid,
+        }
+    }
+    pub fn record(&self) -> &[u8] {
+        match self {
+            Got::Reply(_, _, 0, record) => record,
+            other => panic!("{other:?} has no record"),
+        }
+    }
+    /// The path in the record of a create.
+    pub fn path(&self) -> String {
+        Reader::new(self.record()).string().unwrap().into_owned()
+    }
+    /// The data in the record of a getData.
+    pub fn data(&self) -> Vec<u8> {
+        Reader::new(self.record()).buffer().unwrap().unwrap().to_vec()
+    }
+    pub fn event(&self) -> (EventType, &str) {
+        match self {
+            Got::Event(_, kind, path) => (*kind, path),
+            other => panic!("{other:?} is no event"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    node: usize,
+    conn: ConnId,
+    raw: Vec<u8>,
+    closed: bool,
+    paused: bool,
+    ended_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Host {
+    /// `None` once killed.
+    node: Option<Node<MemLog>>,
+    ready: bool,
+    notes: Vec<String>,
+}
+
+/// Everything. Clients and nodes are named by number.
+pub struct World {
+    pub now: Instant,
+    pub hub: Rc<RefCell<Hub>>,
+    pub cfg: NodeConfig,
+    hosts: Vec<Host>,
+    clients: Vec<Client>,
+}
+
+pub const MS: Duration = Duration::from_millis(1);
+
+pub fn open_acl() -> Vec<Acl> {
+    vec![Acl { perms: 31, id: AuthId { scheme: "world".into(), id: "anyone".into() } }]
+}
+
+pub fn create(path: &str, flags: i32) -> Request<'static> {
+    Request::Create {
+        path: path.to_string().into(),
+        data: Some(b"new"),
+        acl: open_acl(),
+        flags,
+        with_stat: false,
+    }
+}
+pub fn set(path: &str, data: &'static [u8]) -> Request<'static> {
+    Request::SetData { path: path.to_string().into(), data: Some(data), version: -1 }
+}
+pub fn get(path: &str, watch: bool) -> Request<'static> {
+    Request::GetData { path: path.to_string().into(), watch }
+}
+pub fn exists(path: &str, watch: bool) -> Request<'static> {
+    Request::Exists { path: path.to_string().into(), watch }
+}
+pub fn children(path: &str, watch: bool) -> Request<'static> {
+    Request::GetChildren { path: path.to_string().into(), watch, with_stat: false }
+}
+pub fn delete(path: &str) -> Request<'static> {
+    Request::Delete { path: path.to_string().into(), version: -1 }
+}
+pub fn sync() -> Request<'static> {
+    Request::Sync { path: "/".into() }
+}
+
+impl World {
+    /// `nodes` nodes that serve.
+    pub fn new(nodes: usize) -> Self {
+        let cfg = NodeConfig { secret: [9; 32], tick_ms: 1000, ..NodeConfig::default() };
+        let mut world = Self {
+            now: Instant(1_000_000_000),
+            hub: Rc::default(),
+            cfg,
+            hosts: Vec::new(),
+            clients: Vec::new(),
+        };
+        (0..nodes).for_each(|_| drop(world.start(1000)));
+        world
+    }
+
+    /// Starts another node, with a log window of so many batches.
+    pub fn start(&mut self, window: usize) -> usize {
+        let mut log = MemLog::new(self.hub.clone(), self.hosts.len() as u128 + 1);
+        log.window = window;
+        let mut node = Node::with_log(self.cfg.clone(), log, self.now);
+        node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
+        self.hosts.push(Host { node: Some(node), ready: false, notes: Vec::new() });
+        self.run();
+        self.hosts.len() - 1
+    }
+
+    pub fn node(&self, node: usize) -> &Node<MemLog> {
+        self.hosts[node].node.as_ref().expect("the node lives")
+    }
+    pub fn is_ready(&self, node: usize) -> bool {
+        self.hosts[node].ready
+    }
+    pub fn notes(&self, node: usize) -> &[String] {
+        &self.hosts[node].notes
+    }
+
+    /// Stops a node without a word; its clients' connections end.
+    pub fn kill(&mut self, node: usize) {
+        self.hosts[node].node = None;
+        self.clients.iter_mut().filter(|c| c.node == node).for_each(|c| c.closed = true);
+    }
+
+    /// Cuts a node off from the log, or lets it back.
+    pub fn cut(&mut self, node: usize, off: bool) {
+        let writer = WriterId(node as u128 + 1);
+        let mut hub = self.hub.borrow_mut();
+        hub.cut.retain(|w| *w != writer);
+        if off {
+            hub.cut.push(writer);
+        }
+    }
+
+    /// Lets time pass, with every timer at its time.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let next = |h: &Host| h.node.as_ref().and_then(Machine::next_deadline).map(|d| d.0);
+            let next = self.hosts.iter().filter_map(next).min().unwrap_or(end);
+            self.now = next.clamp(self.now, end);
+            for host in &mut self.hosts {
+                if let Some(node) = &mut host.node {
+                    node.handle(self.now, Input::Timer);
+                    let due = node.next_deadline().filter(|d| d.0 <= self.now);
+                    assert_eq!(due, None, "a timer must not be due right after it was handled");
+                }
+            }
+            self.run();
+            if self.now >= end {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass while these clients ping often.
+    pub fn advance_pinging(&mut self, time: Duration, clients: &[usize]) {
+        let end = self.now + time;
+        while self.now < end {
+            for &c in clients.iter().filter(|c| !self.clients[**c].closed).collect::<Vec<_>>() {
+                self.send(c, xid::PING, &Request::Ping);
+            }
+            self.advance((100 * MS).min(end.since(self.now)));
+        }
+    }
+
+    /// Turns of all nodes until nothing happens any more.
+    pub fn run(&mut self) {
+        loop {
+            let mut any = false;
+            for n in 0..self.hosts.len() {
+                while let Some(output) = self.hosts[n].node.as_mut().and_then(|x| x.poll_output(self.now)) {
+                    any = true;
+                    self.carry_out(n, output);
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, n: usize, output: Output<NodeEvent>) {
+        let now = self.now;
+        let find = |clients: &mut Vec<Client>, conn: ConnId| {
+            clients.iter().position(|c| c.conn == conn && c.node == n).expect("a client's connection")
+        };
+        match output {
+            Output::Send { conn, bytes } => {
+                let c = find(&mut self.clients, conn);
+                assert!(self.clients[c].ended_at.is_none(), "nothing is sent after the end");
+                self.clients[c].raw.extend_from_slice(&bytes);
+            }
+            Output::Close { conn } => {
+                let c = find(&mut self.clients, conn);
+                self.clients[c].closed = true;
+                self.clients[c].ended_at.get_or_insert(now);
+                let node = self.hosts[n].node.as_mut().expect("it has just spoken");
+                node.handle(now, Input::Closed { conn });
+            }
+            Output::Pause { conn } => {
+                let c = find(&mut self.clients, conn);
+                assert!(!std::mem::replace(&mut self.clients[c].paused, true), "paused twice");
+            }
+            Output::Resume { conn } => {
+                let c = find(&mut self.clients, conn);
+                assert!(std::mem::replace(&mut self.clients[c].paused, false), "resumed twice");
+            }
+            Output::Event(NodeEvent::Ready) => self.hosts[n].ready = true,
+            Output::Event(NodeEvent::Note(note)) => self.hosts[n].notes.push(note),
+            other => panic!("{other:?} from a node on a log in memory"),
+        }
+    }
+
+    /// A bare connection.
+    pub fn dial(&mut self, node: usize) -> usize {
+        let conn = ConnId(self.clients.len() as u64 + 1);
+        let (closed, paused, ended_at) = (false, false, None);
+        self.clients.push(Client { node, conn, raw: Vec::new(), closed, paused, ended_at });
+        let peer = format!("10.0.0.1:{}", 1000 + conn.0);
+        let host = self.hosts[node].node.as_mut().expect("the node lives");
+        host.handle(self.now, Input::Accepted { conn, peer });
+        self.run();
+        self.clients.len() - 1
+    }
+
+    /// Sends bytes as the shell would cut them; the node takes no turn yet. Returns whether it took them all.
+    pub fn put(&mut self, client: usize, bytes: &[u8], first: bool) -> bool {
+        let (node, conn) = (self.clients[client].node, self.clients[client].conn);
+        let Some(node) = self.hosts[node].node.as_mut() else { return false };
+        let (mut rest, mut first) = (bytes, first);
+        while let Ok(Some(len)) = framing(first, rest, self.cfg.max_frame_bytes) {
+            if len > rest.len() {
+                return false;
+            }
+            node.handle(self.now, Input::Frame { conn, bytes: Bytes::copy_from_slice(&rest[..len]) });
+            rest = &rest[len..];
+            first = false;
+        }
+        rest.is_empty()
+    }
+
+    /// Sends a request; the node takes no turn yet.
+    pub fn put_request(&mut self, client: usize, xid: i32, request: &Request<'_>) {
+        let mut bytes = Vec::new();
+        request.encode(xid, &mut bytes);
+        assert!(self.put(client, &bytes, false));
+    }
+
+    /// Sends a request, and lets everything happen.
+    pub fn send(&mut self, client: usize, xid: i32, request: &Request<'_>) {
+        self.put_request(client, xid, request);
+        self.run();
+    }
+
+    /// The client's side of the connection breaks.
+    pub fn hang_up(&mut self, client: usize) {
+        let (node, conn) = (self.clients[client].node, self.clients[client].conn);
+        if !std::mem::replace(&mut self.clients[client].closed, true) {
+            let node = self.hosts[node].node.as_mut().expect("the node lives");
+            node.handle(self.now, Input::Closed { conn });
+            self.run();
+        }
+    }
+
+    /// Sends a connect request.
+    pub fn ask(&mut self, node: usize, last_zxid_seen: i64, timeout_ms: i32, resume: Option<&ConnectResponse>) -> usize {
+        let client = self.dial(node);
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen,
+            timeout_ms,
+            session: resume.map_or(0, |r| r.session),
+            password: resume.as_ref().map_or(&[0; 16], |r| &r.password),
+            read_only: Some(false),
+        };
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes);
+        assert!(self.put(client, &bytes, true));
+        self.run();
+        client
+    }
+
+    /// A client with a session of 4 seconds.
+    pub fn connect(&mut self, node: usize) -> (usize, ConnectResponse) {
+        let client = self.ask(node, 0, 4000, None);
+        let answer = self.answer(client).expect("an answer");
+        assert!(!answer.is_refusal());
+        (client, answer)
+    }
+
+    /// The client's connect answer, taken out.
+    pub fn answer(&mut self, client: usize) -> Option<ConnectResponse> {
+        let frame = self.frame(client)?;
+        Some(ConnectResponse::decode(&frame).expect("a connect answer"))
+    }
+
+    fn frame(&mut self, client: usize) -> Option<Vec<u8>> {
+        let raw = &mut self.clients[client].raw;
+        let len = crate::jute::frame_length(raw, usize::MAX).expect("a frame")?;
+        let frame: Vec<u8> = raw.drain(..len).skip(4).collect();
+        assert_eq!(frame.len() + 4, len, "nodes send whole frames");
+        Some(frame)
+    }
+
+    /// Everything the client got since it was last asked.
+    pub fn got(&mut self, client: usize) -> Vec<Got> {
+        let mut all = Vec::new();
+        while let Some(frame) = self.frame(client) {
+            let (header, mut r) = ReplyHeader::decode(&frame).expect("a header");
+            all.push(if header.xid == xid::EVENT {
+                let event = WatcherEvent::decode(&mut r).expect("an event");
+                Got::Event(header.zxid, event.kind, event.path.into_owned())
+            } else {
+                Got::Reply(header.xid, header.zxid, header.err, r.rest().to_vec())
+            });
+        }
+        all
+    }
+
+    /// Sends a request and returns the one thing that comes back.
+    pub fn call(&mut self, client: usize, xid: i32, request: &Request<'_>) -> Got {
+        self.send(client, xid, request);
+        let mut got = self.got(client);
+        assert_eq!(got.len(), 1, "{got:?}");
+        got.remove(0)
+    }
+
+    /// The text a four-letter word gets.
+    pub fn word(&mut self, node: usize, word: &str) -> String {
+        let client = self.dial(node);
+        self.put(client, word.as_bytes(), true);
+        self.run();
+        assert!(self.is_closed(client));
+        String::from_utf8(std::mem::take(&mut self.clients[client].raw)).expect("text")
+    }
+
+    pub fn is_closed(&self, client: usize) -> bool {
+        self.clients[client].closed
+    }
+    pub fn is_paused(&self, client: usize) -> bool {
+        self.clients[client].paused
+    }
+    /// When the node closed the connection.
+    pub fn ended_at(&self, client: usize) -> Option<Instant> {
+        self.clients[client].ended_at
+    }
+
+    /// Hash and position of a node.
+    pub fn hash(&self, node: usize) -> (u64, u64) {
+        let status = self.node(node).status();
+        (status.applied.0, status.hash)
+    }
+
+    /// Asks a node for its status as its owner would.
+    pub fn command_status(&mut self, n: usize) -> String {
+        let node = self.hosts[n].node.as_mut().expect("the node lives");
+        node.handle(self.now, Input::Command(NodeCommand::Status));
+        match node.poll_output(self.now) {
+            Some(Output::Event(NodeEvent::Status(status))) => status.to_string(),
+            other => panic!("{other:?} instead of a status"),
+        }
+    }
+}

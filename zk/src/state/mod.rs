@@ -1,0 +1,156 @@
+//! What is replicated? The tree and the sessions, changed by [`State::apply`] alone, one record of the log
+//! after the other: equal positions, equal states, on every node. Invariant ZK-5.
+
+mod acl;
+mod apply;
+mod record;
+mod sessions;
+
+pub use crate::tree::ChildNames;
+pub use record::encode;
+pub use sessions::Session;
+
+use crate::jute::ErrorCode;
+use crate::tree::{Tree, hash_words};
+use crate::txn::{Acl, Stat};
+use sessions::Sessions;
+use zoolog_core::Gsn;
+
+/// Highest version of the rules of [`State::apply`] that this build knows.
+pub const APPLY_VERSION_MAX: u32 = 1;
+
+/// The replicated state of a ZooKeeper service after the first [`State::applied`] records of its log.
+#[derive(Debug)]
+pub struct State {
+    tree: Tree,
+    sessions: Sessions,
+    applied: Gsn,
+    apply_version: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a reply's header carries and Stats are stamped with: the zxid of the last record before `applied`.
+fn zxid(applied: Gsn) -> i64 {
+    i64::try_from(applied.0).expect("zxids are positive")
+}
+
+impl State {
+    /// The state before the first record.
+    pub fn new() -> Self {
+        Self { tree: Tree::new(), sessions: Sessions::default(), applied: Gsn(0), apply_version: 1 }
+    }
+
+    /// First GSN not applied yet.
+    pub const fn applied(&self) -> Gsn {
+        self.applied
+    }
+
+    /// zxid of the last applied record, 0 before the first: what headers of replies carry.
+    pub fn zxid(&self) -> i64 {
+        zxid(self.applied)
+    }
+
+    /// Version of the rules by which records are applied. Above [`APPLY_VERSION_MAX`] this build doesn't
+    /// know them and rejects everything: the node must stop, its state is no longer that of the others.
+    pub const fn apply_version(&self) -> u32 {
+        self.apply_version
+    }
+
+    /// Hash of all of it; nodes with equal [`State::applied`] agree in it.
+    pub fn hash(&self) -> u64 {
+        self.combine(self.tree.hash(), self.sessions.hash())
+    }
+
+    /// The same, computed from everything that is stored instead of kept along. For checks: it reads
+    /// everything. Panics where what is kept along contradicts what is stored.
+    pub fn hash_from_scratch(&self) -> u64 {
+        let owned: usize = self.sessions.iter().map(|(_, s)| s.ephemeral_count()).sum();
+        assert_eq!(owned, self.tree.ephemerals(), "ephemerals of sessions, and in the tree");
+        self.combine(self.tree.hash_from_scratch(), self.sessions.hash_from_scratch())
+    }
+
+    fn combine(&self, tree: u64, sessions: u64) -> u64 {
+        hash_words(&[tree, sessions, self.applied.0, u64::from(self.apply_version)])
+    }
+
+    /// Data and Stat of a node.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn get(&self, path: &str) -> Result<(Option<&[u8]>, Stat), ErrorCode> {
+        self.tree.get(path)
+    }
+
+    /// Stat of a node. The empty path is the root's, too; a malformed one has no node.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn stat(&self, path: &str) -> Result<Stat, ErrorCode> {
+        self.tree.stat(path)
+    }
+
+    /// What the operation `exists` answers: as [`State::stat`], but refuses a NUL in the path.
+    ///
+    /// # Errors
+    /// `BadArguments`, `NoNode`.
+    pub fn exists(&self, path: &str) -> Result<Stat, ErrorCode> {
+        if path.contains('\0') { Err(ErrorCode::BadArguments) } else { self.tree.stat(path) }
+    }
+
+    /// Names of a node's children, in order, and its Stat.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn children(&self, path: &str) -> Result<(ChildNames<'_>, Stat), ErrorCode> {
+        self.tree.children(path)
+    }
+
+    /// ACL and Stat of a node.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn acl(&self, path: &str) -> Result<(&[Acl], Stat), ErrorCode> {
+        self.tree.acl(path)
+    }
+
+    /// A session that lives.
+    pub fn session(&self, id: i64) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// All sessions, by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (i64, &Session)> {
+        self.sessions.iter()
+    }
+
+    /// Paths of a session's ephemerals, in order; none if it doesn't live.
+    pub fn ephemerals(&self, session: i64) -> Vec<String> {
+        let slots = self.sessions.get(session).into_iter().flat_map(|s| &s.ephemerals);
+        let mut paths: Vec<_> = slots.map(|&slot| self.tree.path_of(slot)).collect();
+        paths.sort_unstable();
+        paths
+    }
+
+    /// Number of nodes, the four built-in ones included.
+    pub const fn znode_count(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Number of ephemeral nodes.
+    pub const fn ephemeral_count(&self) -> usize {
+        self.tree.ephemerals()
+    }
+
+    /// Bytes of all paths and data, as ZooKeeper counts its "approximate data size".
+    pub const fn data_bytes(&self) -> u64 {
+        self.tree.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! How does a transaction become a record of the log, and a record a transaction again?
+
+use crate::txn::{ArchivedTxn, TXN_HEADER_BYTES, TXN_VERSION, Txn};
+use rkyv::rancor::Error;
+
+/// The record's bytes. Panics when there is no memory for it: nothing else can go wrong.
+pub fn encode(txn: &Txn) -> Vec<u8> {
+    let mut record = Vec::with_capacity(256);
+    record.extend_from_slice(&[TXN_VERSION, 0, 0, 0, 0, 0, 0, 0]);
+    debug_assert_eq!(record.len(), TXN_HEADER_BYTES);
+    rkyv::api::high::to_bytes_in::<_, Error>(txn, record).expect("a txn can be archived")
+}
+
+/// The transaction in a record, checked throughout; `None` if it is none, or of another version.
+pub fn access(record: &[u8]) -> Option<&ArchivedTxn> {
+    let (header, archive) = record.split_first_chunk::<TXN_HEADER_BYTES>()?;
+    if header != &[TXN_VERSION, 0, 0, 0, 0, 0, 0, 0] {
+        return None;
+    }
+    rkyv::access::<ArchivedTxn, Error>(archive).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::txn::{Acl, AuthId, CreateMode, Op};
+    use proptest::prelude::*;
+    use zoolog_core::WallMs;
+
+    fn create() -> Txn {
+        let id = AuthId { scheme: "world".into(), id: "anyone".into() };
+        Txn {
+            session: 7,
+            attach: 3,
+            wall: WallMs(1_700_000_000_000),
+            ids: vec![id.clone()],
+            op: Op::Create {
+                path: "/a".into(),
+                data: Some(b"data".to_vec()),
+                acl: vec![Acl { perms: 31, id }],
+                mode: CreateMode::EphemeralSequential,
+            },
+        }
+    }
+
+    #[test]
+    fn a_txn_comes_back_from_its_record() {
+        let record = encode(&create());
+        let archived = access(&record).expect("it was just made");
+        assert_eq!(rkyv::deserialize::<Txn, Error>(archived).expect("checked"), create());
+    }
+
+    /// The bytes in the log are for ever: if this fails, raise the version and keep reading the old one.
+    #[test]
+    fn a_record_has_its_golden_bytes() {
+        let txn = Txn {
+            session: 0x0102,
+            attach: 3,
+            wall: WallMs(4),
+            ids: vec![],
+            op: Op::Delete { path: "/a".into(), version: -1 },
+        };
+        let hex: String = encode(&txn).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+    }
+
+    const GOLDEN: &str = "0100000000000000020100000000000003000000000000000400000000000000e8ffffff00000000\
+        062f61ffffffffffffffffffff0000000000000000000000000000";
+
+    #[test]
+    fn other_versions_and_headers_alone_are_no_txns() {
+        let good = encode(&create());
+        for at in 0..TXN_HEADER_BYTES {
+            let mut bad = good.clone();
+            bad[at] ^= 2;
+            assert!(access(&bad).is_none(), "byte {at}");
+        }
+        assert!(access(&[]).is_none());
+        assert!(access(&good[..TXN_HEADER_BYTES]).is_none());
+    }
+
+    proptest! {
+        /// Damage gives another txn or none, never a panic.
+        #[test]
+        fn damaged_records_never_panic(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut record = encode(&create());
+            for (at, with) in flips {
+                let at = at.index(record.len());
+                record[at] ^= with;
+            }
+            let read = access(&record).map(rkyv::deserialize::<Txn, Error>);
+            prop_assert!(read.is_none_or(|t| t.is_ok()));
+        }
+    }
+}

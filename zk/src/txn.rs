@@ -1,0 +1,226 @@
+//! What enters the log? A [`Txn`]: a request with every choice already made, so that applying it is a pure
+//! function of (state, GSN, txn). Record bytes: version u8, seven zeros, the rkyv archive of [`Txn`].
+
+use crate::jute::ErrorCode;
+use zoolog_core::WallMs;
+
+/// Version of the record format, its first byte.
+pub const TXN_VERSION: u8 = 1;
+/// Bytes before the archive.
+pub const TXN_HEADER_BYTES: usize = 8;
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Txn {
+    /// Whose request; 0 when a node speaks for itself (touch, expire) or no session exists yet.
+    pub session: i64,
+    /// GSN of the `CreateSession` or `Attach` that this connection rests on; apply rejects the txn if the
+    /// session has been attached since. 0 where `session` is 0.
+    pub attach: u64,
+    /// The wall clock of the node that wrote it: ctime, mtime.
+    pub wall: WallMs,
+    /// Identities of the connection, besides world:anyone.
+    pub ids: Vec<AuthId>,
+    /// What to do.
+    pub op: Op,
+}
+
+/// An identity: scheme and id, as in ACLs.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
+pub struct AuthId {
+    /// `world`, `digest`, `ip`, ...
+    pub scheme: String,
+    /// In the scheme's syntax.
+    pub id: String,
+}
+
+/// Permissions of an identity.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
+pub struct Acl {
+    /// Permission bits.
+    pub perms: i32,
+    /// Whose.
+    pub id: AuthId,
+}
+
+/// How a node is created. Numbers as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum CreateMode {
+    /// Stays until deleted.
+    Persistent,
+    /// Goes with its session.
+    Ephemeral,
+    /// Gets a sequence number.
+    PersistentSequential,
+    /// Both.
+    EphemeralSequential,
+}
+
+pub use op::{ArchivedOp, Op};
+
+// A room of its own, closed, because rkyv makes a resolver with fields that nobody can document.
+mod op {
+    use super::{Acl, CreateMode};
+
+    /// What a txn does.
+    #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+    pub enum Op {
+        /// A new session; its id follows from the GSN.
+        CreateSession {
+            /// Negotiated timeout.
+            timeout_ms: u32,
+        },
+        /// A known session comes back on another connection: validity check, move and touch at once.
+        Attach {
+            /// The session; the txn's own `session` is 0.
+            session: i64,
+            /// Negotiated timeout.
+            timeout_ms: u32,
+        },
+        /// The client says goodbye.
+        CloseSession,
+        /// A node has heard from these sessions: (session, attach GSN).
+        Touch {
+            /// All of them since its last touch.
+            sessions: Vec<(i64, u64)>,
+        },
+        /// A session was silent too long. Void if it was attached or touched since.
+        Expire {
+            /// Which.
+            session: i64,
+            /// Its attach GSN when the proposer decided.
+            attach: u64,
+            /// Its last-touch GSN when the proposer decided.
+            touch: u64,
+        },
+        /// New node.
+        Create {
+            /// As the client gave it; sequence suffix not yet added.
+            path: String,
+            /// `None` is ZooKeeper's null.
+            data: Option<Vec<u8>>,
+            /// As the client gave it.
+            acl: Vec<Acl>,
+            /// How.
+            mode: CreateMode,
+        },
+        /// Removes a node.
+        Delete {
+            /// Which.
+            path: String,
+            /// Expected version, -1 for any.
+            version: i32,
+        },
+        /// Replaces a node's data.
+        SetData {
+            /// Which.
+            path: String,
+            /// `None` is ZooKeeper's null.
+            data: Option<Vec<u8>>,
+            /// Expected version, -1 for any.
+            version: i32,
+        },
+        /// Does nothing but take its place in the order: what `sync` and linearizable reads through the log use.
+        Nothing,
+        /// Raises the version of the rules by which txns are applied. Void if not greater.
+        RaiseApplyVersion {
+            /// The new version.
+            to: u32,
+        },
+    }
+}
+
+/// A node's Stat, in ZooKeeper's terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "ZooKeeper's own names")]
+pub struct Stat {
+    pub czxid: i64,
+    pub mzxid: i64,
+    pub ctime: i64,
+    pub mtime: i64,
+    pub version: i32,
+    pub cversion: i32,
+    pub aversion: i32,
+    pub ephemeral_owner: i64,
+    pub data_length: i32,
+    pub num_children: i32,
+    pub pzxid: i64,
+}
+
+/// What applying a txn came to: the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A `CreateSession`.
+    SessionCreated {
+        /// Its id.
+        session: i64,
+        /// What was agreed.
+        timeout_ms: u32,
+    },
+    /// An `Attach` to a session that lives.
+    Attached {
+        /// What was agreed.
+        timeout_ms: u32,
+    },
+    /// An `Attach` to a session that doesn't.
+    NoSuchSession,
+    /// The session has been attached elsewhere since this connection's attach, or is gone: nothing was done,
+    /// the connection must be closed.
+    Stale,
+    /// A `Create`.
+    Created {
+        /// Final path.
+        path: String,
+        /// Of the new node.
+        stat: Stat,
+    },
+    /// A `Delete`.
+    Deleted,
+    /// A `SetData`.
+    Set {
+        /// Of the node.
+        stat: Stat,
+    },
+    /// A `CloseSession`, `Touch`, `Expire`, `Nothing` or `RaiseApplyVersion`.
+    Done,
+    /// Refused under ZooKeeper's rules; nothing was done.
+    Failed(ErrorCode),
+    /// The record can't be understood by the rules of this `apply_version`; nothing was done.
+    Rejected,
+}
+
+/// What apply did to the tree or to the sessions, for watches and connections, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A node came to be; its parent's children changed.
+    Created {
+        /// Which.
+        path: String,
+    },
+    /// A node went; its parent's children changed.
+    Deleted {
+        /// Which.
+        path: String,
+    },
+    /// A node's data was set.
+    DataChanged {
+        /// Which.
+        path: String,
+    },
+    /// A session is gone, by close or expiry; its ephemerals' `Deleted` came just before.
+    SessionEnded {
+        /// Which.
+        session: i64,
+    },
+    /// A session rests on another connection now, or is new.
+    SessionAttached {
+        /// Which.
+        session: i64,
+        /// GSN of the attach.
+        attach: u64,
+    },
+}
