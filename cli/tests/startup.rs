@@ -15,10 +15,10 @@ fn zoolog(args: &[&str]) -> Command {
 
 /// Ports of this machine that nobody has, below the ephemeral range.
 fn free_port() -> u16 {
-    let start = 10_000 + (std::process::id() % 500) as u16 * 8;
+    let start = 10_000 + (std::process::id() % 100) as u16 * 90;
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
     loop {
-        let port = start + NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let port = start + NEXT.fetch_add(4, std::sync::atomic::Ordering::SeqCst);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

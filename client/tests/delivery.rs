@@ -97,7 +97,7 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
     let before = cluster.bench.client.metrics().delivered;
     cluster.settle("all delivered", |c| c.bench.client.metrics().delivered >= before + rest);
     // Every question gets its answer.
-    (0..100).for_each(|_| (0..200).for_each(|_| cluster.step()));
+    (0..8000).for_each(|_| cluster.step());
     told.take(&mut cluster.bench);
 
     let truth: Vec<_> = cluster.truth().into_iter().enumerate().map(|(g, t)| (Gsn(g as u64), t.2)).collect();
@@ -142,10 +142,10 @@ const EVERY: Faults = Faults { close: 1, damage: 5, refuse: 5, unavailable: 20, 
 /// The runs below mean something: over a few seeds, everything that can go wrong does.
 #[test]
 fn the_model_exercises_every_way_out() {
-    let mut sum = [0; 6];
+    let mut sum = [0; 7];
     for seed in 0..30 {
         let m = run(seed, EVERY, 2, 3000);
-        let one = [m.delivered, m.damaged, m.reread, m.late, m.resubscribed, m.refused];
+        let one = [m.delivered, m.damaged, m.reread, m.late, m.resubscribed, m.refused, m.fell_back];
         sum.iter_mut().zip(one).for_each(|(s, n)| *s += n);
     }
     eprintln!("{sum:?}");

@@ -8,6 +8,7 @@
 mod cx;
 mod fetch;
 mod links;
+mod metrics;
 mod order;
 mod orderers;
 mod push;
@@ -22,6 +23,7 @@ use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLo
 use cx::{Cx, earlier};
 use fetch::Fetches;
 use links::{LinkId, Links};
+pub use metrics::Metrics;
 use orderers::Orderers;
 use reads::Reads;
 use stall::Stall;
@@ -32,31 +34,6 @@ use zoolog_core::cut::Order;
 use zoolog_core::view::View;
 use zoolog_core::wire::{self, Message, Packet};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, Seq, WriterId};
-
-/// What has happened so far, for metrics and tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Metrics {
-    /// Records delivered to the subscriber.
-    pub delivered: u64,
-    /// Batches delivered whose (writer, seq) had been delivered before: always 0, or the log is broken.
-    pub duplicates: u64,
-    /// Answers and pushes that were damaged or contradicted what is known.
-    pub damaged: u64,
-    /// Reads asked again, for whatever reason.
-    pub reread: u64,
-    /// Committed runs whose batches were not pushed in time.
-    pub late: u64,
-    /// Push streams given up for another replica's.
-    pub resubscribed: u64,
-    /// Pushes of streams given up before.
-    pub strays: u64,
-    /// Times that the subscription fell back to fetching.
-    pub fell_back: u64,
-    /// Batches that the primary didn't take at first.
-    pub refused: u64,
-    /// Cuts or orders that didn't follow what was known.
-    pub order_errors: u64,
-}
 
 /// A client of the sharded log. See [`SharedLog`] for what it does.
 #[derive(Debug)]
@@ -126,6 +103,11 @@ impl LogClient {
     /// The order is known up to here; `None` before the first answer of a leader.
     pub fn known_tail(&self) -> Option<Gsn> {
         self.order.as_ref().map(|o| o.tail)
+    }
+
+    /// Bytes of pushed batches that wait for their cut, in the lane that has most: bounded by the credit.
+    pub fn buffered_bytes(&self) -> usize {
+        self.subscription.as_ref().map_or(0, |s| s.pushes.fullest())
     }
 
     fn request(&mut self) -> RequestId {

@@ -245,7 +245,6 @@ impl Pushes {
     }
 
     /// Most bytes that any lane holds.
-    #[cfg(test)]
     pub fn fullest(&self) -> usize {
         self.shards.values().flat_map(|s| s.lanes.iter().map(|l| l.bytes)).max().unwrap_or(0)
     }

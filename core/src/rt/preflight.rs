@@ -2,8 +2,8 @@
 
 /// Smallest soft limit of locked memory with which an executor can start, in bytes.
 const MEMLOCK_MIN: u64 = 512 << 10;
-/// Enough for the registered buffers of four executors.
-const MEMLOCK_WANTED: u64 = 16 << 20;
+/// Enough for the registered buffers of two executors, and what most systems grant.
+const MEMLOCK_WANTED: u64 = 8 << 20;
 const FILES_MIN: u64 = 256;
 const FILES_WANTED: u64 = 65_536;
 

@@ -194,7 +194,7 @@ impl<R: Send + 'static> Clients<R> {
             };
             jobs.push(Box::new(move || {
                 let machine = Loader::new(LogClient::new(cfg, seed, clock::now()), load);
-                Box::pin(rt::run(machine, spec, None, move |result, _| {
+                Box::pin(rt::run(machine, spec, None, move |result| {
                     let _ = sender.send(result); // nobody listens any more after an interrupt
                 }))
             }));

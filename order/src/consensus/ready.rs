@@ -110,7 +110,9 @@ impl Consensus {
         let mut messages = Vec::new();
         let mut last = None;
         let mut reached = false;
-        while let Some(w) = self.waiting.pop_front_if(|w| !reached || w.token.is_none()) {
+        while self.waiting.front().is_some_and(|w| !reached || w.token.is_none())
+            && let Some(w) = self.waiting.pop_front()
+        {
             reached |= w.token == Some(token);
             messages.extend(w.messages);
             self.node.on_persist_ready(w.number);

@@ -54,7 +54,8 @@ impl Lead {
             self.forming = None;
         }
         let before = self.in_flight.len();
-        while self.in_flight.pop_front_if(|i| *i <= index).is_some() {}
+        let done = self.in_flight.iter().take_while(|i| **i <= index).count();
+        self.in_flight.drain(..done);
         if before > 0 && self.in_flight.is_empty() {
             self.reports.settled();
         }

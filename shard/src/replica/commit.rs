@@ -133,11 +133,11 @@ impl Replica {
                 run = self.run_at(p.first_lsn);
             }
             let r = run.expect("every LSN below the committed length is in a part");
-            assert!(
-                r.first_lsn.0 <= p.first_lsn && p.end <= r.first_lsn.0 + r.count,
-                "lane {}: the batch {p:?} is not inside one run, {r:?}",
-                r.lane
-            );
+            if p.first_lsn < r.first_lsn.0 || p.end > r.first_lsn.0 + r.count {
+                // Cuts end where batches end. This one came while the batch was lost here.
+                self.broken = Some(format!("lane {}: a cut ends inside the batch at {}", r.lane, p.first_lsn));
+                return;
+            }
             if let Some(conn) = self.own.writers.committed(p.writer, p.epoch) {
                 let gsn = r.first_gsn.plus(p.first_lsn - r.first_lsn.0);
                 fx.acks.entry((conn, p.writer)).or_default().push((p.seq, gsn));

@@ -7,12 +7,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use zoolog_core::limits::RECORD_BYTES_MAX;
 
+/// Bytes of an entry on the wire, its two strings apart.
+const ACL_BYTES_MIN: usize = 12;
+
 /// Puts a list in order: `auth` entries become the connection's `ids`, duplicates go. `None` is the list
 /// that allows everything to everyone, which nearly all nodes have.
 ///
 /// # Errors
 /// `InvalidAcl` when it is empty, has an entry of an unknown scheme or with a malformed id, or when `auth`
-/// entries make it longer than any record: entries times identities must not become memory.
+/// entries make it longer than any that could be sent: entries times identities must not become memory.
 pub fn fix_up(acl: &[ArchivedAcl], ids: &[ArchivedAuthId]) -> Result<Option<Vec<Acl>>, ErrorCode> {
     if let [only] = acl
         && only.perms == perms::ALL
@@ -48,7 +51,7 @@ struct Fixed {
 
 impl Fixed {
     fn add(&mut self, perms: i32, id: AuthId) -> Result<(), ErrorCode> {
-        self.bytes += size_of::<Acl>() + id.scheme.len() + id.id.len();
+        self.bytes += ACL_BYTES_MIN + id.scheme.len() + id.id.len();
         if self.bytes > RECORD_BYTES_MAX {
             return Err(ErrorCode::InvalidAcl);
         }

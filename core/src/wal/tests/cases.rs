@@ -305,10 +305,16 @@ fn group_of_64() -> Bench {
     b
 }
 
+/// Blocks of the group that are torn in every way; the others in one.
+const EDGES: [usize; 4] = [0, 1, 62, 63];
+
 #[test]
 fn case_i_l_m_a_torn_group_of_64_blocks_keeps_its_prefix_only() {
     for torn in 0..64usize {
         for how in 0..3 {
+            if !EDGES.contains(&torn) && torn % 3 != how {
+                continue;
+            }
             let mut b = group_of_64();
             let at = (2 + torn) * U;
             match how {
@@ -391,7 +397,6 @@ fn case_j_a_torn_open_over_stale_blocks_is_written_again() {
 fn case_k_a_wrong_sequence_ends_the_log_or_is_damage_if_synced() {
     let mut b = short(3);
     // The last block claims a later place in the log, which nothing behind it confirms.
-    forge(&mut b, 1, 3 * U, |h| h[40] += 0);
     let seq = headers(&mut b, 1)[3].sequence;
     forge(&mut b, 1, 3 * U, |h| {
         h[40..48].copy_from_slice(&(seq + 1).to_le_bytes());

@@ -1,0 +1,166 @@
+//! Do members and slots that were away get what they missed?
+
+use crate::driver::{Sim, hello};
+use crate::model::World;
+use zoolog_core::wire::{Message, PartsAre, Register, Role};
+use zoolog_core::{CutNumber, Gsn, Incarnation, ShardId};
+use zoolog_order::OrderEvent;
+
+#[test]
+fn restarted_from_records_alone_all_goes_on() {
+    let mut w = World::ready(1);
+    w.append(1, 0, 5);
+    w.until("committed", |w| w.truth.tail == Gsn(5));
+    let before = w.sim.machine(0).state().clone();
+    (0..3).for_each(|i| w.sim.crash(i));
+    w.run_ms(50);
+    (0..3).for_each(|i| w.sim.start(i));
+    w.append(2, 0, 2);
+    w.until("it goes on", |w| w.truth.tail == Gsn(7));
+    let view = |w: &World| w.sim.machine(0).state().view().clone();
+    assert_eq!(before.view(), &view(&w));
+    w.check_order();
+}
+
+#[test]
+fn restarted_from_checkpoint_and_records_all_goes_on() {
+    let mut w = World::ready(2);
+    for i in 0..30 {
+        w.append(i % 3 + 1, 0, 1);
+        w.run_ms(3);
+        if i % 7 == 0 {
+            (0..3).for_each(|n| w.sim.roll(n));
+        }
+    }
+    w.until("committed", |w| w.truth.tail == Gsn(30));
+    for i in 0..3 {
+        assert!(w.sim.nodes[i].disk.released >= 2, "segments before a durable checkpoint are given back");
+        w.sim.crash(i);
+        w.sim.start(i);
+        let state = w.sim.machine(i).state().clone();
+        assert!(state.last_cut() <= *w.truth.cuts.keys().last().unwrap());
+    }
+    w.append(3, 1, 4);
+    w.until("it goes on", |w| w.truth.tail == Gsn(34));
+    w.check_order();
+}
+
+#[test]
+fn a_checkpoint_with_records_still_on_their_way_is_whole() {
+    let mut w = World::ready(3);
+    let leader = w.sim.leader().unwrap();
+    let follower = (leader + 1) % 3;
+    w.sim.hold(follower, true);
+    w.append(1, 0, 5);
+    w.until("committed by the others", |w| w.truth.tail == Gsn(5));
+    w.sim.roll(follower);
+    w.sim.hold(follower, false);
+    w.append(1, 1, 5);
+    w.until("committed", |w| w.truth.tail == Gsn(10));
+    w.run_ms(100);
+    w.sim.crash(follower);
+    w.sim.start(follower);
+    w.run_ms(200);
+    assert_eq!(w.sim.machine(follower).state().tail(), Gsn(10));
+}
+
+/// Defect 20: snapshots that are empty while the log is compacted. A member that lags further than the
+/// leader remembers gets the whole state.
+#[test]
+fn a_member_that_lags_far_is_caught_up_by_a_snapshot() {
+    let mut w = World::ready(4);
+    w.append(1, 0, 1);
+    w.until("committed", |w| w.truth.tail == Gsn(1));
+    let leader = w.sim.leader().unwrap();
+    let away = (leader + 1) % 3;
+    w.sim.crash(away);
+    // A leader that restarts has nothing older than its checkpoint in memory.
+    for i in 0..60u64 {
+        w.append((i % 3) as u32 + 1, 1, 1);
+        w.run_ms(3);
+    }
+    w.until("committed", |w| w.truth.tail == Gsn(61));
+    w.run_ms(50);
+    for i in (0..3).filter(|i| *i != away) {
+        w.sim.roll(i);
+        w.sim.crash(i);
+        w.sim.start(i);
+    }
+    w.until("a leader", |w| w.sim.leader().is_some());
+    w.sim.start(away);
+    w.until("it has caught up", |w| w.sim.machine(away).state().tail() == Gsn(61));
+    assert!(w.sim.nodes[away].events.iter().any(|e| matches!(e, OrderEvent::CaughtUp { .. })));
+    w.append(2, 0, 1);
+    w.until("it goes on with it", |w| w.sim.machine(away).state().tail() == Gsn(62));
+    w.run_ms(100);
+    w.sim.crash(away);
+    w.sim.start(away);
+    w.run_ms(100);
+    assert_eq!(w.sim.machine(away).state().tail(), Gsn(62), "the snapshot is on its disk");
+    w.check_order();
+}
+
+#[test]
+fn a_slot_that_was_away_gets_exactly_the_parts_it_missed() {
+    let mut w = World::ready(5);
+    for _ in 0..5 {
+        w.append(1, 0, 1);
+        w.run_ms(20);
+    }
+    let holder = (0..3).find(|i| w.slots[*i].shards.contains_key(&ShardId(1))).unwrap();
+    let leader = w.sim.leader().unwrap();
+    let slot = w.slots[holder].id;
+    w.slots[holder].disconnect(&mut w.sim);
+    w.sim.run_ms(5);
+    let g = w.sim.connect(leader);
+    w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), 2));
+    let known = w.sim.machine(leader).state().last_cut();
+    let parts = vec![(ShardId(1), CutNumber(known.0 - 1))];
+    let register =
+        Register { slot, incarnation: Incarnation(2), addr: "s:1".into(), domain: String::new(), parts };
+    w.sim.send(g, register);
+    let PartsAre { parts, lens, number, tail, .. } = w.sim.answer(g, "parts", |m| match m {
+        Message::PartsAre(p) if p.shard == ShardId(1) => Some(p.clone()),
+        _ => None,
+    });
+    assert_eq!(parts.iter().map(|p| p.number).collect::<Vec<_>>(), [known]);
+    assert_eq!((lens, number, tail), (vec![5, 0], known, Gsn(5)));
+}
+
+#[test]
+fn a_slot_that_lost_parts_it_once_held_is_refused_as_damaged() {
+    let mut w = World::ready(6);
+    for _ in 0..10 {
+        w.append(1, 0, 1);
+        w.run_ms(20);
+    }
+    let holder = (0..3).find(|i| w.slots[*i].shards.contains_key(&ShardId(1))).unwrap();
+    let (leader, slot) = (w.sim.leader().unwrap(), w.slots[holder].id);
+    let g = w.sim.connect(leader);
+    w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), 2));
+    let (incarnation, addr) = (Incarnation(2), "s:1".to_string());
+    w.sim.send(g, Register { slot, incarnation, addr, domain: String::new(), parts: vec![] });
+    let why = w.sim.answer(g, "a refusal", |m| match m {
+        Message::Refused(r) => Some(r.why),
+        _ => None,
+    });
+    assert_eq!(why, zoolog_core::wire::RefusedWhy::Damaged);
+    w.sim.run_ms(5);
+    assert!(!w.sim.guests[g].open);
+}
+
+/// A member that comes back without its disk must not vote or acknowledge as if nothing had happened, and
+/// must not fall into a crash loop either.
+#[test]
+fn a_member_that_lost_its_disk_neither_panics_nor_disturbs() {
+    let mut sim = Sim::new(3, 9);
+    let leader = sim.elect();
+    sim.run_ms(200);
+    let lost = (leader + 1) % 3;
+    sim.crash(lost);
+    sim.nodes[lost].disk = crate::driver::Disk { segment: 1, ..Default::default() };
+    sim.start(lost);
+    sim.run_ms(3000);
+    assert_eq!(sim.leader(), Some(leader));
+    assert_eq!(sim.machine(lost).applied(), 0, "it is not fed as if it were new");
+}

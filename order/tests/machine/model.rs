@@ -1,0 +1,356 @@
+//! What do honest slots and subscribers do, and what do they insist on? Models that follow the leader, and
+//! panic when the order has a gap, a duplicate, or two opinions.
+
+use crate::driver::{Sim, hello, node_at};
+use std::collections::BTreeMap;
+use zoolog_core::cut::{Cut, Order};
+use zoolog_core::view::View;
+use zoolog_core::wire::*;
+use zoolog_core::{CutNumber, Gsn, Incarnation, ServerId, ShardId, SlotId};
+
+/// What everybody together has seen: one cut per number, for ever.
+#[derive(Default)]
+pub struct Truth {
+    pub cuts: BTreeMap<CutNumber, Cut>,
+    pub tail: Gsn,
+}
+
+impl Truth {
+    fn saw(&mut self, cut: &Cut) {
+        let known = self.cuts.entry(cut.number).or_insert_with(|| cut.clone());
+        assert_eq!(known, cut, "two opinions about one cut");
+        self.tail = self.tail.max(cut.end());
+    }
+}
+
+/// What a slot knows of one of its shards.
+#[derive(Clone, Default)]
+pub struct Replica {
+    pub durable: Vec<u64>,
+    pub committed: Vec<u64>,
+    pub part: CutNumber,
+    end: Gsn,
+}
+
+/// A slot; what it holds survives its restarts.
+pub struct Slot {
+    pub id: SlotId,
+    pub incarnation: u64,
+    pub shards: BTreeMap<ShardId, Replica>,
+    pub guest: Option<usize>,
+    pub registered: bool,
+    /// The last cut seen over this connection.
+    seen: CutNumber,
+    first_report: bool,
+    next: usize,
+    retry_at: zoolog_core::Instant,
+}
+
+impl Slot {
+    pub fn new(server: u32) -> Self {
+        Self {
+            id: SlotId { server: ServerId(server), index: 0 },
+            incarnation: 1,
+            shards: BTreeMap::new(),
+            guest: None,
+            registered: false,
+            seen: CutNumber(0),
+            first_report: true,
+            next: server as usize,
+            retry_at: zoolog_core::Instant(0),
+        }
+    }
+
+    pub fn restart(&mut self, sim: &mut Sim) {
+        self.disconnect(sim);
+        self.incarnation += 1;
+    }
+
+    pub fn disconnect(&mut self, sim: &mut Sim) {
+        if let Some(g) = self.guest.take() {
+            sim.hang_up(g);
+        }
+        self.registered = false;
+    }
+
+    fn dial(&mut self, sim: &mut Sim) {
+        if sim.now < self.retry_at {
+            return;
+        }
+        self.retry_at = sim.now + std::time::Duration::from_millis(20);
+        let g = sim.connect(self.next % sim.nodes.len());
+        sim.send(g, hello(Role::Slot, u64::from(self.id.server.0), self.incarnation));
+        let parts = self.shards.iter().map(|(s, r)| (*s, r.part)).collect();
+        let (slot, incarnation) = (self.id, Incarnation(self.incarnation));
+        sim.send(
+            g,
+            Register { slot, incarnation, addr: format!("s{}:1", slot.server), domain: String::new(), parts },
+        );
+        self.guest = Some(g);
+        self.registered = false;
+        self.first_report = true;
+    }
+
+    /// Takes what came, and keeps the connection going.
+    pub fn step(&mut self, sim: &mut Sim, truth: &mut Truth) {
+        let Some(g) = self.guest else { return self.dial(sim) };
+        for m in sim.take(g) {
+            match m {
+                Message::NotLeader(n) => {
+                    self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    sim.hang_up(g);
+                }
+                Message::ViewIs(v) => self.view(v.view),
+                Message::PartsAre(p) => self.parts(p),
+                Message::CutIs(c) => self.cut(&c.cut, truth),
+                Message::Refused(r) => {
+                    assert!(
+                        matches!(r.why, RefusedWhy::Stale | RefusedWhy::NotReady),
+                        "an honest slot: {r:?}"
+                    );
+                }
+                other => panic!("a slot got {other:?}"),
+            }
+        }
+        if !sim.guests[g].open {
+            self.guest = None;
+            self.next += 1;
+            self.registered = false;
+        }
+    }
+
+    fn view(&mut self, view: View) {
+        self.registered = true;
+        for s in view.shards.iter().filter(|s| s.replica_in(self.id).is_some()) {
+            let zeros = vec![0; s.replicas.len()];
+            let fresh = Replica { durable: zeros.clone(), committed: zeros, ..Replica::default() };
+            self.shards.entry(s.id).or_insert(fresh);
+        }
+    }
+
+    fn parts(&mut self, p: PartsAre) {
+        let r = self.shards.get_mut(&p.shard).expect("a shard of ours");
+        let mut number = r.part;
+        for part in &p.parts {
+            assert!(part.number > number && part.base >= r.end, "{part:?} behind {number}, {}", r.end);
+            let added: u64 = part.lens.iter().zip(&r.committed).map(|(n, o)| n - o).sum();
+            assert!(added > 0);
+            number = part.number;
+            r.end = part.base.plus(added);
+            r.committed.clone_from(&part.lens);
+            r.part = number;
+        }
+        assert_eq!(r.committed, p.lens, "parts end at the lengths");
+        assert!(p.number >= number && p.tail >= r.end);
+        self.seen = p.number;
+    }
+
+    fn cut(&mut self, cut: &Cut, truth: &mut Truth) {
+        truth.saw(cut);
+        assert!(
+            self.seen == CutNumber(0) || cut.number == self.seen.next(),
+            "{} after {}",
+            cut.number,
+            self.seen
+        );
+        self.seen = cut.number;
+        for (shard, r) in &mut self.shards {
+            if let Some(part) = cut.part(*shard, &r.committed).expect("a cut fits") {
+                let added: u64 = part.lens.iter().zip(&r.committed).map(|(n, o)| n - o).sum();
+                assert!(part.base >= r.end);
+                assert!(
+                    part.lens.iter().zip(&r.durable).all(|(c, d)| c <= d),
+                    "LOG-2: more than we hold: {part:?}"
+                );
+                r.end = part.base.plus(added);
+                r.committed = part.lens;
+                r.part = part.number;
+            }
+        }
+    }
+
+    /// The replica makes more durable, of any lane.
+    pub fn grow(&mut self, shard: ShardId, lane: usize, by: u64) {
+        if let Some(r) = self.shards.get_mut(&shard) {
+            r.durable[lane] += by;
+        }
+    }
+
+    /// Reports everything, as after a sync.
+    pub fn report(&mut self, sim: &mut Sim) {
+        let Some(g) = self.guest.filter(|_| self.registered || !self.shards.is_empty()) else { return };
+        let shards = self
+            .shards
+            .iter()
+            .map(|(s, r)| ShardReport {
+                shard: *s,
+                accepted: r.durable.clone(),
+                durable: r.durable.clone(),
+                part: r.part,
+            })
+            .collect();
+        sim.send(g, Report { slot: self.id, incarnation: Incarnation(self.incarnation), shards });
+    }
+}
+
+/// Follows the cuts, and asks for the tail now and then.
+#[derive(Default)]
+pub struct Watcher {
+    guest: Option<usize>,
+    next: usize,
+    order: Option<Order>,
+    pub seen: u64,
+    asked: BTreeMap<u64, Gsn>,
+    requests: u64,
+    pub tails: u64,
+    view: u64,
+    retry_at: zoolog_core::Instant,
+}
+
+impl Watcher {
+    pub fn step(&mut self, sim: &mut Sim, truth: &mut Truth) {
+        let Some(g) = self.guest else {
+            if sim.now >= self.retry_at {
+                self.retry_at = sim.now + std::time::Duration::from_millis(20);
+                let g = sim.client(self.next % sim.nodes.len());
+                sim.send(g, WatchCuts { request: 1 });
+                (self.guest, self.order) = (Some(g), None);
+            }
+            return;
+        };
+        for m in sim.take(g) {
+            match m {
+                Message::NotLeader(n) => {
+                    self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    sim.hang_up(g);
+                }
+                Message::OrderIs(o) => {
+                    let lens = o.lanes.iter().map(|l| (l.lane, l.to)).collect();
+                    let sum: u64 = o.lanes.iter().map(|l| l.to).sum();
+                    assert_eq!(Gsn(sum), o.tail);
+                    assert!(o.number.0 >= self.seen, "the order went back: {} after {}", o.number, self.seen);
+                    self.seen = o.number.0;
+                    self.view = o.view.number.0;
+                    self.order = Some(Order { number: o.number, tail: o.tail, lens });
+                }
+                Message::ViewIs(v) => self.view = v.view.number.0,
+                Message::CutIs(c) => {
+                    truth.saw(&c.cut);
+                    assert!(c.cut.view.0 <= self.view, "a cut of view {} in view {}", c.cut.view, self.view);
+                    self.order.as_mut().expect("OrderIs first").apply(&c.cut).expect("no gap");
+                    self.seen = c.cut.number.0;
+                }
+                Message::TailIs(t) => {
+                    let known = self.asked.remove(&t.request).expect("asked once, answered once");
+                    assert!(t.gsn >= known, "tail {} after {known} was seen", t.gsn);
+                    self.tails += 1;
+                }
+                other => panic!("a watcher got {other:?}"),
+            }
+        }
+        if !sim.guests[g].open {
+            self.guest = None;
+            self.asked.clear();
+            self.next += 1;
+        }
+    }
+
+    pub fn ask_tail(&mut self, sim: &mut Sim, truth: &Truth) {
+        if let Some(g) = self.guest {
+            self.requests += 1;
+            self.asked.insert(self.requests, truth.tail);
+            sim.send(g, Tail { request: self.requests });
+        }
+    }
+}
+
+/// Orderers, slots and watchers together.
+pub struct World {
+    pub sim: Sim,
+    pub slots: Vec<Slot>,
+    pub watchers: Vec<Watcher>,
+    pub truth: Truth,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let watchers = (0..2).map(|next| Watcher { next, ..Watcher::default() }).collect();
+        Self {
+            sim: Sim::new(3, seed),
+            slots: (0..3).map(Slot::new).collect(),
+            watchers,
+            truth: Truth::default(),
+        }
+    }
+
+    /// One with a leader, a view, and slots that have made their first report.
+    pub fn ready(seed: u64) -> Self {
+        let mut w = Self::new(seed);
+        w.until("a view at every slot", |w| w.slots.iter().all(|s| s.registered && s.shards.len() == 2));
+        w.report_all();
+        w.run_ms(50);
+        w
+    }
+
+    pub fn run_ms(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.sim.run_ms(1);
+            self.slots.iter_mut().for_each(|s| {
+                s.step(&mut self.sim, &mut self.truth);
+                if s.registered && s.shards.len() == 2 && std::mem::take(&mut s.first_report) {
+                    s.report(&mut self.sim);
+                }
+            });
+            self.watchers.iter_mut().for_each(|x| x.step(&mut self.sim, &mut self.truth));
+        }
+    }
+
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut World) -> bool) {
+        for _ in 0..20_000 {
+            if done(self) {
+                return;
+            }
+            self.run_ms(1);
+        }
+        panic!("not within 20 s: {what}");
+    }
+
+    pub fn report_all(&mut self) {
+        self.slots.iter_mut().for_each(|s| s.report(&mut self.sim));
+    }
+
+    /// All replicas of a shard make `by` more records of one lane durable, and say so.
+    pub fn append(&mut self, shard: u32, lane: usize, by: u64) {
+        self.slots.iter_mut().for_each(|s| s.grow(ShardId(shard), lane, by));
+        self.report_all();
+    }
+
+    /// Sum of what is durable on all replicas of each lane.
+    pub fn durable(&self) -> u64 {
+        let mut min: BTreeMap<(ShardId, usize), u64> = BTreeMap::new();
+        for (shard, r) in self.slots.iter().flat_map(|s| &s.shards) {
+            for (i, d) in r.durable.iter().enumerate() {
+                let m = min.entry((*shard, i)).or_insert(*d);
+                *m = (*m).min(*d);
+            }
+        }
+        min.values().sum()
+    }
+
+    /// Cuts are dense from 1, each based on the one before.
+    pub fn check_order(&self) {
+        let mut order = Order::default();
+        // What nobody saw (a leader died with it unsent) can't be compared; bases still chain.
+        let mut last: Option<&Cut> = None;
+        for cut in self.truth.cuts.values() {
+            match last.filter(|l| l.number.next() == cut.number) {
+                Some(l) => assert_eq!(cut.base, l.end(), "a hole or a duplicate before {}", cut.number),
+                None => assert!(last.is_none_or(|l| cut.base > l.end())),
+            }
+            last = Some(cut);
+            if cut.number == order.number.next() {
+                order.apply(cut).expect("dense");
+            }
+        }
+    }
+}

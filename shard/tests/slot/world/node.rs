@@ -1,0 +1,157 @@
+//! A slot with its disk and log, as a shell would run it.
+
+use super::{CLUSTER, slot_id};
+use std::collections::VecDeque;
+use zoolog_core::Instant;
+use zoolog_core::machine::{ConnId, Input, Machine, Output, Token};
+use zoolog_core::rng::Rng;
+use zoolog_core::wal::{GroupPlan, MemoryDisk, OnDamage, Wal, WalConfig, WalPos, recover, verify_record};
+use zoolog_shard::{Bounds, Slot, SlotConfig, SlotEvent};
+
+pub struct Node {
+    n: usize,
+    bounds: Bounds,
+    pub slot: Option<Slot>,
+    pub disk: MemoryDisk,
+    wal: Option<Wal>,
+    plan: Option<GroupPlan>,
+    pub loads: VecDeque<(Token, WalPos)>,
+    accepted: u64,
+    pub events: Vec<SlotEvent>,
+    /// Records of each `Persist`.
+    pub persists: Vec<usize>,
+    /// Segments begun with a checkpoint since the start.
+    pub rolls: usize,
+}
+
+impl Node {
+    pub fn new(n: usize, bounds: &Bounds) -> Self {
+        Self {
+            n,
+            bounds: bounds.clone(),
+            slot: None,
+            disk: MemoryDisk::new(),
+            wal: None,
+            plan: None,
+            loads: VecDeque::new(),
+            accepted: 0,
+            events: Vec::new(),
+            persists: Vec::new(),
+            rolls: 0,
+        }
+    }
+
+    pub fn start(&mut self, now: Instant) {
+        let mut cfg = WalConfig::new(CLUSTER, self.n as u64 + 1, OnDamage::Report);
+        (cfg.first_segment_bytes, cfg.segment_bytes) = (64 << 10, 64 << 10);
+        let (recovered, wal) = recover(&self.disk, &cfg).expect("a log that can be read");
+        self.wal = Some(wal);
+        self.make_segment();
+        self.begin();
+        assert!(self.finish().is_empty(), "the first group is the log's own");
+        let cfg = SlotConfig {
+            cluster: CLUSTER,
+            slot: slot_id(self.n),
+            addr: format!("s{}", self.n),
+            domain: format!("d{}", self.n),
+            orderers: vec!["orderer".into()],
+            bounds: self.bounds.clone(),
+        };
+        self.slot = Some(Slot::new(cfg, recovered, now).expect("a slot that starts"));
+        (self.accepted, self.rolls) = (self.accepted + 1000, 0);
+    }
+
+    pub fn crash(&mut self, rng: &mut Rng) {
+        self.slot = None;
+        self.wal = None;
+        self.plan = None;
+        self.loads.clear();
+        self.disk.crash(rng);
+    }
+
+    pub fn accept(&mut self) -> ConnId {
+        self.accepted += 1;
+        ConnId(self.accepted)
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.slot.as_ref()?.next_deadline().map(|d| d.0)
+    }
+
+    pub fn is_writing(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    pub fn turn(&mut self, now: Instant, inputs: Vec<Input<()>>) -> Vec<Output<SlotEvent>> {
+        let (slot, wal) = (self.slot.as_mut().expect("up"), self.wal.as_mut().expect("up"));
+        inputs.into_iter().for_each(|i| slot.handle(now, i));
+        let mut out = Vec::new();
+        let mut persists = 0;
+        while let Some(output) = slot.poll_output(now) {
+            match &output {
+                Output::Persist { token, records } => {
+                    persists += 1;
+                    self.persists.push(records.len());
+                    wal.append(*token, records.clone());
+                }
+                Output::Load { token, pos } => self.loads.push_back((*token, *pos)),
+                Output::Event(e) => self.events.push(e.clone()),
+                _ => {}
+            }
+            out.push(output);
+        }
+        assert!(persists <= 1, "one persist per turn");
+        if wal.wants_checkpoint() {
+            wal.start_segment(slot.checkpoint());
+            self.rolls += 1;
+        }
+        self.begin();
+        out
+    }
+
+    fn make_segment(&mut self) {
+        let wal = self.wal.as_mut().expect("up");
+        while let Some((number, bytes)) = wal.wants_segment() {
+            self.disk.create(number, bytes);
+            wal.segment_ready(number, bytes);
+        }
+    }
+
+    /// Writes the next group, unless one is being synced.
+    fn begin(&mut self) {
+        if self.plan.is_some() {
+            return;
+        }
+        self.make_segment();
+        let wal = self.wal.as_mut().expect("up");
+        if let Some(plan) = wal.group() {
+            let mut buffer = vec![0; plan.len];
+            wal.fill(&plan, &mut buffer);
+            self.disk.write(plan.segment, plan.offset, &buffer);
+            self.plan = Some(plan);
+        }
+    }
+
+    fn finish(&mut self) -> Vec<(Token, Vec<WalPos>)> {
+        let plan = self.plan.take().expect("something is being written");
+        self.disk.sync(plan.segment);
+        let done = self.wal.as_mut().expect("up").completed(plan);
+        self.begin();
+        done
+    }
+
+    /// The sync completes.
+    pub fn sync(&mut self) -> Vec<Input<()>> {
+        let done = self.finish();
+        done.into_iter().map(|(token, positions)| Input::Persisted { token, positions }).collect()
+    }
+
+    /// The `i`th read-back completes.
+    pub fn load(&mut self, i: usize) -> Input<()> {
+        let (token, pos) = self.loads.remove(i).expect("a load");
+        let (offset, len) = pos.range();
+        let bytes = self.disk.read_range(pos.segment, offset, len).ok_or("no such segment".to_string());
+        let result = bytes.and_then(|b| verify_record(pos, &b).map_err(|e| e.to_string()));
+        Input::Loaded { token, result }
+    }
+}

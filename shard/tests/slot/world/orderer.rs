@@ -1,0 +1,165 @@
+//! The leader of the orderers, scripted: it takes registrations and reports, and cuts when told to.
+
+use super::Item;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use zoolog_core::cut::{Cut, CutLane, ShardPart};
+use zoolog_core::view::View;
+use zoolog_core::wire::*;
+use zoolog_core::*;
+
+#[derive(Default)]
+pub struct Out {
+    pub frames: Vec<(usize, Bytes)>,
+    pub close: Vec<usize>,
+}
+
+#[derive(Default)]
+pub struct Orderer {
+    /// Whether it can be dialled.
+    pub up: bool,
+    /// Whether it cuts whenever it can.
+    pub auto: bool,
+    /// Whether it answers at all.
+    pub mute: bool,
+    pub view: View,
+    pub cuts: Vec<Cut>,
+    pub tail: Gsn,
+    pub lens: BTreeMap<LaneId, u64>,
+    parts: BTreeMap<ShardId, Vec<ShardPart>>,
+    /// By link.
+    registered: BTreeMap<usize, (SlotId, Incarnation)>,
+    /// (shard, replica) -> (link, durable).
+    reports: BTreeMap<(ShardId, u8), (usize, Vec<u64>)>,
+    /// The most that was ever durable at a replica, and its newest durable part.
+    held: BTreeMap<(ShardId, SlotId), (Vec<u64>, CutNumber)>,
+    pub registrations: usize,
+    pub reported: usize,
+    /// The next cut is not sent to this slot.
+    pub skip: Option<SlotId>,
+}
+
+impl Orderer {
+    pub fn new(view: View) -> Self {
+        let parts = view.shards.iter().map(|s| (s.id, Vec::new())).collect();
+        Self { up: true, auto: true, view, parts, ..Self::default() }
+    }
+
+    pub fn handle(&mut self, link: usize, item: Item) -> Out {
+        let mut out = Out::default();
+        match item {
+            Item::Frame(bytes) if !self.mute => self.frame(link, decode(bytes).unwrap().message, &mut out),
+            Item::Closed => {
+                self.registered.remove(&link);
+                self.reports.retain(|_, r| r.0 != link);
+            }
+            _ => {}
+        }
+        out
+    }
+
+    fn frame(&mut self, link: usize, message: Message, out: &mut Out) {
+        match message {
+            Message::Hello(m) => assert_eq!(m.role, Role::Slot),
+            Message::Status(m) => {
+                out.frames.push((link, encode(StatusIs { request: m.request, json: "{}".into() })));
+            }
+            Message::Register(m) => self.register(link, &m, out),
+            Message::Report(m) => self.report(link, m),
+            other => panic!("an orderer got {other:?}"),
+        }
+    }
+
+    fn register(&mut self, link: usize, m: &Register, out: &mut Out) {
+        self.registrations += 1;
+        let newest = self.registered.values().filter(|r| r.0 == m.slot).map(|r| r.1).max();
+        if newest.is_some_and(|n| n > m.incarnation) {
+            out.frames.push((link, encode(Refused { why: RefusedWhy::Stale, text: "stale".into() })));
+            out.close.push(link);
+            return;
+        }
+        self.registered.retain(|_, r| r.0 != m.slot);
+        self.registered.insert(link, (m.slot, m.incarnation));
+        out.frames.push((link, encode(ViewIs { view: self.view.clone() })));
+        for shard in self.view.shards.iter().filter(|s| s.replica_in(m.slot).is_some()) {
+            let stated = m.parts.iter().find(|p| p.0 == shard.id).map_or(CutNumber(0), |p| p.1);
+            let durable = self.held.get(&(shard.id, m.slot)).map_or(CutNumber(0), |h| h.1);
+            assert!(stated >= durable, "{} forgot parts of shard {} that were durable", m.slot, shard.id);
+            let index = shard.replica_in(m.slot).unwrap();
+            self.reports.remove(&(shard.id, index));
+            let parts = self.parts[&shard.id].iter().filter(|p| p.number > stated).cloned().collect();
+            let lens = shard.lanes().map(|l| self.len(l)).collect();
+            let (number, tail) = (CutNumber(self.cuts.len() as u64), self.tail);
+            out.frames.push((link, encode(PartsAre { shard: shard.id, parts, lens, number, tail })));
+        }
+    }
+
+    fn report(&mut self, link: usize, m: Report) {
+        let Some(&known) = self.registered.get(&link) else { return };
+        assert_eq!(known, (m.slot, m.incarnation));
+        self.reported += 1;
+        for r in m.shards {
+            let shard = self.view.shard(r.shard).expect("a known shard");
+            let index = shard.replica_in(m.slot).expect("one of its replicas");
+            let held = self.held.entry((r.shard, m.slot)).or_insert((vec![0; r.durable.len()], CutNumber(0)));
+            let shrinks = held.0.iter().zip(&r.durable).any(|(old, new)| new < old);
+            assert!(!shrinks, "a lane shrinks at {}: {:?} then {:?}", m.slot, held.0, r.durable);
+            assert!(r.durable.iter().zip(&r.accepted).all(|(d, a)| d <= a));
+            assert!(r.part >= held.1, "durable parts shrink");
+            *held = (r.durable.clone(), r.part);
+            self.reports.insert((r.shard, index), (link, r.durable));
+        }
+    }
+
+    pub fn len(&self, lane: LaneId) -> u64 {
+        self.lens.get(&lane).copied().unwrap_or(0)
+    }
+
+    fn grown(&self) -> Vec<CutLane> {
+        let mut out = Vec::new();
+        for shard in &self.view.shards {
+            let reports: Vec<_> = (0..shard.replicas.len() as u8)
+                .filter_map(|i| self.reports.get(&(shard.id, i)).map(|r| &r.1))
+                .collect();
+            if reports.len() < shard.replicas.len() {
+                continue;
+            }
+            for lane in shard.lanes() {
+                let to = reports.iter().map(|d| d[usize::from(lane.index())]).min().unwrap();
+                let from = self.len(lane);
+                if to > from {
+                    out.push(CutLane { lane, from, to });
+                }
+            }
+        }
+        out
+    }
+
+    pub fn has_cut(&self) -> bool {
+        self.up && !self.grown().is_empty()
+    }
+
+    /// Commits what all replicas hold, if that is more than before.
+    pub fn cut(&mut self) -> Out {
+        let (mut out, lanes) = (Out::default(), self.grown());
+        if lanes.is_empty() || !self.up {
+            return out;
+        }
+        let number = CutNumber(self.cuts.len() as u64 + 1);
+        let cut = Cut { number, base: self.tail, view: self.view.number, lanes };
+        for shard in self.view.shards.clone() {
+            let lens: Vec<u64> = shard.lanes().map(|l| self.len(l)).collect();
+            if let Some(part) = cut.part(shard.id, &lens).unwrap() {
+                self.parts.get_mut(&shard.id).unwrap().push(part);
+            }
+        }
+        cut.lanes.iter().for_each(|l| drop(self.lens.insert(l.lane, l.to)));
+        self.tail = cut.end();
+        let bytes = encode(CutIs { cut: cut.clone() });
+        self.cuts.push(cut);
+        let skip = self.skip.take();
+        let to = self.registered.iter().filter(|(_, r)| Some(r.0) != skip);
+        out.frames.extend(to.map(|(&link, _)| (link, bytes.clone())));
+        out
+    }
+}

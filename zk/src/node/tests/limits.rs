@@ -1,0 +1,153 @@
+//! Does what comes from outside stay bounded, and harmless?
+
+use super::world::*;
+use crate::jute::{ErrorCode, Request};
+use proptest::prelude::*;
+use zoolog_client::SharedLog;
+use zoolog_core::limits::OUT_BYTES_PAUSE;
+
+#[test]
+fn connections_beyond_the_limit_per_address_are_closed_at_once() {
+    let mut w = World::new(0);
+    w.cfg.max_connections_per_ip = 2;
+    w.start(10);
+    let (a, _) = w.connect(0);
+    w.connect(0);
+    let c = w.dial(0);
+    assert!(w.is_closed(c));
+    w.hang_up(a);
+    w.connect(0);
+}
+
+#[test]
+fn a_session_with_too_much_pending_is_paused_and_resumed_at_half() {
+    let mut w = World::new(0);
+    w.cfg.max_pending_requests = 10;
+    w.start(1000);
+    let (c, _) = w.connect(0);
+    w.hub.borrow_mut().hold = true;
+    for i in 0..11 {
+        assert!(!w.is_paused(c));
+        w.send(c, i + 1, &create(&format!("/n{i}"), 0));
+    }
+    assert!(w.is_paused(c));
+    w.hub.borrow_mut().commit(5);
+    w.run();
+    assert!(w.is_paused(c));
+    w.hub.borrow_mut().commit(1);
+    w.run();
+    assert!(!w.is_paused(c));
+    assert_eq!(w.got(c).len(), 6);
+}
+
+#[test]
+fn who_goes_on_sending_while_paused_is_closed_in_the_end() {
+    let mut w = World::new(0);
+    w.cfg.max_pending_requests = 10;
+    w.start(1000);
+    let (c, _) = w.connect(0);
+    w.hub.borrow_mut().hold = true;
+    for i in 0..700 {
+        w.put_request(c, i + 1, &create("/n", 0));
+    }
+    w.run();
+    assert!(w.is_closed(c));
+}
+
+#[test]
+fn long_answers_are_spread_over_turns() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    static BIG: [u8; 500_000] = [7; 500_000];
+    w.call(c, 1, &create("/big", 0));
+    w.call(c, 2, &set("/big", &BIG));
+    for i in 0..20 {
+        w.put_request(c, 10 + i, &get("/big", false));
+    }
+    w.run();
+    let first = w.got(c).len();
+    assert!(first * BIG.len() <= OUT_BYTES_PAUSE + 2 * BIG.len(), "{first}");
+    w.advance(20 * MS);
+    assert_eq!(w.got(c).len() + first, 20);
+}
+
+#[test]
+fn a_write_that_fits_no_record_is_refused_in_order() {
+    let mut w = World::new(0);
+    w.cfg.max_frame_bytes = 3 << 20;
+    w.start(10);
+    let (c, _) = w.connect(0);
+    static HUGE: [u8; 5 << 19] = [7; 5 << 19];
+    w.put_request(c, 1, &create("/a", 0));
+    w.put_request(c, 2, &set("/a", &HUGE));
+    w.put_request(c, 3, &exists("/a", false));
+    w.run();
+    let got: Vec<_> = w.got(c).iter().map(Got::reply).collect();
+    assert_eq!(got, [(1, 0), (2, ErrorCode::BadArguments.code()), (3, 0)]);
+}
+
+#[test]
+fn create_flags_beyond_the_known_ones_are_told_apart() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    for flags in [4, 5, 6] {
+        assert_eq!(w.call(c, 1, &create("/a", flags)).reply(), (1, ErrorCode::Unimplemented.code()));
+    }
+    for flags in [-1, 7, i32::MAX] {
+        assert_eq!(w.call(c, 2, &create("/a", flags)).reply(), (2, ErrorCode::BadArguments.code()));
+    }
+}
+
+#[test]
+fn operations_that_are_not_served_are_answered_and_the_connection_lives() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    for op in [-10, -1, 0, 6, 7, 10, 13, 14, 16, 17, 18, 19, 20, 21, 22, 100, 102, 103, 104, 105, 106, 107, 999] {
+        assert_eq!(w.call(c, 5, &Request::Other(op)).reply(), (5, ErrorCode::Unimplemented.code()));
+    }
+    assert_eq!(w.call(c, 1, &create("/a", 0)).reply(), (1, 0));
+}
+
+/// Random frames: of random bytes, and of real operations with random records.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let framed = |payload: Vec<u8>| {
+        let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
+        frame.extend(payload);
+        frame
+    };
+    let op = prop_oneof![-12i32..24, 100i32..108, any::<i32>()];
+    let body = prop::collection::vec(prop_oneof![3 => Just(0u8), 1 => any::<u8>()], 0..60);
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..60).prop_map(framed),
+        (any::<i32>(), op, body).prop_map(move |(xid, op, body)| {
+            framed([&xid.to_be_bytes()[..], &op.to_be_bytes(), &body].concat())
+        }),
+    ]
+}
+
+proptest! {
+    /// SYS-1: nothing that a client sends panics, or disturbs another.
+    #[test]
+    fn any_frames_cost_their_own_connection_at_most(frames in prop::collection::vec((any::<bool>(), frame()), 0..40)) {
+        let mut w = World::new(1);
+        let (good, _) = w.connect(0);
+        let mut bare = w.dial(0);
+        let (mut attached, _) = w.connect(0);
+        for (as_session, frame) in &frames {
+            let first = !as_session;
+            let c = if *as_session { attached } else { bare };
+            w.put(c, frame, first);
+            w.run();
+            if w.is_closed(attached) {
+                attached = w.connect(0).0;
+            }
+            if w.is_closed(bare) || first {
+                w.hang_up(bare);
+                bare = w.dial(0);
+            }
+        }
+        prop_assert_eq!(w.call(good, 1, &create("/good", 0)).reply(), (1, 0));
+        prop_assert_eq!(w.node(0).state().hash(), w.node(0).state().hash_from_scratch());
+        prop_assert_eq!(w.node(0).log().pending_batches(), 0);
+    }
+}
