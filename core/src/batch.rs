@@ -128,7 +128,7 @@ impl Batch {
             return Err(BatchError::Header("count"));
         }
         let payload = u32_at(bytes, 40) as usize;
-        if payload % 8 != 0 {
+        if !payload.is_multiple_of(8) {
             return Err(BatchError::Header("payload length"));
         }
         let len = WRITER_BYTES + payload;

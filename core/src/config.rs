@@ -93,7 +93,7 @@ impl Config for ClusterConfig {
         if self.secret.len() != 64 || !self.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
             return wrong("`secret` must be 64 hexadecimal digits: make the file with `zoolog admin init`");
         }
-        if self.orderers.is_empty() || self.orderers.len() % 2 == 0 {
+        if self.orderers.is_empty() || self.orderers.len().is_multiple_of(2) {
             return wrong(format!(
                 "`orderers` has {} members: 1, 3 or 5 are useful, an even number only adds cost",
                 self.orderers.len()

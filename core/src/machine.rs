@@ -165,8 +165,9 @@ pub trait Machine {
     /// The earliest timer and why it is set.
     fn next_deadline(&self) -> Option<(Instant, &'static str)>;
 
-    /// The state that stands for every record persisted so far: the first record of the next segment.
-    /// Asked for by the shell between turns, when the log rolls. Machines without a log leave it empty.
+    /// The state that stands for every record put out to be persisted so far, durable already or not: the
+    /// first record of the next segment, behind all of them. Asked for by the shell between turns, when the
+    /// log rolls. Machines without a log leave it empty.
     fn checkpoint(&self) -> Bytes {
         Bytes::new()
     }

@@ -38,14 +38,18 @@ pub enum ShardState {
     /// Takes appends.
     Live,
     /// Takes none any more; what it holds stays readable until trimmed.
-    Finalized {
-        /// Final length of each lane.
-        lens: Vec<u64>,
-        /// First GSN it holds.
-        first: Gsn,
-        /// One past the last GSN it holds.
-        end: Gsn,
-    },
+    Finalized(Final),
+}
+
+/// What a finalized shard holds.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Final {
+    /// Final length of each lane.
+    pub lens: Vec<u64>,
+    /// First GSN it holds.
+    pub first: Gsn,
+    /// One past the last GSN it holds.
+    pub end: Gsn,
 }
 
 impl View {

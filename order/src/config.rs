@@ -90,3 +90,40 @@ impl OrdererConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> OrdererConfig {
+        OrdererConfig {
+            cluster: ClusterId(1),
+            id: OrdererId(2),
+            peers: (1..4).map(|i| (OrdererId(i), format!("h{i}:1"))).collect(),
+            wanted_shards: 3,
+            replicas: 2,
+            servers: 3,
+            cut_interval: CutInterval::default(),
+        }
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        good().check().expect("sound");
+        let wrong: [fn(&mut OrdererConfig); 8] = [
+            |c| c.cluster = ClusterId(0),
+            |c| c.id = OrdererId(9),
+            |c| c.peers.clear(),
+            |c| c.peers[0].0 = OrdererId(0),
+            |c| c.peers[0].0 = OrdererId(3),
+            |c| c.replicas = 4,
+            |c| c.replicas = 0,
+            |c| c.wanted_shards = 0,
+        ];
+        for (i, spoil) in wrong.iter().enumerate() {
+            let mut cfg = good();
+            spoil(&mut cfg);
+            assert!(matches!(cfg.check(), Err(OrderError::Config(_))), "case {i}");
+        }
+    }
+}

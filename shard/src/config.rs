@@ -41,7 +41,7 @@ pub struct Bounds {
     pub read_batches: usize,
     /// Reads in progress per connection, above which it is no longer read from.
     pub reads: usize,
-    /// Writers remembered per lane, and batches remembered of them all.
+    /// Writers remembered per lane.
     pub writers: usize,
     /// Batches remembered per lane, over all writers, to recognise them when they are resent.
     pub remembered: usize,

@@ -85,7 +85,10 @@ impl Lane {
             return Some(format!("a batch of lane {} in lane {}", p.lane, self.id));
         }
         if p.first_lsn.0 != self.accepted {
-            return Some(format!("lane {} has {} records, the batch starts at {}", self.id, self.accepted, p.first_lsn));
+            return Some(format!(
+                "lane {} has {} records, the batch starts at {}",
+                self.id, self.accepted, p.first_lsn
+            ));
         }
         if p.prev != self.last || p.incarnation < self.placed_by {
             return Some(format!(
@@ -174,6 +177,11 @@ impl Lane {
     /// First LSN that is cached; `accepted` if none is.
     pub fn cache_start(&self) -> u64 {
         self.cache.front().map_or(self.accepted, |b| b.placement.first_lsn.0)
+    }
+
+    /// Bytes cached.
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes
     }
 
     /// LSN behind the newest cached batch.

@@ -120,7 +120,10 @@ impl Loads {
     /// Starts a job. `load` asks for a record and gives the token of that request. Returns the job at once
     /// if nothing has to be loaded.
     pub fn start(
-        &mut self, purpose: Purpose, pieces: Vec<Piece>, mut load: impl FnMut(WalPos) -> Token,
+        &mut self,
+        purpose: Purpose,
+        pieces: Vec<Piece>,
+        mut load: impl FnMut(WalPos) -> Token,
     ) -> Option<Done> {
         let job = self.started;
         self.started += 1;
@@ -177,7 +180,8 @@ impl Job {
 
 /// Invariant LOG-4: what is read back is the batch that was asked for, whole and in its place.
 fn check(mut bytes: Bytes, lane: LaneId, first_lsn: Lsn) -> Result<PlacedBatch, String> {
-    let placed = PlacedBatch::check_next(&mut bytes).map_err(|e| format!("lane {lane} at {first_lsn}: {e}"))?;
+    let placed =
+        PlacedBatch::check_next(&mut bytes).map_err(|e| format!("lane {lane} at {first_lsn}: {e}"))?;
     let p = &placed.placement;
     if !bytes.is_empty() || p.lane != lane || p.first_lsn != first_lsn {
         return Err(format!(
@@ -234,7 +238,9 @@ mod tests {
         let mut loads = Loads::default();
         assert!(loads.start(purpose(), vec![at(0)], |_| Token(9)).is_none());
         assert_eq!(loads.loaded(Token(9), Err("rot".into())).unwrap().result.unwrap_err(), "rot");
-        let done = loads.start(purpose(), vec![Piece::Ready(all[0].clone())], |_| Token(1)).expect("nothing to load");
+        let done = loads
+            .start(purpose(), vec![Piece::Ready(all[0].clone())], |_| Token(1))
+            .expect("nothing to load");
         assert_eq!(done.result.unwrap(), all[..1]);
     }
 }

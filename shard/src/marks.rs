@@ -144,7 +144,8 @@ impl Checkpoint {
         if version != CHECKPOINT_VERSION {
             return Err(format!("checkpoint version {version}, this build reads {CHECKPOINT_VERSION}"));
         }
-        rkyv::from_bytes::<Self, rkyv::rancor::Error>(body).map_err(|e| format!("a malformed checkpoint: {e}"))
+        rkyv::from_bytes::<Self, rkyv::rancor::Error>(body)
+            .map_err(|e| format!("a malformed checkpoint: {e}"))
     }
 }
 

@@ -120,11 +120,12 @@ impl Writers {
         }
     }
 
-    /// The writer used `conn`: answers go there from now on.
+    /// The writer used `conn`: answers go there from now on, unless it has used a newer one already, whose
+    /// frames overtook those of this one.
     pub fn seen_on(&mut self, writer: WriterId, conn: ConnId) {
         self.uses += 1;
         if let Some(w) = self.map.get_mut(&writer) {
-            (w.conn, w.used) = (Some(conn), self.uses);
+            (w.conn, w.used) = (w.conn.max(Some(conn)), self.uses);
         }
     }
 

@@ -79,6 +79,7 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
                 timeout: Duration::from_millis(o.session_timeout_ms),
                 every: o.request_every,
                 depth: o.request_depth,
+                restless: o.restless,
                 calm_at,
             };
             Box::new(ZkClient::new(cfg, seed, now))

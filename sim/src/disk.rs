@@ -137,7 +137,7 @@ impl Store {
         let Some(plan) = plan else { return false };
         let mut buffer = vec![0xEE; plan.len];
         self.wal.fill(&plan, &mut buffer);
-        disk.memory.write(plan.segment, u64::from(plan.offset), &buffer);
+        disk.memory.write(plan.segment, plan.offset, &buffer);
         self.in_flight = Some(plan);
         true
     }

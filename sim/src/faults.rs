@@ -17,6 +17,7 @@ impl World {
             (o.power_cut_every, Fault::PowerCut),
             (o.partition_every, Fault::Partition),
             (o.reset_every, Fault::Reset),
+            (o.clog_every, Fault::Clog),
             (o.stall_every, Fault::Stall),
             (o.slow_disk_every, Fault::SlowDisk),
             (o.clock_jump_every, Fault::ClockJump),
@@ -53,6 +54,7 @@ impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
         match &fault {
             Fault::Heal(partition) => return self.network.heal(&mut self.schedule, *partition),
+            Fault::Thaw(link) => return self.network.thaw(&mut self.schedule, *link),
             Fault::CrashOne(id, down) => return self.crash_for(*id, *down),
             _ => {}
         }
@@ -65,16 +67,18 @@ impl World {
             Fault::PowerCut => o.power_cut_every,
             Fault::Partition => o.partition_every,
             Fault::Reset => o.reset_every,
+            Fault::Clog => o.clog_every,
             Fault::Stall => o.stall_every,
             Fault::SlowDisk => o.slow_disk_every,
             Fault::ClockJump => o.clock_jump_every,
-            Fault::CrashOne(..) | Fault::Heal(_) => None,
+            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) => None,
         };
         self.again(every, fault.clone());
         match fault {
             Fault::Crash => {
                 let id = self.any_node(|_| true);
-                let down = self.pause(Duration::from_millis(400));
+                let quick = self.weather.chance(40);
+                let down = self.pause(Duration::from_millis(if quick { 4 } else { 400 }));
                 self.crash_for(id, down);
             }
             Fault::PowerCut => self.power_cut(),
@@ -83,6 +87,16 @@ impl World {
                 if let Some(link) = self.network.any_link() {
                     self.trace.line(self.schedule.now(), "weather", || format!("link {} breaks", link.0));
                     self.network.break_link(&mut self.schedule, link, Duration::from_millis(20));
+                }
+            }
+            Fault::Clog => {
+                if let Some(link) = self.network.any_link() {
+                    let long = self.pause(Duration::from_millis(100));
+                    self.trace.line(self.schedule.now(), "weather", || {
+                        format!("link {} clogs for {long:?}", link.0)
+                    });
+                    self.network.freeze(link);
+                    self.schedule.after(long, Event::Fault(Fault::Thaw(link)));
                 }
             }
             Fault::Stall => {
@@ -103,7 +117,7 @@ impl World {
                 self.note(id, || format!("wall clock is off by {skew} ms"));
                 self.nodes[id.0].skew_ms = skew;
             }
-            Fault::CrashOne(..) | Fault::Heal(_) => {}
+            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) => {}
         }
     }
 
@@ -135,7 +149,8 @@ impl World {
         let one_way = self.weather.chance(20);
         let alone = self.weather.chance(50);
         let first = self.weather.below(n as u64) as usize;
-        let side: Vec<bool> = (0..n).map(|i| if alone { i == first } else { self.weather.chance(50) }).collect();
+        let side: Vec<bool> =
+            (0..n).map(|i| if alone { i == first } else { self.weather.chance(50) }).collect();
         let mut pairs = BTreeSet::new();
         for a in 0..n {
             for b in 0..n {

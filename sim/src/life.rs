@@ -195,7 +195,9 @@ impl World {
     pub(crate) fn load(&mut self, id: NodeId, run: &mut Running, token: Token, pos: WalPos) {
         let store = run.store.as_mut().expect("a machine with a log");
         let result = store.read(&self.nodes[id.0].disk, pos);
-        self.note(id, || format!("-> Load {} at {pos:?}: {} bytes", token.0, result.as_ref().map_or(0, |b| b.len())));
+        self.note(id, || {
+            format!("-> Load {} at {pos:?}: {} bytes", token.0, result.as_ref().map_or(0, |b| b.len()))
+        });
         let wait = self.sync_time(id) / 4;
         let life = self.nodes[id.0].life;
         self.schedule.after(wait, Event::Loaded(id, life, token, result));

@@ -81,11 +81,12 @@ impl Network {
         }
     }
 
-    /// No more refusals and late chunks; partitions are healed apart.
+    /// No more refusals, late chunks and slow links; partitions are healed apart.
     pub fn calm(&mut self) {
         self.late_percent = 0;
         self.refuse_percent = 0;
         self.slow_link_percent = 0;
+        self.links.values_mut().for_each(|l| l.delay = self.delay);
     }
 
     /// Whether bytes from `from` don't reach `to` now.
@@ -114,7 +115,12 @@ impl Network {
     }
 
     /// `from` dials `to`.
-    pub fn dial(&mut self, schedule: &mut Schedule, from: (NodeId, Life, ConnId), to: Option<NodeId>) -> LinkId {
+    pub fn dial(
+        &mut self,
+        schedule: &mut Schedule,
+        from: (NodeId, Life, ConnId),
+        to: Option<NodeId>,
+    ) -> LinkId {
         self.next += 1;
         let id = LinkId(self.next);
         let slow = self.rng.chance(self.slow_link_percent);
@@ -247,7 +253,10 @@ impl Network {
     pub fn links_of(&self, node: NodeId) -> Vec<(LinkId, usize)> {
         let on = |(id, link): (&LinkId, &Link)| {
             let id = *id;
-            (0..2).filter(|&e| link.ends[e].node == node && link.ends[e].open).map(move |e| (id, e)).collect::<Vec<_>>()
+            (0..2)
+                .filter(|&e| link.ends[e].node == node && link.ends[e].open)
+                .map(move |e| (id, e))
+                .collect::<Vec<_>>()
         };
         self.links.iter().flat_map(on).collect()
     }

@@ -1,6 +1,7 @@
 //! How bad is the weather of this seed? Swarm options: each seed switches some kinds of faults off and draws
 //! the rates of the others, so that seeds differ in kind and not only in order.
 
+use crate::network::LinkId;
 use crate::schedule::NodeId;
 use std::time::Duration;
 use zoolog_core::rng::Rng;
@@ -20,6 +21,10 @@ pub enum Fault {
     Heal(u64),
     /// A connection breaks.
     Reset,
+    /// A connection carries nothing for a while, and then all of it: late, and behind newer connections.
+    Clog,
+    /// A clogged connection goes on.
+    Thaw(LinkId),
     /// A node stops working for a while and goes on as if nothing had been.
     Stall,
     /// A disk is slow for a while.
@@ -61,6 +66,8 @@ pub struct Options {
     pub partition_every: Option<Duration>,
     /// Mean time between broken connections.
     pub reset_every: Option<Duration>,
+    /// Mean time between clogged connections.
+    pub clog_every: Option<Duration>,
     /// Mean time between stalls.
     pub stall_every: Option<Duration>,
     /// Mean time between slow disks.
@@ -89,6 +96,8 @@ pub struct Options {
     pub request_every: Duration,
     /// Requests a ZooKeeper client has in flight at most.
     pub request_depth: usize,
+    /// Whether ZooKeeper clients fall silent and change connections of their own accord.
+    pub restless: bool,
 }
 
 impl Options {
@@ -106,6 +115,7 @@ impl Options {
         let stall_every = sometimes(50, 200, 3_000);
         let slow_disk_every = sometimes(40, 500, 4_000);
         let clock_jump_every = sometimes(30, 500, 3_000);
+        let clog_every = sometimes(50, 30, 1_000);
         let delay_us = [50, 200, 1_000, 5_000][rng.below(4) as usize];
         let sync_us = [100, 500, 2_000, 8_000][rng.below(4) as usize];
         Self {
@@ -124,6 +134,7 @@ impl Options {
             power_cut_every,
             partition_every,
             reset_every,
+            clog_every,
             stall_every,
             slow_disk_every,
             clock_jump_every,
@@ -135,9 +146,11 @@ impl Options {
             segment_bytes: [64, 128, 256, 1024][rng.below(4) as usize] * 1024,
             small_caches: rng.chance(40),
             write_every: Duration::from_micros([2_000, 10_000, 40_000][rng.below(3) as usize]),
-            session_timeout_ms: rng.between(400, 1_500),
+            // A node gives up a session that it could not touch for a third of this: several slow hops.
+            session_timeout_ms: rng.between(400, 1_500) + delay_us / 4 + sync_us / 8,
             request_every: Duration::from_millis([3, 10, 40][rng.below(3) as usize]),
             request_depth: [1, 4, 16][rng.below(3) as usize],
+            restless: true,
         }
     }
 
@@ -148,6 +161,7 @@ impl Options {
             power_cut_every: None,
             partition_every: None,
             reset_every: None,
+            clog_every: None,
             stall_every: None,
             slow_disk_every: None,
             clock_jump_every: None,
@@ -158,6 +172,7 @@ impl Options {
             sync: Duration::from_micros(500),
             segment_bytes: 256 * 1024,
             write_every: Duration::from_millis(10),
+            restless: false,
             ..Self::draw(seed)
         }
     }

@@ -197,7 +197,10 @@ impl World {
         let Some((at, why)) = run.process.next_deadline() else { return };
         run.spinning = if at <= now && only_timers { run.spinning + 1 } else { 0 };
         if run.spinning > SPIN_MAX {
-            self.fail(Violation::new("SYS-1", format!("{} spins on its timer `{why}`", self.nodes[id.0].name)));
+            self.fail(Violation::new(
+                "SYS-1",
+                format!("{} spins on its timer `{why}`", self.nodes[id.0].name),
+            ));
         }
         if run.timer_at.is_none_or(|set| set > at.max(now)) {
             let at = at.max(now);

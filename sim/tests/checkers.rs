@@ -4,7 +4,9 @@ use bytes::Bytes;
 use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::wire::{self, Append, Appended, CutIs};
-use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, ViewNumber, WriterId};
+use zoolog_core::{
+    CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, ViewNumber, WriterId,
+};
 use zoolog_sim::check::Checks;
 use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkReply, ZkStat};
 use zoolog_sim::options::Options;
@@ -209,8 +211,7 @@ fn a_session_that_sees_the_past_is_noticed() {
 #[test]
 fn an_ephemeral_that_outlives_its_session_is_noticed() {
     let mut h = History::new();
-    let create =
-        ZkCall::Create { path: "/e/x".into(), value: vec![1], ephemeral: true, sequential: false };
+    let create = ZkCall::Create { path: "/e/x".into(), value: vec![1], ephemeral: true, sequential: false };
     let made = ZkReply::Ok { zxid: 7, stat: None, data: None, path: Some("/e/x".into()), names: vec![] };
     h.zk(1, 2, create, made).unwrap();
     let children = |synced| ZkCall::Children { path: "/e".into(), synced };

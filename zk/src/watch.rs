@@ -143,10 +143,7 @@ impl Watches {
             None => Arc::from(path),
         };
         let mut fresh = true;
-        table
-            .entry(key.clone())
-            .and_modify(|w| fresh = w.insert(watcher))
-            .or_insert(Watchers::One(watcher));
+        table.entry(key.clone()).and_modify(|w| fresh = w.insert(watcher)).or_insert(Watchers::One(watcher));
         let inserted = self.held.entry(watcher).or_default().of(kind).insert(key);
         assert!(fresh && inserted, "watcher {watcher} of {path} is in one of the tables only");
         self.count += 1;
@@ -183,7 +180,8 @@ impl Watches {
             }
             Change::Deleted { path } => {
                 let mut told = None;
-                if let Some(watchers) = self.take(Kind::Data, path, |w| emit(w, EventType::NodeDeleted, path)) {
+                if let Some(watchers) = self.take(Kind::Data, path, |w| emit(w, EventType::NodeDeleted, path))
+                {
                     told = Some(watchers);
                 }
                 self.take(Kind::Child, path, |w| {
@@ -256,7 +254,11 @@ mod tests {
     }
 
     /// The trigger table, read off a plain set of (watcher, is it a child watch, path).
-    fn model(set: &mut BTreeSet<(Watcher, bool, String)>, kind: u8, path: &str) -> Vec<(Watcher, i32, String)> {
+    fn model(
+        set: &mut BTreeSet<(Watcher, bool, String)>,
+        kind: u8,
+        path: &str,
+    ) -> Vec<(Watcher, i32, String)> {
         let parent = path.rsplit_once('/').map(|(p, _)| if p.is_empty() { "/" } else { p }).unwrap();
         let mut out = BTreeSet::new();
         for w in 0..5 {

@@ -117,9 +117,9 @@ impl Fetches {
         }
         fetch.to = fetch.to.max(to);
         for shard in &view.shards {
-            let outside = match shard.state {
+            let outside = match &shard.state {
                 ShardState::Live => false,
-                ShardState::Finalized { first, end, .. } => end <= fetch.next || fetch.to <= first,
+                ShardState::Finalized(f) => f.end <= fetch.next || fetch.to <= f.first,
             };
             if !outside && fetch.only.is_none_or(|o| o == shard.id) {
                 fetch.parts.entry(shard.id).or_insert_with(|| Part::new(fetch.next, cx.now));

@@ -78,7 +78,8 @@ impl Links {
         let n = route.len();
         let up = (0..n).map(|i| route[(start + i) % n]).find(|&l| self.conn(l).is_some());
         if up.is_none() {
-            for link in route.to_vec() {
+            for i in 0..n {
+                let link = self.route(shard)[i];
                 self.want(cx, link);
             }
         } else {

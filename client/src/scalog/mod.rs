@@ -171,8 +171,8 @@ impl LogClient {
             return;
         }
         match (wire::decode(bytes), link) {
-            (Ok(packet), None) => self.from_orderer(packet.message),
-            (Ok(packet), Some(link)) => self.from_replica(link, packet),
+            (Ok(packet), None) => self.orderer_says(packet.message),
+            (Ok(packet), Some(link)) => self.replica_says(link, packet),
             (Err(error), None) => {
                 tracing::warn!(%error, "bad frame from an orderer");
                 self.orderer_failed();
@@ -184,7 +184,7 @@ impl LogClient {
         }
     }
 
-    fn from_replica(&mut self, link: LinkId, packet: Packet) {
+    fn replica_says(&mut self, link: LinkId, packet: Packet) {
         let Self { cx, links, .. } = self;
         if !matches!(packet.message, Message::Refused(_)) {
             links.useful(link);

@@ -15,7 +15,7 @@ pub(super) const POSITION_MAX: u64 = 1 << 62;
 const ADDR_BYTES_MAX: usize = 256;
 
 impl LogClient {
-    pub(super) fn from_orderer(&mut self, message: Message) {
+    pub(super) fn orderer_says(&mut self, message: Message) {
         self.orderers.heard(&self.cx);
         match message {
             Message::OrderIs(m) => self.order_is(m),
@@ -153,7 +153,7 @@ fn sound(view: &View) -> bool {
         && view.shards.iter().all(|s| {
             let lens_fit = match &s.state {
                 ShardState::Live => true,
-                ShardState::Finalized { lens, first, end } => lens.len() == s.replicas.len() && first <= end,
+                ShardState::Finalized(f) => f.lens.len() == s.replicas.len() && f.first <= f.end,
             };
             let addrs_fit = s.replicas.iter().all(|r| !r.addr.is_empty() && r.addr.len() <= ADDR_BYTES_MAX);
             lens_fit && addrs_fit && (1..=REPLICAS_MAX).contains(&s.replicas.len())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{Order, Run};
 use zoolog_core::limits::BATCH_BYTES_MAX;
-use zoolog_core::view::{ShardState, View};
+use zoolog_core::view::{Final, ShardState, View};
 use zoolog_core::wire::{Credit, Push, Subscribe};
 use zoolog_core::{Instant, LaneId, Lsn, ShardId};
 
@@ -108,7 +108,7 @@ impl Pushes {
                     let stream = ShardStream { link: None, lanes, ended: 0, fails: 0, retry_at: cx.now };
                     self.shards.insert(shard.id, stream);
                 }
-                (ShardState::Finalized { lens, .. }, Some(stream)) => {
+                (ShardState::Finalized(Final { lens, .. }), Some(stream)) => {
                     for (lane, &len) in stream.lanes.iter_mut().zip(lens) {
                         lane.truncate(len);
                     }

@@ -37,7 +37,8 @@ impl Tails {
 
     /// Starts the next round if one is due.
     pub fn flush(&mut self, cx: &mut Cx, orderers: &Orderers) {
-        if self.running.is_some() || !orderers.following() || !(self.probe || !self.waiting.is_empty()) {
+        let wanted = self.probe || !self.waiting.is_empty();
+        if !wanted || self.running.is_some() || !orderers.following() {
             return;
         }
         let request = cx.request();

@@ -238,6 +238,9 @@ impl<C: 'static> Shared<C> {
             return Err(self.wrong(&format!("only {written} of {len} bytes were written: is the disk full?")));
         }
         file.fdatasync().await.map_err(|e| self.wrong(&e))?;
+        for segment in &plan.also_sync {
+            self.file(*segment).await?.fdatasync().await.map_err(|e| self.wrong(&e))?;
+        }
         for (token, positions) in self.wal.borrow_mut().completed(plan) {
             self.inbox.push(Input::Persisted { token, positions });
         }
@@ -307,7 +310,7 @@ fn make_segment(path: &Path, bytes: u32) -> std::io::Result<()> {
         file.write_all_at(&zeros[..n], at)?;
         at += n as u64;
         // Piece by piece, so that the syncs of the segment in use don't queue behind 64 MiB.
-        if at % (8 * ZERO_CHUNK_BYTES as u64) == 0 {
+        if at.is_multiple_of(8 * ZERO_CHUNK_BYTES as u64) {
             file.sync_data()?;
         }
     }

@@ -1,6 +1,5 @@
 //! Where does the work run? glommio executors, one thread each, and the thread that keeps them awake.
 
-use super::clock;
 use futures_lite::future::FutureExt;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -164,25 +163,20 @@ impl Bumper {
     #[allow(clippy::disallowed_methods, reason = "a thread of its own, whose work is to wait")]
     fn run(&self) {
         let mut last = Vec::new();
-        let mut idle_since = clock::now();
         loop {
-            let now = clock::now();
             let all: Vec<_> = {
                 let mut all = self.0.lock().expect("no panic under this lock");
                 all.retain(|b| !b.ended.load(Ordering::SeqCst));
                 all.clone()
             };
             let turns: Vec<u64> = all.iter().map(|b| b.turns.load(Ordering::Relaxed)).collect();
-            if turns != last {
-                idle_since = now;
-            }
+            let busy = turns != last;
             last = turns;
             for b in &all {
                 if let Some(waker) = &*b.waker.lock().expect("no panic under this lock") {
                     waker.wake_by_ref();
                 }
             }
-            let busy = now.since(idle_since) < BUMP_BUSY * 4;
             std::thread::sleep(if busy { BUMP_BUSY } else { BUMP_IDLE });
         }
     }

@@ -8,7 +8,8 @@
 //! loop {
 //!     wal.wants_segment()  -> create it: zero-filled, file and directory synced; wal.segment_ready(..)
 //!     wal.group()          -> Some(plan): wal.fill(&plan, buffer); write it at (plan.segment, plan.offset);
-//!                             fdatasync; for (token, positions) in wal.completed(plan): Input::Persisted
+//!                             fdatasync (of plan.also_sync too, if any);
+//!                             for (token, positions) in wal.completed(plan): Input::Persisted
 //!     // between turns, with the machine's outputs drained into wal.append(..):
 //!     wal.wants_checkpoint() -> wal.start_segment(machine.checkpoint())
 //!     // a second after the last completion, with nothing to do:
@@ -137,9 +138,9 @@ pub struct WalEntry {
 /// What the log does when it finds damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDamage {
-    /// [`recover`] fails: an orderer must not go on with a hole in what it promised.
+    /// [`recover()`] fails: an orderer must not go on with a hole in what it promised.
     Refuse,
-    /// [`recover`] lists it: a slot has it repaired by a peer.
+    /// [`recover()`] lists it: a slot has it repaired by a peer.
     Report,
 }
 

@@ -78,6 +78,9 @@ pub struct GroupPlan {
     pub offset: u64,
     /// How many bytes.
     pub len: usize,
+    /// Other segments to be synced before this group is completed. Only an open's first group may ask for it,
+    /// seldom: what a dead process wrote there was found, but perhaps never synced.
+    pub also_sync: Vec<u32>,
     /// Of the first block; the others follow from it.
     pub(super) first: Header,
     pub(super) batches: Vec<Batch>,
@@ -120,7 +123,15 @@ impl GroupPlan {
         }
         first.blocks = blocks.len() as u32;
         let len = blocks.iter().map(|b| b.bytes as usize).sum();
-        Self { segment: first.segment, offset: u64::from(first.offset), len, first, batches, blocks }
+        Self {
+            segment: first.segment,
+            offset: u64::from(first.offset),
+            len,
+            also_sync: Vec::new(),
+            first,
+            batches,
+            blocks,
+        }
     }
 
     /// How many blocks it has.

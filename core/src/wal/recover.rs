@@ -10,6 +10,7 @@ use super::table::{Case, Later, There, Verdict, judge};
 use super::writer::{Current, Resume};
 use super::{Damage, OnDamage, Wal, WalConfig, WalEntry, WalError, WalPos, WalSource};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// What a log held when it was opened.
 #[derive(Clone, Debug)]
@@ -79,6 +80,7 @@ fn fresh(next: u32, next_ready: Option<u32>) -> Resume {
         next_ready,
         oldest: next,
         checkpoint: None,
+        unsynced: Vec::new(),
     }
 }
 
@@ -132,6 +134,8 @@ struct Walk<'a> {
     newest: u64,
     /// Highest `synced_through` of the log's blocks.
     synced_through: u64,
+    /// Last group in each segment.
+    groups: BTreeMap<u32, u64>,
 }
 
 impl<'a> Walk<'a> {
@@ -148,6 +152,7 @@ impl<'a> Walk<'a> {
             damage: Vec::new(),
             newest: 0,
             synced_through: 0,
+            groups: BTreeMap::new(),
         }
     }
 
@@ -225,6 +230,7 @@ impl<'a> Walk<'a> {
     fn note(&mut self, h: &Header) {
         self.newest = self.newest.max(h.incarnation);
         self.synced_through = self.synced_through.max(h.synced_through);
+        self.groups.insert(h.segment, h.group);
     }
 
     /// Collects what the table asks for, no more than it needs, and asks it.
@@ -424,18 +430,19 @@ impl<'a> Walk<'a> {
             None => (0, 1),
             Some(p) => (p.sequence + 1, p.group + 1),
         };
-        let incarnation = self.newest + 1;
-        let synced_through = self.synced_through;
+        let unsynced = self.groups.iter().filter(|g| *g.1 > self.synced_through).map(|g| *g.0).collect();
         Ok(Resume {
-            incarnation,
+            incarnation: self.newest + 1,
             sequence,
             group,
-            synced_through,
+            // Not more: what was found was perhaps never synced, and this open is not yet either.
+            synced_through: self.synced_through,
             current,
             next,
             next_ready,
             oldest,
             checkpoint,
+            unsynced,
         })
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Resume {
     pub oldest: u32,
     /// Newest segment that opens with a checkpoint.
     pub checkpoint: Option<u32>,
+    /// Segments with groups that were found, but are not known to be synced.
+    pub unsynced: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -198,7 +200,10 @@ impl Wal {
         }
         self.idle = false;
         if !self.opened {
-            return Some(self.plan(BlockKind::Open, Vec::new()));
+            let mut plan = self.plan(BlockKind::Open, Vec::new());
+            plan.also_sync = std::mem::take(&mut self.at.unsynced);
+            plan.also_sync.retain(|&n| n != plan.segment);
+            return Some(plan);
         }
         if matches!(self.queue.front(), Some(Queued::Roll { .. })) {
             if !fresh {

@@ -139,12 +139,14 @@ impl Appender {
         let index = self.acked.index;
         if self.next_seq.is_some_and(|due| due != seq) {
             let due = self.next_seq;
-            self.checks.fail(ONCE, || format!("writer {index}: batch {seq} acknowledged where {due:?} was due"));
+            self.checks
+                .fail(ONCE, || format!("writer {index}: batch {seq} acknowledged where {due:?} was due"));
         }
         self.next_seq = Some(seq.next());
         if first_gsn < self.behind {
             let behind = self.behind;
-            self.checks.fail(AHEAD, || format!("writer {index}: batch {seq} at {first_gsn}, behind {behind}"));
+            self.checks
+                .fail(AHEAD, || format!("writer {index}: batch {seq} at {first_gsn}, behind {behind}"));
         }
         self.behind = first_gsn.plus(u64::from(count));
         let mut sent = 0;
@@ -156,7 +158,8 @@ impl Appender {
             }
         }
         if sent != count {
-            self.checks.fail(COUNT, || format!("writer {index}: batch {seq} has {sent} records, not {count}"));
+            self.checks
+                .fail(COUNT, || format!("writer {index}: batch {seq} has {sent} records, not {count}"));
         }
         for check in [ONCE, COUNT, AHEAD] {
             self.checks.pass(check, 1);
@@ -225,9 +228,76 @@ impl Load for Appender {
         let late_ns = end_ns.saturating_sub(self.intended_ns(window.start_ns, end_ns)) as f64;
         let mut measured = Measured::new(recorder, std::mem::take(&mut self.checks));
         measured.unknown = self.appended - self.acknowledged;
-        measured.never_begun = self.interval_ns.map_or(0, |interval| (late_ns / interval) as u64);
+        measured.never_begun = self.interval_ns.map_or(0, |interval| (late_ns / interval).ceil() as u64);
         measured.begun_late = self.begun_late;
         measured.warnings = std::mem::take(&mut self.warnings);
         Some((measured, self.acked.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::control::Window;
+    use super::*;
+    use crate::args::{Cli, Target};
+    use clap::Parser;
+    use zoolog_client::ClientConfig;
+    use zoolog_core::Instant;
+
+    /// A writer under load, on a client that never reaches a log: it takes records until its window is full.
+    fn writer(more: &[&str]) -> (Appender, LogClient, Arc<Control>) {
+        let line = ["loadgen", "log", "--orderers", "a:1", "--writers", "2", "--depth", "100"];
+        let Target::Log(args) = Cli::parse_from(line.iter().chain(more)).target else {
+            unreachable!("asked for log")
+        };
+        let control = Arc::new(Control::default());
+        control.open(Window { start_ns: 1_000, measure_ns: 1_000, end_ns: 1_000_000_000 });
+        let log = LogClient::new(ClientConfig::default(), 3, Instant(0));
+        (Appender::new(1, &args, 7, control.clone()), log, control)
+    }
+
+    #[test]
+    fn acknowledged_records_are_replaced_up_to_the_depth_and_the_end_is_in_order() {
+        let (mut writer, mut log, control) = writer(&[]);
+        writer.turn(1_000, &mut log);
+        assert_eq!((writer.appended, writer.acknowledged), (100, 0));
+        writer.event(5_000, &mut log, LogEvent::Appended { seq: Seq(0), first_gsn: Gsn(40), count: 100 });
+        assert_eq!((writer.acknowledged, control.answered()), (100, 100));
+        writer.turn(1_000_000_001, &mut log);
+        let (measured, acked) = writer.result().expect("nothing is in flight");
+        assert!(!measured.checks.any_failed(), "{}", measured.checks.summary());
+        assert_eq!((measured.unknown, measured.recorder.answered_ever()), (0, 100));
+        assert_eq!(acked.batches, [AckedBatch { first_gsn: Gsn(40), first_counter: 1, count: 100 }]);
+    }
+
+    #[test]
+    fn odd_acknowledgements_are_caught() {
+        let acks = [(ONCE, Seq(3), Gsn(100), 100), (AHEAD, Seq(1), Gsn(5), 1), (COUNT, Seq(0), Gsn(100), 7)];
+        for (check, seq, first_gsn, count) in acks {
+            let (mut writer, mut log, _) = writer(&[]);
+            writer.turn(1_000, &mut log);
+            if seq != Seq(0) {
+                writer.event(
+                    2_000,
+                    &mut log,
+                    LogEvent::Appended { seq: Seq(0), first_gsn: Gsn(0), count: 100 },
+                );
+            }
+            writer.event(3_000, &mut log, LogEvent::Appended { seq, first_gsn, count });
+            assert!(writer.checks.failed.contains_key(check), "{check}: {}", writer.checks.summary());
+        }
+    }
+
+    #[test]
+    fn a_fixed_rate_appends_what_is_due_and_counts_what_it_missed() {
+        let (mut writer, mut log, _) = writer(&["--rate", "2000"]);
+        writer.turn(50_000_000, &mut log);
+        assert_eq!(writer.appended, 50, "one each millisecond, from half a millisecond on");
+        assert!(writer.begun_late > 30 && writer.due_ns() > Some(50_000_000));
+        writer.turn(1_000_000_000, &mut log);
+        assert!(writer.result().is_none(), "acknowledgements may still come");
+        writer.turn(1_000_000_001 + DRAIN_NS, &mut log);
+        let (measured, _) = writer.result().expect("the wait is over");
+        assert_eq!((measured.unknown, measured.never_begun), (50, 950));
     }
 }

@@ -52,10 +52,11 @@ pub fn run(args: &LogArgs) -> anyhow::Result<Outcome> {
     let interrupt = Interrupt::install().context("installing signal handlers")?;
     let control = Arc::new(Control::default());
     let run_id = (started_ms as u32).wrapping_mul(0x9e37_79b1) ^ std::process::id();
-    let mut run = Run { args, interrupt: &interrupt, progress: Progress::new(), control, run_id, cpu_seconds: 0.0 };
+    let mut run =
+        Run { args, interrupt: &interrupt, progress: Progress::new(), control, run_id, cpu_seconds: 0.0 };
     let measured = match args.op {
         LogOp::Append => run.append(),
-        LogOp::Read => run.measure(|index, control| Reader::new(index, control)).map(Measured::merge_all),
+        LogOp::Read => run.measure(Reader::new).map(Measured::merge_all),
         LogOp::Follow => run.measure(|_, control| Follower::new(control)).map(Measured::merge_all),
     };
     run.progress.end();
@@ -106,13 +107,10 @@ impl Run<'_> {
         let mut clients = Clients::start(&self.args.orderers, vec![verifier])?;
         let (mut last, mut since_ns) = (0, clock::now().0);
         loop {
-            match clients.next(LOOK)? {
-                Some(found) => {
-                    checks.merge(found);
-                    break;
-                }
-                None if self.interrupt.is_set() => break,
-                None => {}
+            // A first signal ends the load, not its verification; a second one ends everything at once.
+            if let Some(found) = clients.next(LOOK)? {
+                checks.merge(found);
+                break;
             }
             let so_far = control.answered();
             if so_far != last {
@@ -144,7 +142,10 @@ impl Run<'_> {
             }
             if self.interrupt.is_set() || clock::now().0 - began_ns > nanos(READY_PATIENCE) {
                 let orderers = self.args.orderers.join(",");
-                bail!("{} of {n} clients reached the log: do orderers serve at {orderers}?", self.control.ready());
+                bail!(
+                    "{} of {n} clients reached the log: do orderers serve at {orderers}?",
+                    self.control.ready()
+                );
             }
         }
         let window = Window::from(clock::now().0, &self.args.run);
@@ -177,7 +178,10 @@ struct Clients<R> {
 }
 
 impl<R: Send + 'static> Clients<R> {
-    fn start<L: Load<Result = R> + Send + 'static>(orderers: &[String], loads: Vec<L>) -> anyhow::Result<Self> {
+    fn start<L: Load<Result = R> + Send + 'static>(
+        orderers: &[String],
+        loads: Vec<L>,
+    ) -> anyhow::Result<Self> {
         let (sender, results) = mpsc::channel();
         let stop = Stop::default();
         let mut jobs: Vec<Job> = Vec::new();
@@ -196,6 +200,7 @@ impl<R: Send + 'static> Clients<R> {
                 let machine = Loader::new(LogClient::new(cfg, seed, clock::now()), load);
                 Box::pin(rt::run(machine, spec, None, move |result| {
                     let _ = sender.send(result); // nobody listens any more after an interrupt
+                    Ok(())
                 }))
             }));
         }

@@ -66,12 +66,15 @@ impl Reader {
             }
             ReadEnd::Unavailable if batches.is_empty() => return,
             ReadEnd::NotYet => {
-                self.checks.fail(TAIL, || format!("reader {index}: {covers} is not there yet, tail {:?}", self.tail));
+                self.checks.fail(TAIL, || {
+                    format!("reader {index}: {covers} is not there yet, tail {:?}", self.tail)
+                });
             }
             ReadEnd::Complete | ReadEnd::More | ReadEnd::Unavailable => {}
         }
         if at != covers {
-            self.checks.fail(COVERED, || format!("reader {index}: {from}..{covers}, but records end at {at}"));
+            self.checks
+                .fail(COVERED, || format!("reader {index}: {from}..{covers}, but records end at {at}"));
         }
         self.checks.pass(COVERED, 1);
         let n = at.0.saturating_sub(from.0);

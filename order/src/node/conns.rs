@@ -3,12 +3,15 @@
 use super::Orderer;
 use crate::sequencer::Refusal;
 use bytes::Bytes;
+use std::time::Duration;
 use tracing::{info, warn};
 use zoolog_core::wire::{self, Hello, Message, NotLeader, Refused, RefusedWhy, Role};
 use zoolog_core::{ClusterId, ConnId, Incarnation, Instant, OrdererId, Output, ServerId, SlotId};
 
 /// Connections accepted at a time.
 const CONNS_MAX: usize = 4096;
+/// How long a connection may take to say who it is.
+const HELLO_TIME: Duration = Duration::from_secs(10);
 
 /// An accepted connection.
 pub(super) struct Conn {
@@ -32,14 +35,25 @@ pub(super) enum Who {
 }
 
 impl Orderer {
-    pub(super) fn accepted(&mut self, conn: ConnId, peer: String) {
+    pub(super) fn accepted(&mut self, now: Instant, conn: ConnId, peer: String) {
         let full = self.conns.len() >= CONNS_MAX;
+        self.silent.push_back((now + HELLO_TIME, conn));
         self.conns.insert(conn, Conn { peer, who: Who::New });
         if full {
             self.refuse(
                 conn,
                 Refusal::new(RefusedWhy::NotReady, format!("{CONNS_MAX} connections are open")),
             );
+        }
+    }
+
+    /// Ends connections that never said hello.
+    pub(super) fn close_silent(&mut self, now: Instant) {
+        while let Some((_, conn)) = self.silent.front().copied().filter(|(by, _)| *by <= now) {
+            self.silent.pop_front();
+            if self.conns.get(&conn).is_some_and(|c| c.who == Who::New) {
+                self.refuse(conn, Refusal::new(RefusedWhy::Unexpected, "no hello"));
+            }
         }
     }
 
@@ -78,7 +92,7 @@ impl Orderer {
         self.close(conn);
     }
 
-    pub(super) fn frame(&mut self, conn: ConnId, bytes: Bytes) {
+    pub(super) fn frame(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
         if conn.is_dialled() {
             return self.peer_answered(conn, bytes);
         }
@@ -96,7 +110,7 @@ impl Orderer {
             return self.send(conn, answer);
         }
         match (who, packet.message) {
-            (Who::New, Message::Hello(hello)) => self.hello(conn, hello),
+            (Who::New, Message::Hello(hello)) => self.hello(now, conn, hello),
             (Who::Orderer(id), Message::Raft(raft)) => self.raft(conn, id, raft, &packet.payload),
             (Who::Slot(slot, started), Message::Register(r)) => self.register(conn, slot, started, r),
             (Who::Slot(slot, started), Message::Report(r)) => self.report(conn, slot, started, r),
@@ -119,7 +133,7 @@ impl Orderer {
         wire::encode(NotLeader { leader: leader.and_then(|id| self.cfg.addr(id)).map(String::from) })
     }
 
-    fn hello(&mut self, conn: ConnId, hello: Hello) {
+    fn hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
         let stranger = hello.cluster == ClusterId(0) && hello.role == Role::Client;
         if hello.cluster != self.cfg.cluster && !stranger {
             let (theirs, ours) = (hello.cluster.0, self.cfg.cluster.0);
@@ -144,8 +158,11 @@ impl Orderer {
                     let text = format!("orderer {id} is no other member of this cluster");
                     return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
                 }
-                if let Some(older) = self.peers.inbound(id, conn) {
+                if let Some(older) = self.peers.inbound(now, id, conn) {
                     self.close(older);
+                    if older == conn {
+                        return;
+                    }
                 }
                 Who::Orderer(id)
             }

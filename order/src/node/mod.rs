@@ -16,7 +16,7 @@ use bytes::Bytes;
 use conns::Conn;
 use lead::Lead;
 use peers::Peers;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tail::Tails;
 use zoolog_core::wal::{Recovered, WalPos};
 use zoolog_core::{ConnId, Incarnation, Input, Instant, Machine, Output, ShardId, Token, ViewNumber};
@@ -60,6 +60,8 @@ pub struct Orderer {
     /// While this member leads.
     lead: Option<Lead>,
     conns: BTreeMap<ConnId, Conn>,
+    /// When each accepted connection must have said hello, oldest first.
+    silent: VecDeque<(Instant, ConnId)>,
     peers: Peers,
     tails: Tails,
     /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
@@ -99,6 +101,11 @@ impl Orderer {
         let Restored { log, state, applied } =
             consensus::restore(cfg.cluster, &voters, checkpoint, tail.into_iter())
                 .map_err(OrderError::Recovered)?;
+        let members = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+        if members(log.voters()) != members(&voters) {
+            let text = format!("members {voters:?}, but on disk they are {:?}", log.voters());
+            return Err(OrderError::Config(text));
+        }
         let consensus = Consensus::new(cfg.cluster, cfg.id, log, applied, seed, recovered.incarnation)
             .map_err(OrderError::Recovered)?;
         Ok(Self {
@@ -109,6 +116,7 @@ impl Orderer {
             ticker: Ticker::new(now),
             lead: None,
             conns: BTreeMap::new(),
+            silent: VecDeque::new(),
             peers: Peers::new(&cfg, seed, recovered.incarnation, now),
             tails: Tails::default(),
             segments: None,
@@ -149,6 +157,7 @@ impl Orderer {
         for dial in self.peers.redial(now) {
             self.out.push_back(dial);
         }
+        self.close_silent(now);
         self.retry_tails(now);
     }
 
@@ -190,9 +199,9 @@ impl Machine for Orderer {
     fn handle(&mut self, now: Instant, input: Input<()>) {
         self.fresh = true;
         match input {
-            Input::Accepted { conn, peer } => self.accepted(conn, peer),
-            Input::Connected { conn } => self.connected(conn),
-            Input::Frame { conn, bytes } => self.frame(conn, bytes),
+            Input::Accepted { conn, peer } => self.accepted(now, conn, peer),
+            Input::Connected { conn } => self.connected(now, conn),
+            Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
             Input::Closed { conn } => self.closed(now, conn),
             Input::Persisted { token, positions } => self.persisted(token, &positions),
             Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),

@@ -18,8 +18,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The way to one member.
 struct Peer {
     addr: String,
-    /// The connection we dialled, and whether it is up.
-    out: Option<(ConnId, bool)>,
+    /// The connection we dialled, and since when it is up.
+    out: Option<(ConnId, Option<Instant>)>,
     /// The newest connection it dialled.
     inbound: Option<ConnId>,
     backoff: Duration,
@@ -56,7 +56,7 @@ impl Peers {
         for peer in self.peers.values_mut().filter(|p| p.out.is_none() && p.redial_at <= now) {
             self.dialled += 1;
             let conn = ConnId::dialled(self.dialled);
-            peer.out = Some((conn, false));
+            peer.out = Some((conn, None));
             dials.push(Output::Dial { conn, addr: peer.addr.clone() });
         }
         dials
@@ -68,12 +68,18 @@ impl Peers {
 
     /// The connection to send to `id` over, if it is up.
     fn way(&self, id: OrdererId) -> Option<ConnId> {
-        self.peers.get(&id)?.out.filter(|(_, up)| *up).map(|(conn, _)| conn)
+        self.peers.get(&id)?.out.filter(|(_, up)| up.is_some()).map(|(conn, _)| conn)
     }
 
-    /// `id` has dialled us. Returns its older connection: there is one stream per member, in order.
-    pub fn inbound(&mut self, id: OrdererId, conn: ConnId) -> Option<ConnId> {
-        self.peers.get_mut(&id).and_then(|p| p.inbound.replace(conn))
+    /// `id` has dialled us, so it is worth dialling. Returns the older of its connections, to be closed:
+    /// there is one stream per member, in order.
+    pub fn inbound(&mut self, now: Instant, id: OrdererId, conn: ConnId) -> Option<ConnId> {
+        let peer = self.peers.get_mut(&id)?;
+        peer.redial_at = now;
+        // Accepted connections are numbered in order.
+        let other = peer.inbound.replace(conn)?;
+        peer.inbound = Some(conn.max(other));
+        Some(conn.min(other))
     }
 
     pub fn inbound_gone(&mut self, id: OrdererId, conn: ConnId) {
@@ -84,9 +90,9 @@ impl Peers {
 }
 
 impl Orderer {
-    pub(super) fn connected(&mut self, conn: ConnId) {
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
         let Some((_, peer)) = self.peers.of(conn) else { return };
-        peer.out = Some((conn, true));
+        peer.out = Some((conn, Some(now)));
         let hello = Hello {
             role: Role::Orderer,
             cluster: self.cfg.cluster,
@@ -99,8 +105,9 @@ impl Orderer {
 
     pub(super) fn peer_closed(&mut self, now: Instant, conn: ConnId) {
         let Some((id, peer)) = self.peers.of(conn) else { return };
-        let was_up = peer.out.take().is_some_and(|(_, up)| up);
-        if was_up {
+        let up = peer.out.take().and_then(|(_, up)| up);
+        // One that is refused at once is no better than one that can't be made.
+        if up.is_some_and(|since| now.since(since) >= BACKOFF_MAX) {
             peer.backoff = BACKOFF_MIN;
         }
         let (backoff, addr) = (peer.backoff, peer.addr.clone());
@@ -110,7 +117,7 @@ impl Orderer {
         if let Some(peer) = self.peers.peers.get_mut(&id) {
             peer.redial_at = now + backoff / 2 + Duration::from_nanos(jitter);
         }
-        if was_up {
+        if up.is_some() {
             info!(%id, addr, "connection to orderer lost");
         }
         self.consensus.unreachable(id);

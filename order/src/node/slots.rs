@@ -150,6 +150,10 @@ impl Orderer {
             );
             return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
         }
+        if report.shards.len() > NAMED_SHARDS_MAX {
+            let text = format!("a report of {} shards", report.shards.len());
+            return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
+        }
         let Some(lead) = &mut self.lead else { return };
         if let Some(n) = lead.newcomers.get_mut(&slot).filter(|n| n.conn == conn) {
             if n.early.len() < EARLY_REPORTS {

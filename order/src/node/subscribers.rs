@@ -2,22 +2,22 @@
 //! once for all of them.
 
 use super::Orderer;
+use super::conns::Who;
 use crate::sequencer::Refusal;
 use bytes::Bytes;
 use zoolog_core::ConnId;
 use zoolog_core::cut::CutLane;
 use zoolog_core::wire::{self, OrderIs, RefusedWhy};
 
-/// Who may wait for this leader to become ready.
-const WAITING_MAX: usize = 1024;
-/// Connections that cuts are pushed to, slots and subscribers; what one more costs the leader is a frame
-/// per cut.
-const PUSHING_MAX: usize = 512;
+/// Subscribers besides the slots; what one more costs the leader is a frame per cut.
+const SUBSCRIBERS_MAX: usize = 256;
 
 impl Orderer {
     pub(super) fn watch_cuts(&mut self, conn: ConnId, request: u64) {
         let Some(lead) = &mut self.lead else { return };
-        if lead.watchers.len() >= WAITING_MAX || lead.pushing.len() >= PUSHING_MAX {
+        let client = |c: &&ConnId| self.conns.get(c).is_some_and(|c| c.who == Who::Client);
+        let subscribers = lead.pushing.iter().filter(client).count();
+        if subscribers + lead.watchers.len() >= SUBSCRIBERS_MAX {
             let text = "too many subscribers: ask a replica";
             return self.refuse(conn, Refusal::new(RefusedWhy::NotReady, text));
         }

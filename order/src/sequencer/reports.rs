@@ -82,10 +82,8 @@ impl Reports {
         if live.conn != Some(conn) || live.incarnation != report.incarnation {
             return Ok(());
         }
-        for r in &report.shards {
-            check(state, &self.proposed, slot, r, live.shards.get(&r.shard))?;
-        }
         for r in report.shards {
+            check(state, &self.proposed, slot, &r, live.shards.get(&r.shard))?;
             self.moved.insert(r.shard);
             live.shards.insert(r.shard, Held { durable: r.durable, part: r.part });
         }

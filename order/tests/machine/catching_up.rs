@@ -2,9 +2,10 @@
 
 use crate::driver::{Sim, hello};
 use crate::model::World;
+use zoolog_core::wal::Recovered;
 use zoolog_core::wire::{Message, PartsAre, Register, Role};
 use zoolog_core::{CutNumber, Gsn, Incarnation, ShardId};
-use zoolog_order::OrderEvent;
+use zoolog_order::{OrderError, OrderEvent, Orderer};
 
 #[test]
 fn restarted_from_records_alone_all_goes_on() {
@@ -158,9 +159,25 @@ fn a_member_that_lost_its_disk_neither_panics_nor_disturbs() {
     sim.run_ms(200);
     let lost = (leader + 1) % 3;
     sim.crash(lost);
-    sim.nodes[lost].disk = crate::driver::Disk { segment: 1, ..Default::default() };
+    sim.nodes[lost].disk = crate::driver::Disk::empty();
     sim.start(lost);
     sim.run_ms(3000);
     assert_eq!(sim.leader(), Some(leader));
     assert_eq!(sim.machine(lost).applied(), 0, "it is not fed as if it were new");
+}
+
+#[test]
+fn other_members_than_on_disk_are_refused_at_start() {
+    let mut sim = Sim::new(3, 11);
+    sim.elect();
+    sim.run_ms(100);
+    sim.roll(0);
+    let recovered = Recovered { checkpoint: sim.nodes[0].disk.checkpoint.clone(), ..Recovered::empty(9) };
+    let mut cfg = crate::driver::config(3);
+    Orderer::new(cfg.clone(), &recovered, 1, sim.now).map(|_| ()).expect("its own");
+    cfg.peers.pop();
+    assert!(matches!(Orderer::new(cfg.clone(), &recovered, 1, sim.now), Err(OrderError::Config(_))));
+    cfg = crate::driver::config(3);
+    cfg.cluster.0 += 1;
+    assert!(matches!(Orderer::new(cfg, &recovered, 1, sim.now), Err(OrderError::Recovered(_))));
 }

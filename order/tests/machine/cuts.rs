@@ -111,7 +111,8 @@ fn nothing_is_proposed_or_written_when_idle() {
     assert!(idle <= 3 * 200 + 50, "{idle} frames in 3 s");
 }
 
-/// Defect 24: a minimum over all replicas of all shards lets one dead server stall everything.
+/// Defects 23 and 24: one slow or dead replica stalls all ordering. Here nothing waits for it but its own
+/// shards, and no queue of ours fills up for its sake.
 #[test]
 fn a_silent_slot_stalls_only_its_own_shards() {
     let mut w = World::ready(5);
@@ -124,8 +125,6 @@ fn a_silent_slot_stalls_only_its_own_shards() {
     w.until("the other shard goes on", |w| w.truth.tail.0 == before.0 + 6);
 }
 
-/// Defect 23: one slow replica must not hold up ordering. A connection that isn't read costs nothing but
-/// its own frames.
 #[test]
 fn many_reports_in_a_short_time_share_cuts() {
     let mut w = World::ready(6);
@@ -154,7 +153,7 @@ fn parts_are_forgotten_once_all_replicas_hold_them() {
     }
     w.until("all is committed", |w| w.truth.tail.0 == 40);
     let leader = w.sim.leader().unwrap();
-    let kept = w.sim.machine(leader).state().parts_after(ShardId(1), CutNumber(38)).unwrap();
-    assert!(kept.len() <= 2);
+    let kept = w.sim.machine(leader).state().parts_after(ShardId(1), CutNumber(39)).unwrap();
+    assert_eq!(kept.len(), 1);
     assert_eq!(w.sim.machine(leader).state().parts_after(ShardId(1), CutNumber(5)), None);
 }

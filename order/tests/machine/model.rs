@@ -43,6 +43,8 @@ pub struct Slot {
     seen: CutNumber,
     first_report: bool,
     next: usize,
+    /// Somebody said where the leader is.
+    told: bool,
     retry_at: zoolog_core::Instant,
 }
 
@@ -57,6 +59,7 @@ impl Slot {
             seen: CutNumber(0),
             first_report: true,
             next: server as usize,
+            told: false,
             retry_at: zoolog_core::Instant(0),
         }
     }
@@ -98,10 +101,14 @@ impl Slot {
             match m {
                 Message::NotLeader(n) => {
                     self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    self.told = true;
                     sim.hang_up(g);
                 }
                 Message::ViewIs(v) => self.view(v.view),
-                Message::PartsAre(p) => self.parts(p),
+                Message::PartsAre(p) => {
+                    truth.tail = truth.tail.max(p.tail);
+                    self.parts(p);
+                }
                 Message::CutIs(c) => self.cut(&c.cut, truth),
                 Message::Refused(r) => {
                     assert!(
@@ -114,7 +121,7 @@ impl Slot {
         }
         if !sim.guests[g].open {
             self.guest = None;
-            self.next += 1;
+            self.next += usize::from(!std::mem::take(&mut self.told));
             self.registered = false;
         }
     }
@@ -198,6 +205,7 @@ impl Slot {
 pub struct Watcher {
     guest: Option<usize>,
     next: usize,
+    told: bool,
     order: Option<Order>,
     pub seen: u64,
     asked: BTreeMap<u64, Gsn>,
@@ -222,6 +230,7 @@ impl Watcher {
             match m {
                 Message::NotLeader(n) => {
                     self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    self.told = true;
                     sim.hang_up(g);
                 }
                 Message::OrderIs(o) => {
@@ -229,6 +238,7 @@ impl Watcher {
                     let sum: u64 = o.lanes.iter().map(|l| l.to).sum();
                     assert_eq!(Gsn(sum), o.tail);
                     assert!(o.number.0 >= self.seen, "the order went back: {} after {}", o.number, self.seen);
+                    truth.tail = truth.tail.max(o.tail);
                     self.seen = o.number.0;
                     self.view = o.view.number.0;
                     self.order = Some(Order { number: o.number, tail: o.tail, lens });
@@ -251,7 +261,7 @@ impl Watcher {
         if !sim.guests[g].open {
             self.guest = None;
             self.asked.clear();
-            self.next += 1;
+            self.next += usize::from(!std::mem::take(&mut self.told));
         }
     }
 
@@ -312,7 +322,12 @@ impl World {
             }
             self.run_ms(1);
         }
-        panic!("not within 20 s: {what}");
+        let slots: Vec<_> = self.slots.iter().map(|s| (s.registered, s.shards.len(), s.guest)).collect();
+        panic!(
+            "not within 20 s: {what}; leader {:?}, tail {}, slots {slots:?}",
+            self.sim.leader(),
+            self.truth.tail
+        );
     }
 
     pub fn report_all(&mut self) {

@@ -4,7 +4,7 @@
 use crate::model::World;
 use zoolog_core::ShardId;
 
-fn play(seed: u64) -> (u64, u64, u64) {
+fn play(seed: u64) -> (u64, u64, String) {
     let mut w = World::ready(seed);
     for _ in 0..120 {
         let node = w.sim.rng.below(3) as usize;
@@ -34,7 +34,7 @@ fn play(seed: u64) -> (u64, u64, u64) {
                 let slow = w.sim.rng.below(3) as usize;
                 for (i, s) in w.slots.iter_mut().enumerate() {
                     // One replica may be slower: the minimum moves later.
-                    if i != slow || by % 2 == 0 {
+                    if i != slow || by.is_multiple_of(2) {
                         s.grow(ShardId(shard), lane, by);
                     }
                 }
@@ -64,15 +64,17 @@ fn play(seed: u64) -> (u64, u64, u64) {
     let states: Vec<_> = (0..3).map(|i| w.sim.machine(i).state().clone()).collect();
     assert!(states.windows(2).all(|s| s[0] == s[1]), "all orderers agree");
     assert!(w.slots.iter().all(|s| s.shards.values().all(|r| r.committed.iter().sum::<u64>() <= durable)));
-    (w.truth.cuts.len() as u64, durable, w.watchers.iter().map(|x| x.tails).sum())
+    let frames: Vec<u64> = w.sim.nodes.iter().map(|n| n.sent_frames).collect();
+    let trace = format!("{frames:?} {:?} {:?}", w.sim.now, w.truth.cuts);
+    (w.truth.cuts.len() as u64, w.watchers.iter().map(|x| x.tails).sum(), trace)
 }
 
 #[test]
 fn any_schedule_keeps_the_order_dense_and_ends_with_progress() {
     let (mut cuts, mut tails) = (0, 0);
-    for seed in 100..130 {
+    for seed in 100..130u64 {
         eprintln!("seed {seed}");
-        let (c, _, t) = play(seed);
+        let (c, t, _) = play(seed);
         cuts += c;
         tails += t;
     }

@@ -43,6 +43,17 @@ fn hello_comes_first_and_names_the_right_cluster() {
 }
 
 #[test]
+fn a_connection_that_never_says_who_it_is_is_closed() {
+    let mut sim = Sim::new(3, 1);
+    let g = sim.connect(0);
+    let client = sim.client(0);
+    sim.run_ms(9_000);
+    assert!(sim.guests[g].open);
+    sim.run_ms(1_200);
+    assert!(!sim.guests[g].open && sim.guests[client].open);
+}
+
+#[test]
 fn messages_of_another_role_are_refused() {
     let mut sim = Sim::new(3, 2);
     let leader = sim.elect();
@@ -185,7 +196,7 @@ fn forged_raft_messages_never_panic() {
         for _ in 0..1500 {
             let to = rng.below(3) as usize;
             let from = (to as u64 + 1 + rng.below(2)) % 3 + 1;
-            let mut number = |rng: &mut Rng| match rng.below(6) {
+            let number = |rng: &mut Rng| match rng.below(6) {
                 0 => u64::MAX,
                 1 => rng.below(1 << 40),
                 _ => rng.below(8),
@@ -204,7 +215,7 @@ fn forged_raft_messages_never_panic() {
             m.reject_hint = number(&mut rng);
             m.request_snapshot = if rng.chance(5) { 7 } else { 0 };
             for i in 0..rng.below(3) {
-                let mut e = Entry::default();
+                let mut e = Entry::new();
                 e.index = if rng.chance(80) { m.index.wrapping_add(1 + i) } else { number(&mut rng) };
                 e.term = if rng.chance(80) { m.log_term } else { number(&mut rng) };
                 m.mut_entries().push(e);
@@ -224,4 +235,22 @@ fn forged_raft_messages_never_panic() {
             sim.run(std::time::Duration::from_micros(rng.between(100, 3000)));
         }
     }
+}
+
+#[test]
+fn subscribers_beyond_the_bound_are_sent_to_a_replica() {
+    let mut w = World::ready(8);
+    let leader = w.sim.leader().unwrap();
+    let mut refused = 0;
+    let all: Vec<usize> = (0..300).map(|_| w.sim.client(leader)).collect();
+    for g in &all {
+        w.sim.send(*g, WatchCuts { request: 1 });
+    }
+    w.run_ms(50);
+    for g in all {
+        refused += usize::from(w.sim.take(g).iter().any(|m| matches!(m, Message::Refused(_))));
+    }
+    assert!((40..=60).contains(&refused), "{refused} refused");
+    w.append(1, 0, 2);
+    w.until("slots are served as before", |w| w.truth.tail.0 == 2);
 }

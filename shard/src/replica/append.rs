@@ -6,7 +6,7 @@ use crate::writers::Judged;
 use zoolog_core::batch::{Batch, PlacedBatch};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::AppendRefusedWhy;
-use zoolog_core::{Lsn, Seq};
+use zoolog_core::{LaneId, Lsn, Seq};
 
 impl Replica {
     /// Takes a writer's batch into the own lane, or answers a resent one.
@@ -14,7 +14,11 @@ impl Replica {
     /// # Errors
     /// Why it isn't taken, and the number that would be.
     pub fn append(
-        &mut self, fx: &mut Effects, conn: ConnId, start: Seq, batch: Batch,
+        &mut self,
+        fx: &mut Effects,
+        conn: ConnId,
+        start: Seq,
+        batch: Batch,
     ) -> Result<(), (AppendRefusedWhy, Seq)> {
         let (writer, seq) = (batch.writer(), batch.seq());
         if !self.live {
@@ -65,6 +69,19 @@ impl Replica {
     /// Whether its writers are to be slowed.
     pub fn is_full(&self) -> bool {
         self.own.uncommitted_bytes > self.bounds.uncommitted_bytes
+    }
+
+    /// Whether the primary of `lane`, which is backed up here, is to be slowed: it should have slowed its
+    /// own writers long before.
+    pub fn is_backup_full(&self, lane: LaneId) -> bool {
+        let bound = self.bounds.cache_bytes + 2 * self.bounds.uncommitted_bytes;
+        self.lanes.get(usize::from(lane.index())).is_some_and(|l| l.cached_bytes() > bound)
+    }
+
+    /// Whether that primary may go on.
+    pub fn has_backup_room(&self, lane: LaneId) -> bool {
+        let bound = self.bounds.cache_bytes + self.bounds.uncommitted_bytes;
+        self.lanes.get(usize::from(lane.index())).is_none_or(|l| l.cached_bytes() <= bound)
     }
 
     /// Whether slowed writers may go on.

@@ -135,7 +135,8 @@ impl Replica {
             let r = run.expect("every LSN below the committed length is in a part");
             if p.first_lsn < r.first_lsn.0 || p.end > r.first_lsn.0 + r.count {
                 // Cuts end where batches end. This one came while the batch was lost here.
-                self.broken = Some(format!("lane {}: a cut ends inside the batch at {}", r.lane, p.first_lsn));
+                self.broken =
+                    Some(format!("lane {}: a cut ends inside the batch at {}", r.lane, p.first_lsn));
                 return;
             }
             if let Some(conn) = self.own.writers.committed(p.writer, p.epoch) {

@@ -25,7 +25,10 @@ impl Replica {
             // LOG-3: what is cached is the lane's end, so that what is not durable is never forgotten.
             let (start, end) = (lane.cache_start(), lane.cache_end());
             assert!(end.is_none_or(|e| e == accepted), "lane {id}: cached up to {end:?} of {accepted}");
-            assert!(start <= durable || durable == accepted, "lane {id}: cached from {start}, {durable} durable");
+            assert!(
+                start <= durable || durable == accepted,
+                "lane {id}: cached from {start}, {durable} durable"
+            );
         }
         self.check_own();
         assert!(
@@ -48,7 +51,11 @@ impl Replica {
                 lane.committed
             );
         } else {
-            assert!(own.uncommitted_bytes == 0, "lane {id}: {} bytes of nothing are pending", own.uncommitted_bytes);
+            assert!(
+                own.uncommitted_bytes == 0,
+                "lane {id}: {} bytes of nothing are pending",
+                own.uncommitted_bytes
+            );
         }
         for stream in own.backups.iter().flatten().filter_map(|b| b.stream.as_ref()) {
             match stream.phase {
@@ -59,7 +66,9 @@ impl Replica {
                     lane.accepted,
                     own.serving
                 ),
-                Phase::Answered { .. } => assert!(!own.serving, "lane {id}: serves, but forgot a backup's answer"),
+                Phase::Answered { .. } => {
+                    assert!(!own.serving, "lane {id}: serves, but forgot a backup's answer")
+                }
                 Phase::Asked => {}
             }
         }

@@ -100,12 +100,20 @@ pub(crate) struct Pending {
 
 impl Replica {
     /// The replica `index` of a shard, with what recovery found of it.
-    pub fn new(view: &ShardView, index: u8, incarnation: Incarnation, bounds: &Bounds, images: &mut Images) -> Self {
+    pub fn new(
+        view: &ShardView,
+        index: u8,
+        incarnation: Incarnation,
+        bounds: &Bounds,
+        images: &mut Images,
+    ) -> Self {
         let shard = view.id;
         let (mut lanes, mut inbound) = (Vec::new(), Vec::new());
         for id in view.lanes() {
-            let (lane, fence) =
-                images.lanes.remove(&id).unwrap_or_else(|| (Lane::new(id, bounds.cache_bytes), Incarnation(0)));
+            let (lane, fence) = images
+                .lanes
+                .remove(&id)
+                .unwrap_or_else(|| (Lane::new(id, bounds.cache_bytes), Incarnation(0)));
             inbound.push(Inbound::fenced(fence.max(lane.placed_by)));
             lanes.push(lane);
         }
@@ -116,8 +124,11 @@ impl Replica {
             .writers
             .remove(&own_lane)
             .unwrap_or_else(|| Writers::new(bounds.writers, bounds.remembered));
-        let backups =
-            view.replicas.iter().enumerate().map(|(i, r)| (i != usize::from(index)).then(|| Backup::new(r.slot)));
+        let backups = view
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(i, r)| (i != usize::from(index)).then(|| Backup::new(r.slot)));
         let mut replica = Self {
             shard,
             index,
@@ -193,7 +204,10 @@ impl Replica {
             return Some(why.clone());
         }
         let short = self.lanes.iter().find(|l| l.committed > l.durable)?;
-        Some(format!("of lane {} {} records are committed, {} are here", short.id, short.committed, short.durable))
+        Some(format!(
+            "of lane {} {} records are committed, {} are here",
+            short.id, short.committed, short.durable
+        ))
     }
 
     /// Whether it may serve.

@@ -38,7 +38,11 @@ impl Replica {
                     let found = self.lanes[usize::from(run.lane.index())].find(lsn);
                     let Some(found) = found.filter(|f| f.first_lsn >= run.first_lsn.0) else {
                         // Lost here. What comes before it can still be served.
-                        return if pieces.is_empty() { (unavailable(m), pieces) } else { (cut_short(answer, gsn), pieces) };
+                        return if pieces.is_empty() {
+                            (unavailable(m), pieces)
+                        } else {
+                            (cut_short(answer, gsn), pieces)
+                        };
                     };
                     let is_full = pieces.len() >= self.bounds.read_batches || bytes + found.bytes > bytes_max;
                     if is_full && !pieces.is_empty() {

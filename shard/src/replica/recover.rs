@@ -39,7 +39,13 @@ impl Images {
             _ => Checkpoint::default(),
         };
         for d in &recovered.damage {
-            tracing::warn!(segment = d.segment, offset = d.offset, bytes = d.bytes, why = d.why, "damage in the log");
+            tracing::warn!(
+                segment = d.segment,
+                offset = d.offset,
+                bytes = d.bytes,
+                why = d.why,
+                "damage in the log"
+            );
         }
         let mut images = Self { view: checkpoint.view, ..Self::default() };
         for entry in recovered.tail.iter().filter(|e| e.kind == marks::VIEW) {
@@ -100,10 +106,14 @@ impl Images {
         }
         let placed = match (&entry.data, behind) {
             (Some(data), Some(_)) => {
-                let placed = PlacedBatch::check_next(&mut data.clone()).map_err(|e| format!("lane {id}: {e}"))?;
+                let placed =
+                    PlacedBatch::check_next(&mut data.clone()).map_err(|e| format!("lane {id}: {e}"))?;
                 let p = &placed.placement;
                 if (p.lane, p.first_lsn.0, placed.batch.count()) != (id, entry.key2, entry.aux) {
-                    return Err(format!("lane {id} at {}: the batch is of {} at {}", entry.key2, p.lane, p.first_lsn));
+                    return Err(format!(
+                        "lane {id} at {}: the batch is of {} at {}",
+                        entry.key2, p.lane, p.first_lsn
+                    ));
                 }
                 Some(placed)
             }
@@ -125,7 +135,8 @@ impl Images {
     }
 
     fn take_cut(&mut self, entry: &WalEntry) -> Result<(), String> {
-        let shard = ShardId(u32::try_from(entry.key1).map_err(|_| format!("a cut mark of shard {}", entry.key1))?);
+        let shard =
+            ShardId(u32::try_from(entry.key1).map_err(|_| format!("a cut mark of shard {}", entry.key1))?);
         let part = entry.data.as_ref().and_then(|d| marks::decode_part(d)).ok_or("a malformed cut mark")?;
         let (history, broken) = self.histories.entry(shard).or_default();
         let last = history.last().map_or(CutNumber(0), |p| p.number);
@@ -152,7 +163,8 @@ impl Images {
     /// Adds what nobody claimed to a checkpoint, so that it isn't forgotten.
     pub fn add_to(&self, checkpoint: &mut Checkpoint) {
         checkpoint.lanes.extend(self.lanes.values().map(|(lane, fence)| lane_mark(lane, *fence)));
-        let last = |(&shard, (h, _)): (&ShardId, &(ShardHistory, Option<String>))| Some((shard, h.last()?.clone()));
+        let last =
+            |(&shard, (h, _)): (&ShardId, &(ShardHistory, Option<String>))| Some((shard, h.last()?.clone()));
         checkpoint.parts.extend(self.histories.iter().filter_map(last));
         checkpoint.writers.extend(self.writers.iter().map(|(&lane, w)| (lane, w.marks())));
     }

@@ -27,11 +27,14 @@ impl Replica {
     }
 
     fn pump_backup(&mut self, fx: &mut Effects, i: usize) -> Result<(), (ConnId, Refusal)> {
-        let Some(stream) = self.own.backups[i].as_ref().and_then(|b| b.stream.as_ref()) else { return Ok(()) };
+        let Some(stream) = self.own.backups[i].as_ref().and_then(|b| b.stream.as_ref()) else {
+            return Ok(());
+        };
         let Phase::Streaming { sent, prev, loading: false } = stream.phase else { return Ok(()) };
         let (conn, number, lane) = (stream.conn, stream.number, self.own_lane());
         let contradiction = |what| {
-            let text = format!("lane {} at {sent}: the backup's last placement is {prev:#010x}, {what}", lane.id);
+            let text =
+                format!("lane {} at {sent}: the backup's last placement is {prev:#010x}, {what}", lane.id);
             Err((conn, Refusal::new(RefusedWhy::Damaged, text)))
         };
         if sent == lane.accepted {
@@ -64,9 +67,15 @@ impl Replica {
     /// # Errors
     /// The connection is to be refused: it can't be had, or the backup contradicts it.
     pub fn caught_up(
-        &mut self, fx: &mut Effects, backup: u8, number: u64, stretch: Stretch, result: Result<Vec<PlacedBatch>, String>,
+        &mut self,
+        fx: &mut Effects,
+        backup: u8,
+        number: u64,
+        stretch: Stretch,
+        result: Result<Vec<PlacedBatch>, String>,
     ) -> Result<(), (ConnId, Refusal)> {
-        let (id, incarnation, bytes_max) = (self.own_lane().id, self.own.incarnation, self.bounds.replicate_bytes);
+        let (id, incarnation, bytes_max) =
+            (self.own_lane().id, self.own.incarnation, self.bounds.replicate_bytes);
         let stream = self.own.backups.get_mut(usize::from(backup)).and_then(Option::as_mut);
         let Some(stream) = stream.and_then(|b| b.stream.as_mut()).filter(|s| s.number == number) else {
             return Ok(()); // that stream is gone
@@ -95,7 +104,11 @@ impl Replica {
     /// The connection is to be refused: another stream's frame, or one that doesn't fit. Batches before the
     /// first that doesn't fit were taken.
     pub fn replicate(
-        &mut self, fx: &mut Effects, conn: ConnId, m: &Replicate, mut payload: Bytes,
+        &mut self,
+        fx: &mut Effects,
+        conn: ConnId,
+        m: &Replicate,
+        mut payload: Bytes,
     ) -> Result<(), Refusal> {
         let invalid = |text: String| Err(Refusal::new(RefusedWhy::Invalid, text));
         let i = usize::from(m.lane.index());
@@ -124,7 +137,13 @@ impl Replica {
     }
 }
 
-fn send_in_frames(fx: &mut Effects, conn: ConnId, head: &Replicate, batches: &[&PlacedBatch], bytes_max: usize) {
+fn send_in_frames(
+    fx: &mut Effects,
+    conn: ConnId,
+    head: &Replicate,
+    batches: &[&PlacedBatch],
+    bytes_max: usize,
+) {
     let mut rest = batches;
     while !rest.is_empty() {
         let n = frame_of(rest, bytes_max);

@@ -5,10 +5,10 @@ use crate::effects::{Effects, Refusal, encode_batches};
 use crate::lane::Lane;
 use crate::loads::{Piece, Purpose, Stretch};
 use bytes::Bytes;
-use zoolog_core::LaneId;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{Push, RefusedWhy, Subscribe};
+use zoolog_core::{LaneId, Lsn};
 
 /// Credit beyond this is not counted: nobody has that much room.
 const CREDIT_MAX: i64 = 1 << 32;
@@ -66,8 +66,13 @@ impl Replica {
         }
         self.generation += 1;
         let credit = i64::from(m.credit);
-        let lanes = m.from.iter().map(|from| Wanted { next: from.0, credit, room: credit, loading: false });
-        self.subs.insert(conn, Subscription { generation: self.generation, lanes: lanes.collect() });
+        // What is being read back for an earlier subscription still counts: one job per lane.
+        let earlier = self.subs.remove(&conn);
+        let loading = |i: usize| earlier.as_ref().is_some_and(|s| s.lanes[i].loading);
+        let wanted =
+            |(i, from): (usize, &Lsn)| Wanted { next: from.0, credit, room: credit, loading: loading(i) };
+        let lanes = m.from.iter().enumerate().map(wanted).collect();
+        self.subs.insert(conn, Subscription { generation: self.generation, lanes });
         Ok(())
     }
 
@@ -81,7 +86,11 @@ impl Replica {
 
     /// At the end of a turn: at most one frame per lane and subscriber. Returns whether there is more to
     /// push at once, and the connections to be refused.
-    pub fn pump_subscribers(&mut self, fx: &mut Effects, cache: &mut PushCache) -> (bool, Vec<(ConnId, Refusal)>) {
+    pub fn pump_subscribers(
+        &mut self,
+        fx: &mut Effects,
+        cache: &mut PushCache,
+    ) -> (bool, Vec<(ConnId, Refusal)>) {
         let (mut more, mut refused) = (false, Vec::new());
         if !self.is_sound() {
             return (more, refused);
@@ -120,12 +129,18 @@ impl Replica {
     /// # Errors
     /// The connection is to be refused: it can't be had here.
     pub fn push_loaded(
-        &mut self, fx: &mut Effects, conn: ConnId, lane: LaneId, generation: u64, result: Result<Vec<PlacedBatch>, String>,
+        &mut self,
+        fx: &mut Effects,
+        conn: ConnId,
+        lane: LaneId,
+        generation: u64,
+        result: Result<Vec<PlacedBatch>, String>,
     ) -> Result<(), Refusal> {
-        let Some(sub) = self.subs.get_mut(&conn).filter(|s| s.generation == generation) else {
-            return Ok(()); // that subscription is gone
-        };
+        let Some(sub) = self.subs.get_mut(&conn) else { return Ok(()) };
         sub.lanes[usize::from(lane.index())].loading = false;
+        if sub.generation != generation {
+            return Ok(()); // that subscription is gone
+        }
         let batches = result.map_err(|why| Refusal::new(RefusedWhy::Damaged, why))?;
         fx.send_bytes(conn, encode_batches(Push { lane }, &batches.iter().collect::<Vec<_>>()));
         Ok(())
@@ -134,17 +149,25 @@ impl Replica {
 
 /// What a subscriber is to get next of `lane`: the batches, where they lie, and their bytes; nothing while
 /// its credit doesn't reach.
-fn take(lane: &Lane, wanted: &Wanted, bytes_max: usize) -> Result<Option<(Vec<Piece>, Stretch, i64)>, Refusal> {
+fn take(
+    lane: &Lane,
+    wanted: &Wanted,
+    bytes_max: usize,
+) -> Result<Option<(Vec<Piece>, Stretch, i64)>, Refusal> {
     let (from, mut to, mut bytes, mut pieces) = (wanted.next, wanted.next, 0, Vec::new());
     while to < lane.durable {
         let Some(found) = lane.find(to) else {
             if pieces.is_empty() {
-                return Err(Refusal::new(RefusedWhy::Damaged, format!("lane {} at {to} is lost here", lane.id)));
+                return Err(Refusal::new(
+                    RefusedWhy::Damaged,
+                    format!("lane {} at {to} is lost here", lane.id),
+                ));
             }
             break;
         };
         if found.first_lsn != to {
-            let text = format!("lane {} at {to}: no batch starts there, one does at {}", lane.id, found.first_lsn);
+            let text =
+                format!("lane {} at {to}: no batch starts there, one does at {}", lane.id, found.first_lsn);
             return Err(Refusal::new(RefusedWhy::Invalid, text));
         }
         let more = bytes + found.bytes as i64;

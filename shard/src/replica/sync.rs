@@ -57,12 +57,14 @@ pub(crate) struct Inbound {
     conn: Option<ConnId>,
     /// `Sync` came, the answer waits for the disk.
     waiting: bool,
+    /// What the primary fetches is being read back.
+    fetching: bool,
 }
 
 impl Inbound {
     /// No stream; those of incarnations before `incarnation` will not be taken.
     pub fn fenced(incarnation: Incarnation) -> Self {
-        Self { newest: (incarnation, 0), conn: None, waiting: false }
+        Self { newest: (incarnation, 0), ..Self::default() }
     }
 
     /// Refuses what isn't of the newest stream on its connection.
@@ -116,7 +118,8 @@ impl Replica {
     /// Whether that slot owes us an answer, or progress.
     pub fn is_owed_by(&self, slot: SlotId) -> bool {
         let behind = self.own_lane().accepted > self.own_lane().committed;
-        let streams = self.own.backups.iter().flatten().filter(|b| b.slot == slot).filter_map(|b| b.stream.as_ref());
+        let streams =
+            self.own.backups.iter().flatten().filter(|b| b.slot == slot).filter_map(|b| b.stream.as_ref());
         streams.into_iter().any(|s| match s.phase {
             Phase::Asked => true,
             Phase::Answered { fetching, .. } => fetching.is_some(),
@@ -178,7 +181,8 @@ impl Replica {
             return Ok(());
         }
         if m.len > accepted {
-            let text = format!("lane {id} has {accepted} records in incarnation {incarnation}, you hold {}", m.len);
+            let text =
+                format!("lane {id} has {accepted} records in incarnation {incarnation}, you hold {}", m.len);
             return Err(Refusal::new(RefusedWhy::Damaged, text));
         }
         stream.phase = Phase::Streaming { sent: m.len, prev: m.last, loading: false };
@@ -240,6 +244,9 @@ impl Replica {
             return Err(Refusal::new(RefusedWhy::Invalid, format!("lane {} is not backed up here", m.lane)));
         }
         self.inbound[i].check(conn, m.incarnation, m.stream)?;
+        if std::mem::replace(&mut self.inbound[i].fetching, true) {
+            return Err(Refusal::new(RefusedWhy::Unexpected, "a question before the last one is answered"));
+        }
         let lane = &self.lanes[i];
         let (pieces, _) =
             lane.pieces(m.from.0, lane.durable, self.bounds.replicate_bytes, self.bounds.read_batches);
@@ -247,7 +254,12 @@ impl Replica {
         Ok(())
     }
 
-    /// What a primary asked for was read back: the answer's frame.
+    /// What a primary asked for was read back, or could not be.
+    pub fn fetch_done(&mut self, question: &FetchLane) {
+        self.inbound[usize::from(question.lane.index())].fetching = false;
+    }
+
+    /// What a primary asked for: the answer's frame.
     pub fn fetched(question: &FetchLane, batches: &[PlacedBatch]) -> Bytes {
         let m = LaneIs {
             lane: question.lane,
@@ -262,7 +274,13 @@ impl Replica {
     ///
     /// # Errors
     /// The connection is to be refused: what came contradicts what is here, or what the backup said.
-    pub fn lane_is(&mut self, fx: &mut Effects, conn: ConnId, m: &LaneIs, mut payload: Bytes) -> Result<(), Refusal> {
+    pub fn lane_is(
+        &mut self,
+        fx: &mut Effects,
+        conn: ConnId,
+        m: &LaneIs,
+        mut payload: Bytes,
+    ) -> Result<(), Refusal> {
         let (accepted, incarnation) = (self.own_lane().accepted, self.own.incarnation);
         let Some(stream) = self.stream_mut(conn, m.incarnation, m.stream) else { return Ok(()) };
         let Phase::Answered { len, last, fetching: Some(from) } = stream.phase else {
@@ -283,7 +301,10 @@ impl Replica {
                 return damaged(why);
             }
             if later {
-                return damaged(format!("lane {}: a batch beyond what the backup said, or of a later life", m.lane));
+                return damaged(format!(
+                    "lane {}: a batch beyond what the backup said, or of a later life",
+                    m.lane
+                ));
             }
             self.own.adopted += u64::from(placed.batch.count());
             self.enter(fx, placed);

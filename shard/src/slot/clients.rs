@@ -16,7 +16,12 @@ impl Slot {
     ///
     /// # Errors
     /// The connection is to be refused.
-    pub(super) fn on_client(&mut self, conn: ConnId, message: Message, payload: Bytes) -> Result<(), Refusal> {
+    pub(super) fn on_client(
+        &mut self,
+        conn: ConnId,
+        message: Message,
+        payload: Bytes,
+    ) -> Result<(), Refusal> {
         match message {
             Message::Append(m) => self.on_append(conn, &m, payload),
             Message::Read(m) => self.on_read(conn, m)?,
@@ -75,7 +80,14 @@ impl Slot {
         }
     }
 
-    fn refuse_append(&mut self, conn: ConnId, writer: WriterId, seq: Seq, why: AppendRefusedWhy, expected: Seq) {
+    fn refuse_append(
+        &mut self,
+        conn: ConnId,
+        writer: WriterId,
+        seq: Seq,
+        why: AppendRefusedWhy,
+        expected: Seq,
+    ) {
         if let Some(c) = self.conns.get_mut(&conn) {
             c.refused = Some((writer, expected.min(seq)));
         }
@@ -108,7 +120,12 @@ impl Slot {
     }
 
     /// The batches of an answer are there: sends it, and starts what waited for it.
-    pub(super) fn read_done(&mut self, conn: ConnId, answer: ReadIs, result: Result<Vec<PlacedBatch>, String>) {
+    pub(super) fn read_done(
+        &mut self,
+        conn: ConnId,
+        answer: ReadIs,
+        result: Result<Vec<PlacedBatch>, String>,
+    ) {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         c.reads -= 1;
         if c.closing {

@@ -4,7 +4,7 @@ use super::Slot;
 use std::collections::{BTreeSet, VecDeque};
 use zoolog_core::machine::{ConnId, Output};
 use zoolog_core::wire::{Hello, Read, RefusedWhy, Role};
-use zoolog_core::{ClusterId, Instant, Seq, ServerId, ShardId, SlotId, WriterId};
+use zoolog_core::{ClusterId, Instant, LaneId, Seq, ServerId, ShardId, SlotId, WriterId};
 
 use crate::effects::Refusal;
 
@@ -30,6 +30,8 @@ pub(crate) enum Kind {
 pub(crate) enum Hold {
     /// The shard's own lane has too much that isn't committed.
     Lane(ShardId),
+    /// A lane backed up here has far more that isn't committed than its primary should let in.
+    Backup(LaneId),
     /// The log has too much that isn't durable.
     Disk,
     /// Too many reads are in progress.
@@ -70,9 +72,7 @@ pub(crate) fn admit(hello: &Hello, cluster: ClusterId) -> Result<Kind, Refusal> 
     match (hello.role, u32::try_from(hello.node)) {
         (Role::Client, _) => Ok(Kind::Client),
         (Role::Orderer, _) => Ok(Kind::Guest),
-        (Role::Slot, Ok(server)) => {
-            Ok(Kind::Primary(SlotId { server: ServerId(server), index: hello.slot }))
-        }
+        (Role::Slot, Ok(server)) => Ok(Kind::Primary(SlotId { server: ServerId(server), index: hello.slot })),
         (Role::Slot, Err(_)) => Err(Refusal::new(RefusedWhy::Invalid, "no server has that id")),
     }
 }

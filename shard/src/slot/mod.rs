@@ -108,12 +108,20 @@ impl Slot {
             let Some(index) = shard.replica_in(self.cfg.slot) else { continue };
             let slots = shard.replicas.iter().map(|r| r.slot);
             if shard.replicas.len() > REPLICAS_MAX {
-                return Err(format!("view {}: shard {} has {} replicas", view.number, shard.id, shard.replicas.len()));
+                return Err(format!(
+                    "view {}: shard {} has {} replicas",
+                    view.number,
+                    shard.id,
+                    shard.replicas.len()
+                ));
             }
             if let Some(known) = self.replicas.get(&shard.id)
                 && !slots.eq(known.slots.iter().copied())
             {
-                return Err(format!("view {}: shard {} has other replicas than before", view.number, shard.id));
+                return Err(format!(
+                    "view {}: shard {} has other replicas than before",
+                    view.number, shard.id
+                ));
             }
             let (incarnation, bounds) = (self.incarnation, &self.cfg.bounds);
             let images = &mut self.images;

@@ -13,6 +13,9 @@ use zoolog_core::view::View;
 use zoolog_core::wire::{Hello, Message, PartsAre, RefusedWhy, Register, Report, Role, Status};
 use zoolog_core::{CutNumber, Instant};
 
+/// Failed attempts in a row after which a hint is no longer followed at once.
+const HINTS_MAX: u32 = 10;
+
 /// The connection to the leader, or the search for it.
 #[derive(Debug, Default)]
 pub(crate) struct Leader {
@@ -26,6 +29,8 @@ pub(crate) struct Leader {
     number: Option<CutNumber>,
     /// Who the leader is, as another orderer said.
     hint: Option<String>,
+    /// When the registration was taken.
+    since: Instant,
     /// Which orderer to try next.
     next: usize,
     fails: u32,
@@ -74,12 +79,19 @@ impl Slot {
 
     /// The connection is gone, or is to be: tries again after a pause.
     pub(super) fn leader_gone(&mut self, now: Instant) {
-        if std::mem::take(&mut self.leader.registered) {
+        let leader = &mut self.leader;
+        let lasted = leader.registered && now.since(leader.since) >= self.cfg.bounds.silence;
+        if lasted {
+            leader.fails = 0;
+        }
+        // Whom another one named is asked soon, unless they send us in circles.
+        let named = leader.hint.is_some() && leader.fails < HINTS_MAX;
+        leader.retry_at = Some(now + backoff(if named { 0 } else { leader.fails }));
+        leader.fails = leader.fails.saturating_add(1);
+        (leader.conn, leader.up) = (None, false);
+        if std::mem::take(&mut leader.registered) {
             self.fx.event(SlotEvent::LeaderLost);
         }
-        (self.leader.conn, self.leader.up) = (None, false);
-        self.leader.retry_at = Some(now + backoff(self.leader.fails));
-        self.leader.fails = self.leader.fails.saturating_add(1);
     }
 
     /// A message from the orderer.
@@ -92,7 +104,7 @@ impl Slot {
             Message::ViewIs(m) => {
                 self.take_view(now, m.view)?;
                 if !std::mem::replace(&mut self.leader.registered, true) {
-                    self.leader.fails = 0;
+                    self.leader.since = now;
                     self.replicas.values_mut().for_each(|r| r.moved = true);
                     self.fx.event(SlotEvent::Registered { view: self.view.number });
                 }

@@ -2,7 +2,7 @@
 //! for all shards they share. What comes in over others' connections makes it a backup.
 
 use super::Slot;
-use super::conns::Kind;
+use super::conns::{Hold, Kind};
 use super::watch::{Verdict, Watch, backoff};
 use crate::effects::Refusal;
 use bytes::Bytes;
@@ -17,6 +17,8 @@ pub(crate) struct Peer {
     addr: String,
     conn: Option<ConnId>,
     up: bool,
+    /// Since when it is.
+    since: Instant,
     fails: u32,
     retry_at: Option<Instant>,
     watch: Watch,
@@ -55,7 +57,7 @@ impl Slot {
 
     pub(super) fn peer_connected(&mut self, now: Instant, slot: SlotId, conn: ConnId) {
         if let Some(peer) = self.peers.get_mut(&slot) {
-            peer.up = true;
+            (peer.up, peer.since) = (true, now);
             peer.watch.heard(now);
             self.hello(conn);
         }
@@ -63,6 +65,10 @@ impl Slot {
 
     pub(super) fn peer_gone(&mut self, now: Instant, slot: SlotId) {
         if let Some(peer) = self.peers.get_mut(&slot) {
+            let lasted = peer.up && now.since(peer.since) >= self.cfg.bounds.silence;
+            if lasted {
+                peer.fails = 0;
+            }
             (peer.conn, peer.up) = (None, false);
             peer.retry_at = Some(now + backoff(peer.fails));
             peer.fails = peer.fails.saturating_add(1);
@@ -125,14 +131,16 @@ impl Slot {
     /// # Errors
     /// The connection is to be refused.
     pub(super) fn on_backup(
-        &mut self, now: Instant, conn: ConnId, slot: SlotId, message: Message, payload: Bytes,
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        slot: SlotId,
+        message: Message,
+        payload: Bytes,
     ) -> Result<(), Refusal> {
         let peer = self.peers.get_mut(&slot).filter(|p| p.conn == Some(conn));
         if let Some(peer) = peer {
             peer.watch.heard(now);
-            if matches!(message, Message::Synced(_)) {
-                peer.fails = 0;
-            }
         }
         let fx = &mut self.fx;
         match message {
@@ -159,7 +167,11 @@ impl Slot {
     /// # Errors
     /// The connection is to be refused.
     pub(super) fn on_primary(
-        &mut self, conn: ConnId, slot: SlotId, message: Message, payload: Bytes,
+        &mut self,
+        conn: ConnId,
+        slot: SlotId,
+        message: Message,
+        payload: Bytes,
     ) -> Result<(), Refusal> {
         let lane = match &message {
             Message::Sync(m) => m.lane,
@@ -180,15 +192,22 @@ impl Slot {
             Message::FetchLane(m) => replica.fetch_lane(fx, conn, &m)?,
             _ => {}
         }
+        let is_full = replica.is_backup_full(lane);
         if self.unsynced_bytes > self.cfg.bounds.unsynced_bytes {
-            self.hold(conn, super::conns::Hold::Disk);
+            self.hold(conn, Hold::Disk);
+        }
+        if is_full {
+            self.hold(conn, Hold::Backup(lane));
         }
         Ok(())
     }
 
     fn check_primary(&self, lane: LaneId, slot: SlotId) -> Result<(), Refusal> {
         let Some(replica) = self.replicas.get(&lane.shard()) else {
-            return Err(Refusal::new(RefusedWhy::NotReady, format!("shard {} is not known here yet", lane.shard())));
+            return Err(Refusal::new(
+                RefusedWhy::NotReady,
+                format!("shard {} is not known here yet", lane.shard()),
+            ));
         };
         if replica.slots.get(usize::from(lane.index())) == Some(&slot) {
             return Ok(());

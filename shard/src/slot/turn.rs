@@ -57,7 +57,8 @@ impl Slot {
         let marks = std::mem::take(&mut self.fx.marks);
         let batches = std::mem::take(&mut self.fx.staged);
         let bytes = batches.iter().map(|b| b.encoded_len()).sum();
-        let (items, records): (Vec<_>, Vec<_>) = marks.into_iter().chain(batches.iter().map(batch_record)).unzip();
+        let (items, records): (Vec<_>, Vec<_>) =
+            marks.into_iter().chain(batches.iter().map(batch_record)).unzip();
         for item in &items {
             if let Item::Cut { shard, number } = *item
                 && let Some(replica) = self.replicas.get_mut(&shard)
@@ -113,13 +114,17 @@ impl Slot {
         while let Some(Done { purpose, result }) = self.fx.done.pop_front() {
             match purpose {
                 Purpose::Read { conn, answer } => self.read_done(conn, answer, result),
-                Purpose::Fetch { conn, question } => match result {
-                    Ok(batches) if self.is_open(conn) => {
-                        self.fx.send_bytes(conn, Replica::fetched(&question, &batches));
+                Purpose::Fetch { conn, question } => {
+                    let replica = self.replicas.get_mut(&question.lane.shard()).expect("replicas stay");
+                    replica.fetch_done(&question);
+                    match result {
+                        Ok(batches) if self.is_open(conn) => {
+                            self.fx.send_bytes(conn, Replica::fetched(&question, &batches));
+                        }
+                        Ok(_) => {}
+                        Err(why) => self.refuse(now, conn, Refusal::new(RefusedWhy::Damaged, why)),
                     }
-                    Ok(_) => {}
-                    Err(why) => self.refuse(now, conn, Refusal::new(RefusedWhy::Damaged, why)),
-                },
+                }
                 Purpose::CatchUp { shard, backup, stream, stretch } => {
                     let replica = self.replicas.get_mut(&shard).expect("replicas stay");
                     let done = replica.caught_up(&mut self.fx, backup, stream, stretch, result);
@@ -148,6 +153,7 @@ impl Slot {
         let disk_has_room = self.unsynced_bytes <= self.cfg.bounds.unsynced_bytes / 2;
         let over = |&&(hold, _): &&(Hold, ConnId)| match hold {
             Hold::Lane(shard) => self.replicas.get(&shard).is_none_or(Replica::has_room),
+            Hold::Backup(lane) => self.replicas.get(&lane.shard()).is_none_or(|r| r.has_backup_room(lane)),
             Hold::Disk => disk_has_room,
             Hold::Reads => false,
         };
@@ -158,7 +164,15 @@ impl Slot {
     fn check_invariants(&self) {
         self.replicas.values().for_each(Replica::check_invariants);
         let bytes: usize = self.inflight.iter().map(|i| i.bytes).sum();
-        assert!(bytes == self.unsynced_bytes, "{bytes} bytes on their way to the log, counted {}", self.unsynced_bytes);
-        assert!(self.fx.staged.is_empty(), "{} batches were forgotten at the turn's end", self.fx.staged.len());
+        assert!(
+            bytes == self.unsynced_bytes,
+            "{bytes} bytes on their way to the log, counted {}",
+            self.unsynced_bytes
+        );
+        assert!(
+            self.fx.staged.is_empty(),
+            "{} batches were forgotten at the turn's end",
+            self.fx.staged.len()
+        );
     }
 }

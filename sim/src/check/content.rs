@@ -23,7 +23,13 @@ impl Content {
         };
         let key = (batch.writer(), batch.seq());
         if let Some((to, before)) = self.sent.get(&key) {
-            promise!("LOG-4", before == &batch, "batch {} of {:x?} is sent again with other bytes", key.1, key.0);
+            promise!(
+                "LOG-4",
+                before == &batch,
+                "batch {} of {:x?} is sent again with other bytes",
+                key.1,
+                key.0
+            );
             promise!("LOG-3", *to == lane, "batch {} of {:x?} goes to lane {lane} after {to}", key.1, key.0);
             return Ok(());
         }
@@ -57,7 +63,11 @@ impl Content {
         promise!("LOG-4", *to == lane, "{name} got batch {seq} of {writer:x?} in lane {lane}, sent to {to}");
         for (index, record) in placed.batch.records().enumerate() {
             if let Some(meant) = self.records.remove(&(writer, seq, index as u32)) {
-                promise!("LOG-4", meant == record, "{name} got another record {index} in batch {seq} of {writer:x?}");
+                promise!(
+                    "LOG-4",
+                    meant == record,
+                    "{name} got another record {index} in batch {seq} of {writer:x?}"
+                );
             }
         }
         Ok(())

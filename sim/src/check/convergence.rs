@@ -21,7 +21,11 @@ impl Convergence {
         match self.hashes.get(&applied) {
             Some((other, who)) => {
                 self.compared += 1;
-                promise!("ZK-5", *other == hash, "at {applied} {name} has hash {hash:016x}, {who} had {other:016x}");
+                promise!(
+                    "ZK-5",
+                    *other == hash,
+                    "at {applied} {name} has hash {hash:016x}, {who} had {other:016x}"
+                );
             }
             None => {
                 self.hashes.insert(applied, (hash, name.to_string()));

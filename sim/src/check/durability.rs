@@ -17,7 +17,11 @@ impl Durability {
     pub fn acked(&mut self, writer: WriterId, seq: Seq, first: Gsn, count: u32, log: &TotalOrder) -> Verdict {
         let before = *self.acks.entry((writer, seq)).or_insert((first, count));
         let same = before == (first, count);
-        promise!("LOG-2", same, "batch {seq} of {writer:x?} acked at {first} ({count}), before at {before:?}");
+        promise!(
+            "LOG-2",
+            same,
+            "batch {seq} of {writer:x?} acked at {first} ({count}), before at {before:?}"
+        );
         for index in 0..count {
             if let Some(place) = log.at(first.plus(u64::from(index))) {
                 let right = (place.writer, place.seq, place.index) == (writer, seq, index);
@@ -41,7 +45,12 @@ impl Durability {
             for index in 0..count {
                 let gsn = first.plus(u64::from(index));
                 let there = log.at(gsn).is_some_and(|p| (p.writer, p.seq, p.index) == (writer, seq, index));
-                promise!("LOG-2", there, "batch {seq} of {writer:x?}, acked at {first}, is not there: {:?}", log.at(gsn));
+                promise!(
+                    "LOG-2",
+                    there,
+                    "batch {seq} of {writer:x?}, acked at {first}, is not there: {:?}",
+                    log.at(gsn)
+                );
             }
         }
         Ok(())

@@ -14,11 +14,13 @@ pub struct Expiry {
     /// When their client learnt that they are over.
     ended: BTreeMap<i64, Instant>,
     expired: u64,
+    client: BTreeMap<i64, u32>,
 }
 
 impl Expiry {
     /// Takes what one request came to.
     pub fn fact(&mut self, now: Instant, fact: &ZkFact) -> Verdict {
+        self.client.insert(fact.session, fact.client);
         match (&fact.call, &fact.reply) {
             (ZkCall::Create { ephemeral: true, .. }, ZkReply::Ok { path, .. }) => {
                 let path = path.as_deref().expect("a create's reply has a path");
@@ -57,6 +59,15 @@ impl Expiry {
         });
         promise!("ZK-4", stale.is_none(), "{fact:?}: {stale:?} outlives its session");
         Ok(())
+    }
+
+    /// All sessions of a client that has been dead for long must be over by now. How many ephemerals they had.
+    pub fn must_be_over(&mut self, client: u32, now: Instant) -> usize {
+        let sessions: Vec<i64> = self.client.iter().filter(|&(_, c)| *c == client).map(|(s, _)| *s).collect();
+        sessions.iter().for_each(|s| {
+            self.ended.entry(*s).or_insert(now);
+        });
+        sessions.iter().filter_map(|s| self.held.get(s)).map(BTreeSet::len).sum()
     }
 
     /// Sessions that were found expired by their clients.

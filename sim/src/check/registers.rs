@@ -54,7 +54,11 @@ impl Registers {
                     let stat = stat.as_ref().expect("a get's reply has a stat");
                     if let Some(synced) = synced {
                         let newest = newest(self.sets.get(path).map_or(&[], Vec::as_slice), *synced);
-                        promise!("ZK-2", stat.mzxid >= newest, "{fact:?}: {newest} was answered before the sync");
+                        promise!(
+                            "ZK-2",
+                            stat.mzxid >= newest,
+                            "{fact:?}: {newest} was answered before the sync"
+                        );
                     }
                     self.version(fact, path, stat, data.as_deref().unwrap_or_default())
                 }
@@ -137,6 +141,18 @@ impl Registers {
     /// All is quiet and somebody has read the queue.
     pub fn finally(&self) -> Verdict {
         self.last_queue.as_deref().map_or(Ok(()), |names| self.queue_is(names))
+    }
+
+    /// Versions of registers that nobody who was answered has seen: writes that happened though their client
+    /// never heard of it.
+    pub fn unseen_versions(&self) -> usize {
+        let mut last: BTreeMap<(&str, i64), i32> = BTreeMap::new();
+        let mut unseen = 0;
+        for (path, czxid, version) in self.versions.keys() {
+            let before = last.insert((path, *czxid), *version).unwrap_or(0);
+            unseen += (version - before - 1).max(0) as usize;
+        }
+        unseen
     }
 
     /// (writes, reads) that were answered.

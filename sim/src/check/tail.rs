@@ -21,7 +21,11 @@ impl Tails {
     pub fn answered(&self, name: &str, asked: Instant, gsn: Gsn) -> Verdict {
         let n = self.acked.partition_point(|&(at, _)| at < asked);
         let before = n.checked_sub(1).map_or(Gsn(0), |i| self.acked[i].1);
-        promise!("LOG-1", gsn >= before, "{name} asked for the tail at {asked:?} and got {gsn}; {before} was acked");
+        promise!(
+            "LOG-1",
+            gsn >= before,
+            "{name} asked for the tail at {asked:?} and got {gsn}; {before} was acked"
+        );
         Ok(())
     }
 }

@@ -66,7 +66,11 @@ impl TotalOrder {
         let got = first.plus(u64::from(skip));
         promise!("LOG-1", expected == Some(got), "{name} got {got} where {expected:?} was next");
         let (p, count) = (&placed.placement, placed.batch.count());
-        promise!("LOG-1", skip + take <= count && take > 0, "{name} got {skip}+{take} of {count} records at {first}");
+        promise!(
+            "LOG-1",
+            skip + take <= count && take > 0,
+            "{name} got {skip}+{take} of {count} records at {first}"
+        );
         for index in skip..skip + take {
             let gsn = first.plus(u64::from(index));
             let lsn = p.first_lsn.plus(u64::from(index));
@@ -78,11 +82,20 @@ impl TotalOrder {
             }
             match self.log[at] {
                 Some(before) => {
-                    promise!("LOG-1", before == place, "{name} sees {place:?} at {gsn}, others saw {before:?}");
+                    promise!(
+                        "LOG-1",
+                        before == place,
+                        "{name} sees {place:?} at {gsn}, others saw {before:?}"
+                    );
                 }
                 None => {
                     let other = self.by_lane.insert((p.lane, lsn), gsn);
-                    promise!("LOG-1", other.is_none(), "{name} sees lane {} LSN {lsn} at {gsn}, it was at {other:?}", p.lane);
+                    promise!(
+                        "LOG-1",
+                        other.is_none(),
+                        "{name} sees lane {} LSN {lsn} at {gsn}, it was at {other:?}",
+                        p.lane
+                    );
                     self.log[at] = Some(place);
                 }
             }
@@ -95,7 +108,12 @@ impl TotalOrder {
     pub fn complete_to(&self, tail: Gsn) -> Verdict {
         let hole = (0..tail.0).find(|&g| self.at(Gsn(g)).is_none());
         promise!("LOG-1", hole.is_none(), "nobody could read {hole:?} though the tail is {tail}");
-        promise!("LOG-1", self.log.len() as u64 <= tail.0, "read up to {}, but the tail is {tail}", self.log.len());
+        promise!(
+            "LOG-1",
+            self.log.len() as u64 <= tail.0,
+            "read up to {}, but the tail is {tail}",
+            self.log.len()
+        );
         Ok(())
     }
 

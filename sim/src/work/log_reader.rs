@@ -42,9 +42,12 @@ impl LogReader {
             _ => None,
         };
         map_event(output, |event| match event {
-            LogEvent::Committed(c) => {
-                Observation::Delivered { first_gsn: c.first_gsn, placed: c.placed, skip: c.skip, take: c.take }
-            }
+            LogEvent::Committed(c) => Observation::Delivered {
+                first_gsn: c.first_gsn,
+                placed: c.placed,
+                skip: c.skip,
+                take: c.take,
+            },
             LogEvent::Tail { gsn, .. } => Observation::Tail { asked: asked.expect("we asked"), gsn },
             other => Observation::Note(format!("{other:?}")),
         })

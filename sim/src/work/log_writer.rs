@@ -124,7 +124,9 @@ impl Process for LogWriter {
             self.out.push_back(Output::Event(Observation::Done));
         }
         Some(map_event(output, |event| match event {
-            LogEvent::Appended { seq, first_gsn, count } => Observation::Acked { writer, seq, first_gsn, count },
+            LogEvent::Appended { seq, first_gsn, count } => {
+                Observation::Acked { writer, seq, first_gsn, count }
+            }
             other => Observation::Note(format!("{other:?}")),
         }))
     }

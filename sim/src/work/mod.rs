@@ -4,3 +4,4 @@ pub mod jute;
 pub mod log_reader;
 pub mod log_writer;
 pub mod zk_client;
+mod zk_script;

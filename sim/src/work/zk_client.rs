@@ -3,6 +3,7 @@
 //! of each request. After the storm it reads everything once more and is done.
 
 use super::jute::{Frame, Reader, op};
+use super::zk_script::parse;
 use crate::observe::{Observation, ZkCall, ZkFact, ZkReply};
 use crate::process::Process;
 use bytes::Bytes;
@@ -30,20 +31,22 @@ pub struct ZkClientConfig {
     pub every: Duration,
     /// Requests in flight at most.
     pub depth: usize,
+    /// Whether it falls silent and changes connections of its own accord.
+    pub restless: bool,
     /// When the storm is over.
     pub calm_at: Instant,
 }
 
 /// A request in flight.
 #[derive(Debug)]
-struct Asked {
-    xid: i32,
-    at: Instant,
-    what: What,
+pub(super) struct Asked {
+    pub xid: i32,
+    pub at: Instant,
+    pub what: What,
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     Call { call: ZkCall, watch: bool },
     Sync,
 }
@@ -60,32 +63,32 @@ enum Link {
 
 /// A client.
 pub struct ZkClient {
-    cfg: ZkClientConfig,
-    rng: Rng,
+    pub(super) cfg: ZkClientConfig,
+    pub(super) rng: Rng,
     link: Link,
     dialled: u64,
     session: i64,
     password: Vec<u8>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     zxid: i64,
-    xid: i32,
-    in_flight: VecDeque<Asked>,
+    pub(super) xid: i32,
+    pub(super) in_flight: VecDeque<Asked>,
     /// Not answered yet, as connections come and go.
     next_request: Instant,
     last_sent: Instant,
     last_heard: Instant,
-    silent_until: Instant,
-    counter: u64,
+    pub(super) silent_until: Instant,
+    pub(super) counter: u64,
     /// Whether this life has made the nodes it works on.
-    prepared: bool,
+    pub(super) prepared: bool,
     /// Paths of own ephemerals of this session that were acknowledged.
-    ephemerals: BTreeSet<String>,
+    pub(super) ephemerals: BTreeSet<String>,
     /// Data watches of this connection: path, and zxid of the reply that armed it.
     watches: BTreeMap<String, i64>,
     /// Steps of the last round still to be answered; `None` before it began.
-    last_round: Option<usize>,
+    pub(super) last_round: Option<usize>,
     done: bool,
-    out: VecDeque<Output<Observation>>,
+    pub(super) out: VecDeque<Output<Observation>>,
 }
 
 impl ZkClient {
@@ -116,7 +119,7 @@ impl ZkClient {
         }
     }
 
-    fn observe(&mut self, seen: Observation) {
+    pub(super) fn observe(&mut self, seen: Observation) {
         self.out.push_back(Output::Event(seen));
     }
 
@@ -129,14 +132,14 @@ impl ZkClient {
         self.observe(Observation::Broken { promise, text });
     }
 
-    fn conn(&self) -> Option<ConnId> {
+    pub(super) fn conn(&self) -> Option<ConnId> {
         match self.link {
             Link::Down(_) => None,
             Link::Handshake(conn, _) | Link::Up(conn) => Some(conn),
         }
     }
 
-    fn send(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
+    pub(super) fn send(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
         self.last_sent = now;
         self.out.push_back(Output::Send { conn, bytes });
     }
@@ -164,7 +167,7 @@ impl ZkClient {
     }
 
     /// The connection is gone: what was in flight on it may have happened.
-    fn disconnected(&mut self, now: Instant) {
+    pub(super) fn disconnected(&mut self, now: Instant) {
         for asked in std::mem::take(&mut self.in_flight) {
             if let What::Call { call, .. } = asked.what {
                 if matches!(call, ZkCall::Create { ephemeral: false, sequential: false, .. }) {
@@ -214,8 +217,7 @@ impl ZkClient {
         self.password = password;
         self.timeout = Duration::from_millis(timeout as u64);
         self.link = Link::Up(conn);
-        let reply =
-            ZkReply::Ok { zxid: self.zxid, stat: None, data: None, path: None, names: Vec::new() };
+        let reply = ZkReply::Ok { zxid: self.zxid, stat: None, data: None, path: None, names: Vec::new() };
         self.fact(asked, ZkCall::Connect { resumed }, reply);
         self.next_request = now;
     }
@@ -238,7 +240,9 @@ impl ZkClient {
         match xid {
             -1 => {
                 let event = (|| Some((r.int()?, r.int()?, r.string()?)))();
-                let Some((_, _, path)) = event else { return self.broken("ZK-3", "a malformed event".into()) };
+                let Some((_, _, path)) = event else {
+                    return self.broken("ZK-3", "a malformed event".into());
+                };
                 if self.watches.remove(&path).is_none() {
                     self.broken("ZK-3", format!("an event for {path}, which is not watched"));
                 }
@@ -261,12 +265,11 @@ impl ZkClient {
             self.step_done(now);
             return;
         };
-        let reply = if err != 0 {
-            Some(ZkReply::Error { code: err, zxid })
-        } else {
-            parse(&call, zxid, &mut r)
+        let reply =
+            if err != 0 { Some(ZkReply::Error { code: err, zxid }) } else { parse(&call, zxid, &mut r) };
+        let Some(reply) = reply else {
+            return self.broken("ZK-1", format!("a malformed answer to {call:?}"));
         };
-        let Some(reply) = reply else { return self.broken("ZK-1", format!("a malformed answer to {call:?}")) };
         self.answered(&call, watch, &reply, zxid);
         let closed = call == ZkCall::CloseSession;
         self.fact(asked.at, call, reply);
@@ -287,7 +290,8 @@ impl ZkClient {
             if let Some(&armed) = self.watches.get(path)
                 && stat.mzxid > armed
             {
-                let text = format!("{path} shows zxid {}, the watch armed at {armed} has not fired", stat.mzxid);
+                let text =
+                    format!("{path} shows zxid {}, the watch armed at {armed} has not fired", stat.mzxid);
                 self.broken("ZK-3", text);
             }
             if watch {
@@ -320,131 +324,6 @@ impl ZkClient {
         self.next_request = self.next_request.min(now + self.cfg.every);
     }
 
-    fn ask(&mut self, now: Instant, call: ZkCall, watch: bool) {
-        self.xid += 1;
-        let xid = self.xid;
-        let frame = match &call {
-            ZkCall::Set { path, value, version } => {
-                Frame::request(xid, op::SET).bytes(path.as_bytes()).bytes(value).int(*version)
-            }
-            ZkCall::Get { path, .. } => Frame::request(xid, op::GET).bytes(path.as_bytes()).bool(watch),
-            ZkCall::Create { path, value, ephemeral, sequential } => {
-                let flags = i32::from(*ephemeral) | i32::from(*sequential) << 1;
-                let frame = Frame::request(xid, op::CREATE).bytes(path.as_bytes()).bytes(value);
-                frame.open_acl().int(flags)
-            }
-            ZkCall::Delete { path } => Frame::request(xid, op::DELETE).bytes(path.as_bytes()).int(-1),
-            ZkCall::Children { path, .. } => {
-                Frame::request(xid, op::CHILDREN).bytes(path.as_bytes()).bool(false)
-            }
-            ZkCall::CloseSession => Frame::request(xid, op::CLOSE),
-            ZkCall::Connect { .. } => return,
-        };
-        self.in_flight.push_back(Asked { xid, at: now, what: What::Call { call, watch } });
-        if let Some(conn) = self.conn() {
-            self.send(now, conn, frame.done());
-        }
-    }
-
-    fn sync(&mut self, now: Instant) {
-        self.xid += 1;
-        self.in_flight.push_back(Asked { xid: self.xid, at: now, what: What::Sync });
-        if let Some(conn) = self.conn() {
-            self.send(now, conn, Frame::request(self.xid, op::SYNC).bytes(b"/").done());
-        }
-    }
-
-    fn value(&mut self) -> Vec<u8> {
-        self.counter += 1;
-        let mut value = format!("{}.{}.{}", self.cfg.client, self.cfg.life, self.counter).into_bytes();
-        let padding = self.rng.below(60) as usize;
-        value.resize(value.len() + padding, b'.');
-        value
-    }
-
-    fn create(&mut self, now: Instant, path: String, ephemeral: bool, sequential: bool) {
-        let value = if ephemeral || sequential { self.value() } else { Vec::new() };
-        if sequential {
-            self.observe(Observation::ZkEnqueue);
-        }
-        self.ask(now, ZkCall::Create { path, value, ephemeral, sequential }, false);
-    }
-
-    /// Makes the nodes that all clients work on, if nobody has yet.
-    fn prepare(&mut self, now: Instant) {
-        self.prepared = true;
-        let registers = (0..REGISTERS).map(|r| format!("/r{r}"));
-        let paths: Vec<String> = registers.chain(["/q".into(), "/e".into()]).collect();
-        for path in paths {
-            self.create(now, path, false, false);
-        }
-    }
-
-    fn request(&mut self, now: Instant) {
-        let register = format!("/r{}", self.rng.below(REGISTERS));
-        match self.rng.below(100) {
-            0..35 => {
-                let value = self.value();
-                self.ask(now, ZkCall::Set { path: register, value, version: -1 }, false);
-            }
-            35..40 => {
-                let (value, version) = (self.value(), self.rng.below(20) as i32);
-                self.ask(now, ZkCall::Set { path: register, value, version }, false);
-            }
-            40..65 => {
-                let watch = self.rng.chance(30);
-                self.ask(now, ZkCall::Get { path: register, synced: None }, watch);
-            }
-            65..72 => {
-                self.sync(now);
-                self.ask(now, ZkCall::Get { path: register, synced: Some(now) }, false);
-            }
-            72..80 => self.create(now, "/q/n-".into(), false, true),
-            80..88 => {
-                self.counter += 1;
-                let path = format!("/e/{}.{}.{}", self.cfg.client, self.cfg.life, self.counter);
-                self.create(now, path, true, false);
-            }
-            88..91 => {
-                if let Some(path) = self.ephemerals.pop_first() {
-                    self.ask(now, ZkCall::Delete { path }, false);
-                }
-            }
-            91..94 => self.ask(now, ZkCall::Children { path: "/e".into(), synced: None }, false),
-            94..97 => {
-                self.sync(now);
-                self.ask(now, ZkCall::Children { path: "/e".into(), synced: Some(now) }, false);
-            }
-            97 => self.ask(now, ZkCall::CloseSession, false),
-            98 => {
-                let factor = self.rng.below(3) as u32;
-                self.silent_until = now + self.timeout * factor;
-            }
-            _ => {
-                // Comes back on another connection while the old one may still be up.
-                if let Some(conn) = self.conn() {
-                    self.out.push_back(Output::Close { conn });
-                }
-                self.disconnected(now);
-            }
-        }
-    }
-
-    fn finish(&mut self, now: Instant) {
-        let before = self.in_flight.len();
-        for register in 0..REGISTERS {
-            let value = self.value();
-            self.ask(now, ZkCall::Set { path: format!("/r{register}"), value, version: -1 }, false);
-            self.sync(now);
-            self.ask(now, ZkCall::Get { path: format!("/r{register}"), synced: Some(now) }, false);
-        }
-        self.sync(now);
-        self.ask(now, ZkCall::Children { path: "/e".into(), synced: Some(now) }, false);
-        self.ask(now, ZkCall::Children { path: "/q".into(), synced: Some(now) }, false);
-        self.last_round = Some(self.in_flight.len());
-        assert!(self.in_flight.len() > before, "the last round asks something");
-    }
-
     fn work(&mut self, now: Instant) {
         match self.link {
             Link::Down(at) if now >= at && now >= self.silent_until => self.dial(now),
@@ -465,9 +344,8 @@ impl ZkClient {
         if now < self.silent_until {
             return;
         }
-        let closing = self.in_flight.iter().any(|a| {
-            matches!(&a.what, What::Call { call: ZkCall::CloseSession, .. })
-        });
+        let closing =
+            self.in_flight.iter().any(|a| matches!(&a.what, What::Call { call: ZkCall::CloseSession, .. }));
         if now >= self.next_request {
             self.next_request = now + crate::options::around(&mut self.rng, self.cfg.every);
             if closing {
@@ -486,21 +364,6 @@ impl ZkClient {
             self.send(now, conn, Frame::request(-2, op::PING).done());
         }
     }
-}
-
-fn parse(call: &ZkCall, zxid: i64, r: &mut Reader<'_>) -> Option<ZkReply> {
-    let (mut stat, mut data, mut path, mut names) = (None, None, None, Vec::new());
-    match call {
-        ZkCall::Set { .. } => stat = Some(r.stat()?),
-        ZkCall::Get { .. } => {
-            data = Some(r.bytes()?);
-            stat = Some(r.stat()?);
-        }
-        ZkCall::Create { .. } => path = Some(r.string()?),
-        ZkCall::Children { .. } => names = r.strings()?,
-        ZkCall::Delete { .. } | ZkCall::CloseSession | ZkCall::Connect { .. } => {}
-    }
-    Some(ZkReply::Ok { zxid, stat, data, path, names })
 }
 
 impl Process for ZkClient {

@@ -8,6 +8,7 @@ use super::reads::Reads;
 use super::submit::BODY_AT;
 use super::{Node, NodeEvent, reply};
 use crate::jute::responses;
+use crate::state::APPLY_VERSION_MAX;
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, LogEvent, SharedLog};
@@ -58,6 +59,11 @@ impl<L: SharedLog> Node<L> {
             self.apply_one(now, gsn, &record, owner);
         }
         self.log.release(self.state.applied());
+        let version = self.state.apply_version();
+        if version > APPLY_VERSION_MAX {
+            return self
+                .fail(format!("the state follows rules of version {version}, newer than this build's"));
+        }
         self.reached(now);
     }
 
@@ -83,7 +89,8 @@ impl<L: SharedLog> Node<L> {
         match owner {
             Some(Owner::Request(slot, id)) => self.settle(now, slot, id, &outcome),
             Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, slot, id, gsn, &outcome),
-            Some(Owner::Node) | None => {}
+            Some(Owner::Touch) => self.settle_touch(),
+            Some(Owner::Nobody) | None => {}
         }
         if let Some(session) = ended {
             self.session_ended(session);
@@ -108,10 +115,11 @@ impl<L: SharedLog> Node<L> {
     /// Answers the write at the front of the connection's queue, and what waited for it.
     fn settle(&mut self, now: Instant, slot: Slot, id: ConnId, outcome: &Outcome) {
         let Some(conn) = self.conns.live(slot, id) else { return };
-        let timeout_ms = conn.open().expect("requests come from sessions").timeout_ms;
         let entry = conn.queue.pop().expect("the connection's write is in its queue");
         let What::Write(op) = entry.what else { panic!("{entry:?} is not the write that was applied") };
-        if self.is_starving(now, timeout_ms) {
+        conn.moved_at = now;
+        conn.vouched_at = conn.vouched_at.max(self.own.vouched_at());
+        if self.is_starving(now, slot) {
             return self.drop_conn(slot, super::session::STARVING);
         }
         let zxid = self.state.zxid();
@@ -156,6 +164,7 @@ impl<L: SharedLog> Node<L> {
     /// Answers a request that is not a write, from the state as it is.
     fn answer(&mut self, now: Instant, slot: Slot, entry: Entry) {
         let (xid, zxid) = (entry.xid, self.state.zxid());
+        self.conns.at(slot).moved_at = now;
         let out = self.conns.out(slot);
         match entry.what {
             What::Read(op, frame) => {

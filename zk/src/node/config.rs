@@ -70,7 +70,10 @@ impl Default for NodeConfig {
 impl std::fmt::Debug for NodeConfig {
     /// Without the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeConfig").field("id", &self.id).field("cluster", &self.cluster).finish_non_exhaustive()
+        f.debug_struct("NodeConfig")
+            .field("id", &self.id)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
     }
 }
 

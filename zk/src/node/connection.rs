@@ -8,6 +8,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
 
 /// A connection's place in the table; used again after the connection has gone.
@@ -39,6 +40,13 @@ pub(super) struct Open {
     pub timeout_ms: u32,
 }
 
+impl Open {
+    /// Agreed timeout.
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_millis(u64::from(self.timeout_ms))
+    }
+}
+
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -53,6 +61,13 @@ pub(super) struct Conn {
     pub early_bytes: usize,
     /// When the client was last heard.
     pub heard_at: Instant,
+    /// When a request of it was last answered from the queue.
+    pub moved_at: Instant,
+    /// When the newest record that shows its session alive, and has come back, was appended: until its
+    /// timeout after that, nobody may have expired it.
+    pub vouched_at: Instant,
+    /// When the newest such record was appended, back or not.
+    pub shown_at: Instant,
     /// Heard since the last touch or write that was sent to the log.
     pub untouched: bool,
     /// The client has said goodbye: what it sends now is ignored.
@@ -139,7 +154,7 @@ impl Conns {
     }
 
     /// Connections from the same address as `peer`.
-    pub(super) fn from_ip_of(&self, peer: &str) -> u32 {
+    pub(super) fn count_from_ip_of(&self, peer: &str) -> u32 {
         self.per_ip.get(ip_of(peer)).copied().unwrap_or(0)
     }
 
@@ -161,6 +176,9 @@ impl Conns {
             early_bytes: 0,
             deadline: None,
             heard_at: now,
+            moved_at: now,
+            vouched_at: now,
+            shown_at: now,
             untouched: false,
             leaving: false,
             paused: false,
@@ -207,6 +225,10 @@ impl Conns {
 
     pub(super) fn slot(&self, id: ConnId) -> Option<Slot> {
         self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Conn> {
+        self.slots.get(slot as usize)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Conn> {

@@ -43,7 +43,9 @@ impl<L: SharedLog> Node<L> {
     /// A client has connected.
     pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, peer: String) {
         let limit = self.cfg.max_connections_per_ip;
-        if self.conns.len() >= self.cfg.max_connections || (limit > 0 && self.conns.from_ip_of(&peer) >= limit) {
+        if self.conns.len() >= self.cfg.max_connections
+            || (limit > 0 && self.conns.count_from_ip_of(&peer) >= limit)
+        {
             self.note(format!("{peer} is refused: too many connections"));
             self.close_unknown(conn);
             return;
@@ -134,12 +136,22 @@ impl<L: SharedLog> Node<L> {
             return;
         }
         for slot in self.waiting.clone() {
+            if !self.log.has_room() {
+                return;
+            }
             self.try_handshake(now, slot);
         }
     }
 
     /// The record that gives a connection its session was applied as `gsn`.
-    pub(super) fn settle_handshake(&mut self, now: Instant, slot: Slot, id: ConnId, gsn: Gsn, outcome: &Outcome) {
+    pub(super) fn settle_handshake(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        id: ConnId,
+        gsn: Gsn,
+        outcome: &Outcome,
+    ) {
         let ask = self.conns.live(slot, id).map(|conn| match conn.phase {
             Phase::Proposed(ask) => ask,
             ref other => panic!("a session comes to connection {slot}, which is {other:?}"),
@@ -156,6 +168,22 @@ impl<L: SharedLog> Node<L> {
         self.clocks.attached(now, session, timeout_ms, true, (gsn, gsn));
         self.hasten_pulse(now);
         let Some(ask) = ask else { return };
+        self.conns.set_deadline(slot, None);
+        let conn = self.conns.at(slot);
+        conn.phase = Phase::Open(Open { session, attach: gsn, timeout_ms });
+        conn.heard_at = now;
+        conn.vouched_at = self.own.vouched_at();
+        conn.shown_at = now;
+        conn.early_bytes = 0;
+        let early = std::mem::take(&mut conn.early);
+        let before = self.by_session.insert(session, slot);
+        assert!(
+            before.is_none(),
+            "session {session:#x} left connection {before:?} when it was attached anew"
+        );
+        if self.is_starving(now, slot) {
+            return self.drop_conn(slot, super::session::STARVING);
+        }
         let answer = ConnectResponse {
             timeout_ms: i32::try_from(timeout_ms).expect("granted timeouts fit an int"),
             session,
@@ -163,14 +191,6 @@ impl<L: SharedLog> Node<L> {
             read_only: ask.flag(),
         };
         answer.encode(self.conns.out(slot));
-        self.conns.set_deadline(slot, None);
-        let conn = self.conns.at(slot);
-        conn.phase = Phase::Open(Open { session, attach: gsn, timeout_ms });
-        conn.heard_at = now;
-        conn.early_bytes = 0;
-        let early = std::mem::take(&mut conn.early);
-        let before = self.by_session.insert(session, slot);
-        assert!(before.is_none(), "session {session:#x} left connection {before:?} when it was attached anew");
         for frame in early {
             self.on_request(now, slot, frame);
         }

@@ -6,10 +6,10 @@
 //! records of one batch, the log's deliveries are applied, and each connection gets all its answers at once.
 //!
 //! # Rooms
-//! [`handshake`]: a connection gets its session; [`submit`]: a request arrives; [`queue`]: it waits;
-//! [`reads`], [`reply`]: it is answered; [`apply`]: the log delivers; [`session`], [`clocks`]: sessions live
-//! and end; [`syncs`]: rounds of `sync`; [`own`]: records in flight; [`connection`]: the table of connections;
-//! [`words`], [`status`]: how the node is; [`framing`], [`password`], [`config`].
+//! `handshake`: a connection gets its session; `submit`: a request arrives; `queue`: it waits;
+//! `reads`, `reply`: it is answered; `apply`: the log delivers; `session`, `clocks`: sessions live
+//! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
+//! `words`, `status`: how the node is; `framing`, `password`, `config`.
 
 mod apply;
 mod clocks;
@@ -107,6 +107,10 @@ pub struct Node<L = LogClient> {
     clocks: Clocks,
     pulse_at: Option<Instant>,
     touched_at: Instant,
+    /// Whether to touch at the end of the turn.
+    touch_now: bool,
+    /// Whom each touch that is not back is for, oldest first.
+    touching: VecDeque<Vec<(Slot, ConnId)>>,
     /// The question for the tail at the start, then its answer.
     boot_tail: (Option<RequestId>, Option<Gsn>),
     serving: bool,
@@ -155,6 +159,8 @@ impl<L: SharedLog> Node<L> {
             clocks: Clocks::new(),
             pulse_at: None,
             touched_at: now,
+            touch_now: false,
+            touching: VecDeque::new(),
             boot_tail,
             serving: false,
             failed: false,
@@ -263,7 +269,7 @@ impl<L: SharedLog> Node<L> {
 
     /// What can be done only when the turn's inputs are in. Returns whether the log was given something.
     fn end_turn(&mut self, now: Instant) -> bool {
-        let mut any = self.submit_blocked(now);
+        let mut any = self.submit_blocked(now) | self.touch_if_hastened(now);
         if self.syncs.should_ask() {
             self.syncs.asked(self.log.tail());
             any = true;

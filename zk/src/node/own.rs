@@ -12,8 +12,10 @@ pub(super) enum Owner {
     Request(Slot, ConnId),
     /// A connection that waits for its session.
     Handshake(Slot, ConnId),
-    /// The node itself: a touch, an expiry. Its commit alone says something.
-    Node,
+    /// The connections of the node's oldest touch that is not back.
+    Touch,
+    /// Nobody: an expiry.
+    Nobody,
 }
 
 #[derive(Debug)]

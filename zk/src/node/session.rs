@@ -26,12 +26,27 @@ impl<L: SharedLog> Node<L> {
         self.clocks.shortest_timeout().map(|t| (t / TOUCHES_PER_TIMEOUT).max(Duration::from_millis(1)))
     }
 
-    /// Whether this node may have been replaced, as far as it knows, for a session of that timeout: it must
-    /// not answer. Well before any other node would expire the session.
-    pub(super) fn is_starving(&self, now: Instant, timeout_ms: u32) -> bool {
+    /// Whether this node, as far as it knows, is cut off from the log or the session at `slot` expired: it must
+    /// not answer. Others expire it a touch interval after its timeout at the earliest, counted from when they
+    /// saw its newest touch.
+    pub(super) fn is_starving(&self, now: Instant, slot: Slot) -> bool {
         let Some(interval) = self.touch_interval() else { return false };
-        let third = Duration::from_millis(u64::from(timeout_ms)) / 3;
-        now.since(self.own.vouched_at()) > interval + third
+        let conn = self.conns.get(slot).expect("the slot is taken");
+        let timeout = conn.open().expect("sessions starve").timeout();
+        now.since(self.own.vouched_at()) > interval + timeout / 3 || now.since(conn.vouched_at) >= timeout
+    }
+
+    /// The session at `slot` was heard: if it was silent for long before, the next touch must not wait, lest
+    /// others find it silent too long before that touch has come back.
+    pub(super) fn hasten_touch(&mut self, now: Instant, slot: Slot) {
+        let conn = self.conns.at(slot);
+        let timeout = conn.open().expect("sessions are touched").timeout();
+        self.touch_now |= now.since(conn.shown_at.max(conn.vouched_at)) > timeout / 2;
+    }
+
+    /// Touches at the end of a turn that heard from somebody after a long silence. Returns whether it did.
+    pub(super) fn touch_if_hastened(&mut self, now: Instant) -> bool {
+        std::mem::take(&mut self.touch_now) && self.touch(now)
     }
 
     /// Whether own records took longer than clocks may run without them.
@@ -65,9 +80,12 @@ impl<L: SharedLog> Node<L> {
         };
         self.pulse_at = Some(now + interval / 2);
         self.close_stuck(now);
-        // A touch is due a little early rather than half an interval late.
-        if now.since(self.touched_at) + interval / 4 >= interval {
-            self.touch(now, interval);
+        let quiet = |since: Instant| now.since(since) + interval / 4 >= interval;
+        let heard = self.conns.iter().any(|(_, c)| c.untouched && c.open().is_some());
+        // Without anybody heard, an empty touch says that the node is there, if nothing else has lately. It is
+        // due a little early rather than half an interval late.
+        if quiet(self.touched_at) && (heard || quiet(self.own.proposed_at())) {
+            self.touch(now);
         }
     }
 
@@ -76,10 +94,10 @@ impl<L: SharedLog> Node<L> {
         let mut stuck = Vec::new();
         for (slot, conn) in self.conns.iter() {
             let Some(open) = conn.open() else { continue };
-            let patience = Duration::from_millis(u64::from(open.timeout_ms)) * 2 / 3;
-            if self.is_starving(now, open.timeout_ms) {
+            let patience = open.timeout() * 2 / 3;
+            if self.is_starving(now, slot) {
                 stuck.push((slot, STARVING));
-            } else if conn.queue.front().is_some_and(|e| now.since(e.at) > patience) {
+            } else if conn.queue.front().is_some_and(|e| now.since(e.at.max(conn.moved_at)) > patience) {
                 stuck.push((slot, "its requests have made no progress for two thirds of its timeout"));
             }
         }
@@ -88,33 +106,45 @@ impl<L: SharedLog> Node<L> {
         }
     }
 
-    /// Logs which sessions were heard from. Without any, an empty touch says that the node is there, unless
-    /// something else has said so lately.
-    fn touch(&mut self, now: Instant, interval: Duration) {
-        let untouched = |c: &super::connection::Conn| c.open().filter(|_| c.untouched).copied();
-        let heard: Vec<_> = self.conns.iter().filter_map(|(slot, c)| Some((slot, untouched(c)?))).collect();
-        if heard.is_empty() && now.since(self.own.proposed_at()) + interval / 4 < interval {
-            return;
-        }
+    /// Logs which sessions were heard from, perhaps none. Returns whether the log took it.
+    fn touch(&mut self, now: Instant) -> bool {
+        let heard = self.conns.iter().filter(|(_, c)| c.untouched);
+        let heard: Vec<_> = heard.filter_map(|(slot, c)| Some((slot, c.id, *c.open()?))).collect();
         for chunk in heard.chunks(TOUCH_SESSIONS_MAX).chain(heard.is_empty().then_some(&[][..])) {
-            let sessions = chunk.iter().map(|(_, open)| (open.session, open.attach.0)).collect();
-            if self.propose(now, Owner::Node, None, Op::Touch { sessions }).is_err() {
-                return; // At the next pulse, those that are left.
+            let sessions = chunk.iter().map(|(_, _, open)| (open.session, open.attach.0)).collect();
+            if self.propose(now, Owner::Touch, None, Op::Touch { sessions }).is_err() {
+                return false; // At the next pulse, those that are left.
             }
-            for (slot, _) in chunk {
-                self.conns.at(*slot).untouched = false;
+            for (slot, ..) in chunk {
+                let conn = self.conns.at(*slot);
+                (conn.untouched, conn.shown_at) = (false, now);
             }
+            self.touching.push_back(chunk.iter().map(|(slot, id, _)| (*slot, *id)).collect());
         }
         self.touched_at = now;
+        true
+    }
+
+    /// The oldest touch has come back.
+    pub(super) fn settle_touch(&mut self) {
+        let at = self.own.vouched_at();
+        for (slot, id) in self.touching.pop_front().expect("a touch that comes back was sent") {
+            if let Some(conn) = self.conns.live(slot, id) {
+                conn.vouched_at = conn.vouched_at.max(at);
+            }
+        }
     }
 
     /// Looks at the sessions whose time it is, and proposes the end of those that were silent.
     pub(super) fn look_at_sessions(&mut self, now: Instant) {
         while let Some(id) = self.clocks.pop_due(now) {
-            let session = self.state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
+            let session =
+                self.state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
             let seen = (session.attach, session.touch);
             let slot = self.by_session.get(&id).copied();
-            let heard_at = slot.map(|s| self.conns.at(s).heard_at);
+            // While its socket is not read, silence says nothing about the client.
+            let heard_at = |c: &super::connection::Conn| if c.paused { now } else { c.heard_at };
+            let heard_at = slot.map(|s| heard_at(self.conns.at(s)));
             if self.is_cut_off(now) {
                 self.clocks.restart(now);
             }
@@ -125,7 +155,7 @@ impl<L: SharedLog> Node<L> {
                 }
                 let op = Op::Expire { session: id, attach: seen.0.0, touch: seen.1.0 };
                 // If the log has no room, the clock looks again soon.
-                let _ = self.propose(now, Owner::Node, None, op);
+                let _ = self.propose(now, Owner::Nobody, None, op);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What happens to a request when it arrives? A ping is answered, a read served unless something of its session
 //! is before it, a write made a record of the log; what must wait goes into the session's queue.
 
+use super::Node;
 use super::connection::Slot;
 use super::own::Owner;
 use super::queue::{Entry, What, WriteOp};
-use super::Node;
 use crate::jute::frame::LENGTH_BYTES;
 use crate::jute::{ErrorCode, OpCode, Reader, Request, RequestHeader, responses, xid};
 use crate::state;
@@ -27,16 +27,17 @@ impl<L: SharedLog> Node<L> {
     /// A request of a connection with a session.
     pub(super) fn on_request(&mut self, now: Instant, slot: Slot, frame: Bytes) {
         let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed() && !c.leaving) else { return };
-        let open = *conn.open().unwrap_or_else(|| panic!("connection {slot} has no session yet"));
         conn.heard_at = now;
         conn.untouched = true;
         let Some(body) = frame.get(BODY_AT..) else {
             return self.drop_conn(slot, "a request without a header");
         };
-        if self.is_starving(now, open.timeout_ms) {
+        if self.is_starving(now, slot) {
             return self.drop_conn(slot, super::session::STARVING);
         }
-        let header = RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("8 bytes are there");
+        self.hasten_touch(now, slot);
+        let header =
+            RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("8 bytes are there");
         let what = match OpCode::from_code(header.op) {
             Some(OpCode::Ping) => {
                 let zxid = self.state.zxid();
@@ -104,7 +105,8 @@ impl<L: SharedLog> Node<L> {
             Ok(place) => {
                 self.own.push(now, place, Owner::Request(slot, id));
                 // Applying it shows that the session is alive.
-                self.conns.at(slot).untouched = false;
+                let conn = self.conns.at(slot);
+                (conn.untouched, conn.shown_at) = (false, now);
                 Some(What::Write(kind))
             }
             Err(AppendError::Full) => {
@@ -132,6 +134,7 @@ impl<L: SharedLog> Node<L> {
                         Err(_) => return any,
                     }
                     conn.queue.first_unsent_is_sent();
+                    conn.shown_at = now;
                     any = true;
                 }
             }

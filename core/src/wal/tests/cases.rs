@@ -366,6 +366,22 @@ fn case_i_a_good_block_above_synced_through_does_not_make_damage() {
 }
 
 #[test]
+fn case_i_an_open_that_outlives_what_it_was_written_behind_is_no_proof() {
+    // The process dies before its group is synced, the next one finds it and opens the log behind it; then
+    // the power goes, and of both writes only the open was on its way to the disk.
+    let mut b = short(1);
+    let group = b.put_unsynced(vec![(2, false, 1)]);
+    let (_, mut wal) = reopen(&b).unwrap();
+    let open = wal.group().unwrap();
+    b.write(&open);
+    zero(&mut b, 1, group.offset as usize, group.len);
+    strict(&mut b);
+    let (r, _) = reopen(&b).unwrap();
+    assert_eq!((Bench::keys(&r.tail), r.end.2), (vec![1], Case::I));
+    assert_eq!(r.incarnation, 3, "greater than any that was ever written");
+}
+
+#[test]
 fn case_j_stale_blocks_behind_a_rewritten_tail_are_never_followed() {
     // Incarnation 1 leaves good blocks behind a torn one; 2 writes over the torn one only.
     let mut b = group_of_64();

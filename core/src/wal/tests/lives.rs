@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 /// What a log may and must contain, across crashes.
 #[derive(Default)]
 struct Model {
-    /// Completed, or seen by a recovery: must be there for good, in this order.
+    /// Completed, or there when the log was opened: must be there for good, in this order.
     kept: Vec<u64>,
+    /// Appended after those: a prefix of it may be there.
+    maybe: Vec<u64>,
     lens: BTreeMap<u64, usize>,
     next: u64,
     /// Number of records that each checkpoint stands for.
@@ -84,36 +86,40 @@ impl Life {
             }
         }
         self.model.kept.extend(&given[..done]);
-        b.disk.crash(&mut self.rng);
-        // The remainder may be found as a prefix.
-        self.check(&b.disk, &b.cfg, &given[done..]);
+        self.model.maybe = given.split_off(done);
         b.disk
     }
 
-    fn check(&mut self, disk: &MemoryDisk, cfg: &WalConfig, maybe: &[u64]) {
-        let (r, _) = recover(disk, cfg).unwrap();
+    /// The process is killed, or the power goes.
+    fn crash(&mut self, disk: &mut MemoryDisk, cfg: &WalConfig) {
+        if self.rng.chance(70) {
+            disk.crash(&mut self.rng);
+        }
+        self.check(disk, &recover(disk, cfg).unwrap().0);
+    }
+
+    fn check(&mut self, disk: &MemoryDisk, r: &Recovered) -> (Vec<u64>, Option<u64>) {
         assert!(r.damage.is_empty(), "a power cut is no damage: {:?}", r.damage);
         assert!(r.incarnation > self.model.incarnation, "{} after {}", r.incarnation, self.model.incarnation);
         let found: Vec<u64> = Bench::keys(&r.sealed).into_iter().chain(Bench::keys(&r.tail)).collect();
-        let possible: Vec<u64> = self.model.kept.iter().chain(maybe).copied().collect();
+        let possible: Vec<u64> = self.model.kept.iter().chain(&self.model.maybe).copied().collect();
         assert!(found.len() >= self.model.kept.len(), "{found:?} lacks some of {:?}", self.model.kept);
         assert_eq!(found, possible[..found.len()], "nothing else, nothing out of order");
         r.sealed.iter().chain(&r.tail).for_each(|e| check_entry(e, |k| self.model.lens.get(&k).copied()));
         assert!(r.tail.iter().all(|e| e.data.is_some()));
-        if let Some(state) = &r.checkpoint {
-            let covered = u64::from_le_bytes(state[..8].try_into().unwrap());
-            assert_eq!(covered, r.sealed.len() as u64, "the checkpoint stands for what is before it");
-            assert!(Some(covered) >= self.model.checkpoint);
-            self.model.checkpoint = Some(covered);
-        } else {
-            assert_eq!(self.model.checkpoint, None);
-        }
+        let covered = r.checkpoint.as_ref().map(|s| u64::from_le_bytes(s[..8].try_into().unwrap()));
+        assert_eq!(
+            covered.unwrap_or(0),
+            r.sealed.len() as u64,
+            "the checkpoint stands for what is before it"
+        );
+        assert!(covered >= self.model.checkpoint);
         for e in r.sealed.iter().chain(&r.tail) {
             let (offset, len) = e.pos.range();
             let data = verify_record(e.pos, &disk.read_range(e.pos.segment, offset, len).unwrap()).unwrap();
             assert_eq!(data.len(), self.model.lens[&e.key1]);
         }
-        self.model.kept = found;
+        (found, covered)
     }
 }
 
@@ -131,9 +137,9 @@ fn whole_life(seed: u64, strict: bool) {
     }
     let mut disk = MemoryDisk::new();
     for _ in 0..1 + life.rng.below(8) {
-        let (recovered, mut wal) = recover(&disk, &cfg).unwrap();
         while life.rng.chance(30) {
-            // A crash while opening: the open itself, and the segment it may need.
+            // A crash while opening: of the segment that may be needed, and of the open itself.
+            let mut wal = recover(&disk, &cfg).unwrap().1;
             if let Some((number, bytes)) = wal.wants_segment() {
                 disk.create(number, bytes);
                 wal.segment_ready(number, bytes);
@@ -143,15 +149,15 @@ fn whole_life(seed: u64, strict: bool) {
                 wal.fill(&plan, &mut buffer);
                 disk.write(plan.segment, plan.offset, &buffer);
             }
-            disk.crash(&mut life.rng);
-            life.check(&disk, &cfg, &[]);
-            wal = recover(&disk, &cfg).unwrap().1;
+            life.crash(&mut disk, &cfg);
         }
-        drop(recovered);
         let b = Bench::on(cfg.clone(), disk).unwrap();
-        life.model.incarnation = b.wal.incarnation();
+        let (found, covered) = life.check(&b.disk, &b.recovered);
+        let incarnation = b.wal.incarnation();
+        life.model = Model { kept: found, maybe: vec![], checkpoint: covered, incarnation, ..life.model };
         let steps = life.rng.below(120);
         disk = life.live(b, steps);
+        life.crash(&mut disk, &cfg);
     }
 }
 

@@ -99,7 +99,14 @@ impl World {
     }
 
     /// Reads a shard's records in `from..to` from a node, page by page, each of at most `max_bytes`.
-    pub fn read(&mut self, n: usize, shard: u32, from: Gsn, to: Gsn, max_bytes: u32) -> (Vec<Placed>, Gsn, ReadEnd) {
+    pub fn read(
+        &mut self,
+        n: usize,
+        shard: u32,
+        from: Gsn,
+        to: Gsn,
+        max_bytes: u32,
+    ) -> (Vec<Placed>, Gsn, ReadEnd) {
         let c = self.client(n);
         let (mut out, mut at, mut pages) = (Vec::new(), from, 0);
         loop {
@@ -107,7 +114,9 @@ impl World {
             self.send(c, encode(Read { request: pages, shard: ShardId(shard), from: at, to, max_bytes }));
             self.settle();
             let packet = self.clients[c].inbox.pop().expect("an answer");
-            let Message::ReadIs(m) = packet.message else { panic!("an answer to Read, not {:?}", packet.message) };
+            let Message::ReadIs(m) = packet.message else {
+                panic!("an answer to Read, not {:?}", packet.message)
+            };
             assert_eq!((m.request, m.from), (pages, at));
             let page = batches(packet.payload);
             assert_eq!(page.len(), m.gsns.len());

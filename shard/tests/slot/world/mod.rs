@@ -103,7 +103,7 @@ impl World {
 
     pub fn start(&mut self, n: usize) {
         let now = self.now;
-        self.nodes[n].start(now);
+        self.nodes[n].start(now).expect("a node that starts");
         self.turn(n, Vec::new());
     }
 
@@ -220,13 +220,13 @@ impl World {
             }
             End::Orderer => {
                 let out = self.orderer.handle(l, item);
-                self.from_orderer(out);
+                self.take_from_orderer(out);
             }
             End::Client(c) => self.clients[c].take(item),
         }
     }
 
-    pub fn from_orderer(&mut self, out: orderer::Out) {
+    pub fn take_from_orderer(&mut self, out: orderer::Out) {
         for (l, bytes) in out.frames {
             if !self.links[l].dead {
                 push_frames(&mut self.links[l].queues[0], bytes);
@@ -240,7 +240,7 @@ impl World {
     /// The orderers commit what all replicas hold.
     pub fn cut(&mut self) {
         let out = self.orderer.cut();
-        self.from_orderer(out);
+        self.take_from_orderer(out);
     }
 
     /// One turn of a node.
@@ -324,8 +324,9 @@ impl World {
 
     /// Nodes with a deadline that has come get their timer.
     pub fn hurry(&mut self) -> bool {
-        let due: Vec<usize> =
-            (0..self.nodes.len()).filter(|&n| self.nodes[n].deadline().is_some_and(|d| d <= self.now)).collect();
+        let due: Vec<usize> = (0..self.nodes.len())
+            .filter(|&n| self.nodes[n].deadline().is_some_and(|d| d <= self.now))
+            .collect();
         due.iter().for_each(|&n| self.turn(n, vec![Input::Timer]));
         !due.is_empty()
     }
@@ -350,7 +351,8 @@ impl World {
 /// Splits `bytes` into frames, as a shell's reader does.
 fn push_frames(queue: &mut VecDeque<Item>, mut bytes: Bytes) {
     while !bytes.is_empty() {
-        let len = frame_length(&bytes, FRAME_BYTES_MAX).map(|l| l.unwrap_or(bytes.len())).unwrap_or(bytes.len());
+        let len =
+            frame_length(&bytes, FRAME_BYTES_MAX).map(|l| l.unwrap_or(bytes.len())).unwrap_or(bytes.len());
         queue.push_back(Item::Frame(bytes.split_to(len.min(bytes.len()))));
     }
 }

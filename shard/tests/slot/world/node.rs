@@ -41,10 +41,11 @@ impl Node {
         }
     }
 
-    pub fn start(&mut self, now: Instant) {
+    /// Starts, unless the log or the slot says why it can't.
+    pub fn start(&mut self, now: Instant) -> Result<(), String> {
         let mut cfg = WalConfig::new(CLUSTER, self.n as u64 + 1, OnDamage::Report);
-        (cfg.first_segment_bytes, cfg.segment_bytes) = (64 << 10, 64 << 10);
-        let (recovered, wal) = recover(&self.disk, &cfg).expect("a log that can be read");
+        (cfg.first_segment_bytes, cfg.segment_bytes) = (16 << 10, 24 << 10);
+        let (recovered, wal) = recover(&self.disk, &cfg).map_err(|e| e.to_string())?;
         self.wal = Some(wal);
         self.make_segment();
         self.begin();
@@ -57,8 +58,9 @@ impl Node {
             orderers: vec!["orderer".into()],
             bounds: self.bounds.clone(),
         };
-        self.slot = Some(Slot::new(cfg, recovered, now).expect("a slot that starts"));
+        self.slot = Some(Slot::new(cfg, recovered, now).map_err(|e| e.to_string())?);
         (self.accepted, self.rolls) = (self.accepted + 1000, 0);
+        Ok(())
     }
 
     pub fn crash(&mut self, rng: &mut Rng) {

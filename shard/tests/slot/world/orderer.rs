@@ -66,6 +66,7 @@ impl Orderer {
             }
             Message::Register(m) => self.register(link, &m, out),
             Message::Report(m) => self.report(link, m),
+            Message::Refused(_) => {} // it says why it closes
             other => panic!("an orderer got {other:?}"),
         }
     }
@@ -153,7 +154,7 @@ impl Orderer {
                 self.parts.get_mut(&shard.id).unwrap().push(part);
             }
         }
-        cut.lanes.iter().for_each(|l| drop(self.lens.insert(l.lane, l.to)));
+        self.lens.extend(cut.lanes.iter().map(|l| (l.lane, l.to)));
         self.tail = cut.end();
         let bytes = encode(CutIs { cut: cut.clone() });
         self.cuts.push(cut);
@@ -161,5 +162,12 @@ impl Orderer {
         let to = self.registered.iter().filter(|(_, r)| Some(r.0) != skip);
         out.frames.extend(to.map(|(&link, _)| (link, bytes.clone())));
         out
+    }
+}
+
+impl Orderer {
+    /// Forgets what a slot once held: its disk was replaced.
+    pub fn forget(&mut self, slot: SlotId) {
+        self.held.retain(|k, _| k.1 != slot);
     }
 }

@@ -4,6 +4,7 @@ use super::world::*;
 use crate::jute::{ErrorCode, Request, xid};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use zoolog_client::SharedLog;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -72,7 +73,13 @@ fn model(tree: &mut BTreeMap<usize, Vec<u8>>, step: &Step) -> (i32, Option<Vec<u
         },
         Step::Delete(p) => tree.remove(p).map_or(no_node, |_| (0, None)),
         Step::Get(p) => tree.get(p).map_or(no_node, |d| (0, Some(d.clone()))),
-        Step::Exists(p) => if tree.contains_key(p) { (0, None) } else { no_node },
+        Step::Exists(p) => {
+            if tree.contains_key(p) {
+                (0, None)
+            } else {
+                no_node
+            }
+        }
         Step::Children => (0, None),
         Step::Sync => (0, Some(b"/".to_vec())),
         Step::Unknown => (ErrorCode::Unimplemented.code(), None),
@@ -211,18 +218,68 @@ fn a_read_that_waits_for_nothing_sees_the_state_before_a_write_sent_with_it() {
     assert_eq!(got, [(1, ErrorCode::NoNode.code()), (2, 0)]);
 }
 
-/// The write is acknowledged to one client before the other, on another node, syncs.
+/// The write is acknowledged to one client before the other, on a node that lags, syncs.
 #[test]
 fn sync_then_read_sees_what_another_node_has_acknowledged() {
     let mut w = World::new(2);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(1);
+    w.hub.borrow_mut().slow.push(w.node(1).log().writer());
     assert_eq!(w.call(a, 1, &create("/a", 0)).reply(), (1, 0));
-    w.put_request(b, 1, &sync());
-    w.put_request(b, 2, &get("/a", false));
+    assert_eq!(w.call(b, 1, &get("/a", false)).reply(), (1, ErrorCode::NoNode.code()), "it lags");
+    w.put_request(b, 2, &sync());
+    w.put_request(b, 3, &get("/a", false));
+    w.run();
+    assert_eq!(w.got(b), [], "both wait");
+    w.hub.borrow_mut().slow.clear();
     w.run();
     let got = w.got(b);
     assert_eq!((got[0].path(), got[1].data()), ("/".to_string(), b"new".to_vec()));
+    assert_eq!(got[0].zxid(), w.node(0).state().zxid());
+}
+
+/// The sync was answered by the log, but what it waits for has not come when the session's next write does: all
+/// that the sync must see lies before that write.
+#[test]
+fn a_sync_does_not_hold_up_the_write_behind_it() {
+    let mut w = World::new(2);
+    let (a, _) = w.connect(0);
+    let (b, _) = w.connect(1);
+    w.hub.borrow_mut().slow.push(w.node(1).log().writer());
+    w.call(a, 1, &create("/a", 0));
+    w.put_request(b, 1, &sync());
+    w.put_request(b, 2, &exists("/b", false));
+    w.put_request(b, 3, &create("/b", 0));
+    w.put_request(b, 4, &get("/a", false));
+    w.run();
+    let sent = w.node(0).state().zxid();
+    assert_eq!(w.got(b), []);
+    w.call(a, 2, &create("/later", 0));
+    w.hub.borrow_mut().slow.clear();
+    w.run();
+    let got = w.got(b);
+    let replies: Vec<_> = got.iter().map(Got::reply).collect();
+    assert_eq!(replies, [(1, 0), (2, ErrorCode::NoNode.code()), (3, 0), (4, 0)]);
+    assert_eq!(got.iter().map(Got::zxid).collect::<Vec<_>>(), [sent - 1, sent - 1, sent, sent]);
+}
+
+/// The log has room for the short record, but not for the long one before it.
+#[test]
+fn a_write_does_not_overtake_one_that_waits_for_room() {
+    static LONG: [u8; 1000] = [1; 1000];
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    w.call(c, 1, &create("/a", 0));
+    w.hub.borrow_mut().room = Some(500);
+    w.send(c, 2, &set("/a", &LONG));
+    w.send(c, 3, &set("/a", b"short"));
+    w.send(c, 4, &get("/a", false));
+    assert_eq!(w.got(c), []);
+    w.hub.borrow_mut().room = None;
+    w.run();
+    let got = w.got(c);
+    assert_eq!(got.iter().map(Got::reply).collect::<Vec<_>>(), [(2, 0), (3, 0), (4, 0)]);
+    assert_eq!(got[2].data(), b"short");
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn create_flags_beyond_the_known_ones_are_told_apart() {
 fn operations_that_are_not_served_are_answered_and_the_connection_lives() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
-    for op in [-10, -1, 0, 6, 7, 10, 13, 14, 16, 17, 18, 19, 20, 21, 22, 100, 102, 103, 104, 105, 106, 107, 999] {
+    for op in
+        [-10, -1, 0, 6, 7, 10, 13, 14, 16, 17, 18, 19, 20, 21, 22, 100, 102, 103, 104, 105, 106, 107, 999]
+    {
         assert_eq!(w.call(c, 5, &Request::Other(op)).reply(), (5, ErrorCode::Unimplemented.code()));
     }
     assert_eq!(w.call(c, 1, &create("/a", 0)).reply(), (1, 0));

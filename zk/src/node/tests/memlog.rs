@@ -20,6 +20,12 @@ pub struct Hub {
     pub hold: bool,
     /// Writers that are cut off: nothing of theirs arrives, and nothing reaches them.
     pub cut: Vec<WriterId>,
+    /// Writers to whom nothing is delivered yet, though their questions are answered.
+    pub slow: Vec<WriterId>,
+    /// While set, no question for the tail is answered.
+    pub mute: bool,
+    /// Longest record there is room for, if there isn't for all.
+    pub room: Option<usize>,
 }
 
 impl Hub {
@@ -96,7 +102,8 @@ impl MemLog {
 impl SharedLog for MemLog {
     fn append(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
         let starts = self.open.is_empty();
-        if starts && self.pending >= self.window {
+        let room = self.hub.borrow().room;
+        if starts && self.pending >= self.window || room.is_some_and(|room| record.len() > room) {
             return Err(AppendError::Full);
         }
         if !self.open.has_room(record.len()) {
@@ -145,7 +152,8 @@ impl Machine for MemLog {
             return None;
         }
         let hub = self.hub.borrow();
-        if let Some((first_gsn, placed)) = hub.committed.get(self.cursor) {
+        let slow = hub.slow.contains(&self.writer);
+        if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow) {
             self.cursor += 1;
             let own = placed.batch.writer() == self.writer;
             self.pending -= usize::from(own);
@@ -154,7 +162,7 @@ impl Machine for MemLog {
             return Some(Output::Event(LogEvent::Committed(committed)));
         }
         // Answers lag behind while commits are held back, so that syncs have something to wait for.
-        if hub.hold && !hub.queued.is_empty() {
+        if hub.mute || hub.hold && !hub.queued.is_empty() {
             return None;
         }
         let request = self.tails.pop_front()?;

@@ -1,5 +1,6 @@
 //! Tests of the node, on a log in memory.
 
+mod chaos;
 mod fifo;
 mod limits;
 mod memlog;

@@ -213,6 +213,24 @@ fn pings_keep_a_session_and_silence_ends_it_within_its_timeout_and_a_tick() {
     assert_eq!(w.hash(0), w.hash(1));
 }
 
+/// Heard late and then again before the next touch would be due, it must not seem silent to anybody.
+#[test]
+fn a_client_that_speaks_just_before_its_timeout_is_answered_on() {
+    for phase in 0..20 {
+        let mut w = World::new(2);
+        w.advance(phase * 50 * MS);
+        let (other, _) = w.connect(1);
+        w.advance_pinging(phase * 30 * MS, &[other]);
+        let (c, _) = w.connect(0);
+        for _ in 0..3 {
+            w.advance_pinging(3600 * MS, &[other]);
+            w.call(c, xid::PING, &Request::Ping);
+            w.advance_pinging(550 * MS, &[other]);
+            w.call(c, xid::PING, &Request::Ping);
+        }
+    }
+}
+
 #[test]
 fn a_session_whose_connection_broke_lives_on_until_its_timeout() {
     let mut w = World::new(1);
@@ -240,7 +258,11 @@ fn a_dead_nodes_sessions_are_expired_by_another_after_a_touch_interval_more() {
     w.got(other);
     w.call(other, 1, &exists("/e", true));
     w.advance_pinging(s(4), &[other]);
-    assert_eq!(w.call_through_pongs(other, &exists("/e", false)), 0, "no other node expires it before its timeout");
+    assert_eq!(
+        w.call_through_pongs(other, &exists("/e", false)),
+        0,
+        "no other node expires it before its timeout"
+    );
     w.advance_pinging(s(4), &[other]);
     let gone = w.got(other).iter().any(|g| matches!(g, Got::Event(_, EventType::NodeDeleted, _)));
     assert!(gone, "gone within {:?}", w.now.since(killed));
@@ -262,6 +284,20 @@ fn a_standstill_of_the_log_expires_no_session() {
     w.advance(s(1));
     let again = w.ask(1, 0, 4000, Some(&answer));
     assert!(!w.answer(again).expect("an answer").is_refusal(), "it had its whole timeout again");
+}
+
+#[test]
+fn a_request_that_makes_no_progress_costs_the_connection_before_its_timeout() {
+    let mut w = World::new(1);
+    let (c, answer) = w.connect(0);
+    w.hub.borrow_mut().mute = true;
+    w.send(c, 1, &sync());
+    let asked = w.now;
+    w.advance_pinging(s(4), &[c]);
+    let ended = w.ended_at(c).expect("closed").since(asked);
+    assert!(ended > s(4) * 2 / 3 && ended < s(4), "{ended:?}");
+    let again = w.ask(0, 0, 4000, Some(&answer));
+    assert!(!w.answer(again).expect("an answer").is_refusal());
 }
 
 /// Invariant ZK-4: whoever is cut off stops answering before anybody else may expire the session.
@@ -288,6 +324,24 @@ fn a_node_that_is_cut_off_stops_answering_before_another_expires_the_session() {
     w.cut(0, false);
     w.run();
     assert_eq!(w.hash(0), w.hash(1));
+}
+
+/// Its node was in touch with the log until lately, but what the log knows of the session is older: others count
+/// from that.
+#[test]
+fn a_session_heard_after_a_silence_is_not_answered_longer_than_the_log_vouches_for_it() {
+    let mut w = World::new(2);
+    let (c, answer) = w.connect(0);
+    let (other, _) = w.connect(1);
+    w.advance_pinging(3500 * MS, &[other]);
+    w.cut(0, true);
+    let mut last_pong = None;
+    while w.node(1).state().session(answer.session).is_some() {
+        w.got(c);
+        w.advance_pinging(50 * MS, &[c, other]);
+        last_pong = if w.got(c).is_empty() { last_pong } else { Some(w.now) };
+    }
+    assert!(last_pong.is_some_and(|at| at + s(1) <= w.now), "{last_pong:?} {:?}", w.now);
 }
 
 /// The process was stopped, the socket's bytes waited: the first thing it does is not to answer them.

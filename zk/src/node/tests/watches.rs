@@ -50,7 +50,8 @@ fn a_watch_set_behind_a_write_fires_for_the_next_one_only() {
     w.put_request(c, 4, &get("/a", true));
     w.run();
     let got = w.got(c);
-    let shape: Vec<_> = got.iter().map(|g| if matches!(g, Got::Event(..)) { 0 } else { g.reply().0 }).collect();
+    let shape: Vec<_> =
+        got.iter().map(|g| if matches!(g, Got::Event(..)) { 0 } else { g.reply().0 }).collect();
     assert_eq!(shape, [1, 2, 0, 3, 4]);
 }
 
@@ -125,10 +126,7 @@ fn set_watches_tells_what_was_missed_and_watches_on_for_the_rest() {
     w.call(a, 8, &create("/unborn", 0));
     w.call(a, 9, &create("/quiet/q", 0));
     let events: Vec<_> = w.got(b).iter().map(|g| g.event().0).collect();
-    assert_eq!(
-        events,
-        [EventType::NodeDataChanged, EventType::NodeCreated, EventType::NodeChildrenChanged]
-    );
+    assert_eq!(events, [EventType::NodeDataChanged, EventType::NodeCreated, EventType::NodeChildrenChanged]);
 }
 
 fn set_data(path: &str) -> Request<'static> {

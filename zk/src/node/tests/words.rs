@@ -77,3 +77,13 @@ fn a_node_that_has_not_caught_up_says_so() {
     assert!(w.word(0, "envi").contains("zookeeper.version=3.9.3-"));
     assert!(w.command_status(0).contains("\"serving\":false"));
 }
+
+#[test]
+fn a_connection_that_is_closed_is_noted_with_its_reason() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    assert!(w.put(c, &[0, 0, 0, 2, 1, 1], false));
+    w.run();
+    assert!(w.is_closed(c));
+    assert_eq!(w.notes(0), ["connection from 10.0.0.1:1001 is closed: a request without a header"]);
+}

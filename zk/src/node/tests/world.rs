@@ -128,7 +128,9 @@ impl World {
             hosts: Vec::new(),
             clients: Vec::new(),
         };
-        (0..nodes).for_each(|_| drop(world.start(1000)));
+        for _ in 0..nodes {
+            world.start(1000);
+        }
         world
     }
 
@@ -303,7 +305,13 @@ impl World {
     }
 
     /// Sends a connect request.
-    pub fn ask(&mut self, node: usize, last_zxid_seen: i64, timeout_ms: i32, resume: Option<&ConnectResponse>) -> usize {
+    pub fn ask(
+        &mut self,
+        node: usize,
+        last_zxid_seen: i64,
+        timeout_ms: i32,
+        resume: Option<&ConnectResponse>,
+    ) -> usize {
         let client = self.dial(node);
         let request = ConnectRequest {
             protocol_version: 0,

@@ -1,5 +1,4 @@
 //! A log client on a test bench: its connections, clock and peers are the test's.
-#![allow(dead_code, reason = "each test crate uses its part of the bench")]
 
 pub mod cluster;
 

@@ -1,8 +1,6 @@
 //! Single rules, each by a schedule that would break it: what the client sends, when, and to whom.
 
-mod bench;
-
-use bench::*;
+use crate::bench::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use zoolog_client::{AppendError, ClientConfig, LogEvent, ReadEnd, SharedLog, WriterLost};
@@ -131,11 +129,12 @@ fn a_recovering_primary_is_asked_again_from_the_first_ever_more_patiently() {
 
 #[test]
 fn a_writer_that_cannot_go_on_says_so_and_takes_nothing_more() {
-    let ends: [(&dyn Fn(&mut Bench, ConnId), WriterLost); 3] = [
-        (&|b, c| refuse(b, c, 2, AppendRefusedWhy::Closed, 2), WriterLost::LaneClosed),
-        (&|b, c| refuse(b, c, 2, AppendRefusedWhy::Gap, 0), WriterLost::Forgotten),
+    type Ending = (fn(&mut Bench, ConnId), WriterLost);
+    let ends: [Ending; 3] = [
+        (|b, c| refuse(b, c, 2, AppendRefusedWhy::Closed, 2), WriterLost::LaneClosed),
+        (|b, c| refuse(b, c, 2, AppendRefusedWhy::Gap, 0), WriterLost::Forgotten),
         (
-            &|b, c| {
+            |b, c| {
                 for _ in 0..3 {
                     refuse(b, c, 2, AppendRefusedWhy::Malformed, 2);
                     b.ms(300);
@@ -329,6 +328,37 @@ fn ready_comes_once_with_the_cluster_that_was_learned() {
     connect_all(&mut b);
     let ready = b.events().into_iter().filter(|e| matches!(e, LogEvent::Ready { .. })).collect::<Vec<_>>();
     assert_eq!(ready, [LogEvent::Ready { cluster: CLUSTER, view: ViewNumber(1) }]);
+}
+
+#[test]
+fn a_leader_that_is_behind_catches_up_without_repeating_anything() {
+    let (mut b, orderer, [one, _]) = subscribed(config(), 17);
+    let l = lane(1, 0);
+    b.say_with(one, Push { lane: l }, &batches(l, 1, &[1, 1, 1]));
+    let cuts: Vec<_> = (0..3).map(|i| cut(i + 1, i, 1, &[(l, i, i + 1)])).collect();
+    b.say(orderer, CutIs { cut: cuts[0].clone() });
+    b.say(orderer, CutIs { cut: cuts[1].clone() });
+    assert_eq!(b.committed().len(), 2);
+    b.close(orderer);
+    b.ms(5);
+    b.ms(100);
+    let orderer = b.follow(&|r| order_is(r, 1, 1, view(1, 2), &[(l, 1)]));
+    assert_eq!(b.client.known_tail(), Some(Gsn(2)));
+    b.say(orderer, CutIs { cut: cuts[1].clone() });
+    b.say(orderer, CutIs { cut: cuts[2].clone() });
+    assert!(!b.closing.contains(&orderer));
+    assert_eq!(b.committed().iter().map(|c| c.first_gsn).collect::<Vec<_>>(), [Gsn(2)]);
+}
+
+#[test]
+fn the_same_cut_with_another_order_is_not_believed() {
+    let (mut b, orderer, _) = subscribed(config(), 18);
+    b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(lane(1, 0), 0, 1)]) });
+    b.close(orderer);
+    b.ms(100);
+    let orderer = b.follow(&|r| order_is(r, 1, 2, view(1, 2), &[(lane(1, 0), 2)]));
+    assert!(b.closing.contains(&orderer));
+    assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), 1));
 }
 
 // ---- tails
@@ -629,6 +659,34 @@ fn shards_that_contradict_each_other_are_asked_again_and_nothing_is_skipped() {
             |e| matches!(e, LogEvent::ReadDone { end: ReadEnd::Unavailable, covers, .. } if covers.0 == 0)
         )
     );
+}
+
+#[test]
+fn two_batches_at_one_position_are_not_both_believed() {
+    let mut b = Bench::new(config(), 31);
+    b.client.read(Gsn(0), Gsn(4), 10_000);
+    b.drain();
+    b.follow(&|r| order_is(r, 2, 4, view(1, 2), &[(lane(1, 0), 2), (lane(2, 0), 2)]));
+    connect_all(&mut b);
+    let done = |b: &mut Bench| b.events().iter().filter(|e| matches!(e, LogEvent::ReadDone { .. })).count();
+    let answer = |b: &mut Bench, second: u64| {
+        for (conn, m) in reads(b) {
+            let (request, shard, from, covers, end) = (m.request, m.shard, m.from, m.to, ReadEnd::Complete);
+            let gsn = if shard == ShardId(1) { 0 } else { second };
+            let skip = from.0.saturating_sub(gsn).min(2);
+            let gsns = if skip < 2 { vec![Gsn(gsn)] } else { vec![] };
+            let all = batches(LaneId::new(shard, 0), 1, &[2]);
+            let message = ReadIs { request, shard, from, covers, end, gsns };
+            b.say_with(conn, message, &all[..usize::from(skip < 2)]);
+        }
+    };
+    // The second shard's batch overlaps the first's.
+    answer(&mut b, 1);
+    assert_eq!((done(&mut b), b.client.metrics().damaged), (0, 1));
+    b.ms(10);
+    connect_all(&mut b);
+    answer(&mut b, 2);
+    assert_eq!(done(&mut b), 1);
 }
 
 #[test]

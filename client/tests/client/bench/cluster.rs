@@ -372,10 +372,10 @@ impl Cluster {
     pub fn step(&mut self) {
         match self.rng.below(100) {
             0..25 => {
-                if let Some(conn) = self.any_conn().filter(|&c| !self.muted(c)) {
-                    if let Some(packet) = self.bench.sent.get_mut(&conn).and_then(VecDeque::pop_front) {
-                        self.on_message(conn, packet);
-                    }
+                if let Some(conn) = self.any_conn().filter(|&c| !self.muted(c))
+                    && let Some(packet) = self.bench.sent.get_mut(&conn).and_then(VecDeque::pop_front)
+                {
+                    self.on_message(conn, packet);
                 }
             }
             25..55 => {

@@ -1,0 +1,10 @@
+//! The slot machine among others of its kind: real logs, virtual connections, one action at a time.
+
+mod append;
+mod hostile;
+mod random;
+mod read;
+mod restart;
+mod rot;
+mod subscribe;
+mod world;

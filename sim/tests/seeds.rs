@@ -1,0 +1,32 @@
+//! Seeds that once failed, each with what they found; and that a seed is one history.
+
+use zoolog_sim::run::run;
+use zoolog_sim::trace::TraceMode;
+
+fn passes(seed: u64) {
+    let outcome = run(seed, TraceMode::Off);
+    assert_eq!(outcome.failure, None, "seed {seed}: {}", outcome.summary);
+}
+
+/// Sessions so short, on links so slow, that a node could never touch them in time: the world was at fault.
+#[test]
+fn seed_79_slow_links_and_short_sessions() {
+    passes(79);
+}
+
+#[test]
+fn one_seed_twice_gives_the_same_trace_to_the_byte() {
+    for seed in [1, 6] {
+        let (a, b) = (run(seed, TraceMode::Collect), run(seed, TraceMode::Collect));
+        assert!(!a.trace.is_empty());
+        let differ = a.trace.lines().zip(b.trace.lines()).position(|(x, y)| x != y);
+        assert_eq!(differ, None, "seed {seed}: the first line that differs");
+        assert_eq!(a.trace.len(), b.trace.len());
+    }
+}
+
+#[test]
+fn seeds_differ_in_kind_and_not_only_in_order() {
+    let summaries: Vec<String> = (1..5).map(|s| run(s, TraceMode::Off).summary).collect();
+    assert!(summaries.windows(2).all(|w| w[0] != w[1]), "{summaries:?}");
+}
