@@ -4,16 +4,19 @@ several clients against --hosts. Prints `N passed, M failed`; the exit code is 0
 on transactions (`multi`): against a server that answers those with UNIMPLEMENTED its tests are skipped, and said so.
 
     scripts/kazoo_recipes.py --hosts 127.0.0.1:2181,127.0.0.1:2182
+    scripts/kazoo_recipes.py --zoolog target/release/zoolog
 """
 
 import argparse
 import sys
+import tempfile
 import threading
 import time
 import traceback
 import uuid
 
 from lib.deps import ensure_kazoo
+from lib.topology import Topology
 
 ensure_kazoo()
 
@@ -301,13 +304,27 @@ NEED_MULTI = [locking_queue_gives_each_item_to_one, locking_queue_gives_back_wha
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", default="127.0.0.1:2181", help="H:P,.. (default 127.0.0.1:2181)")
+    parser.add_argument("--zoolog", help="start this binary's `dev` in a temporary directory, and use that")
     parser.add_argument("--only", default="", help="run only tests whose name contains this")
     args = parser.parse_args()
+    if args.zoolog:
+        with tempfile.TemporaryDirectory() as directory:
+            topology = Topology(args.zoolog, f"{directory}/data", 23181, 29080)
+            topology.start()
+            try:
+                return run(topology.hosts, args.only)
+            finally:
+                topology.stop()
+    return run(args.hosts.split(","), args.only)
+
+
+def run(hosts, only):
+    """Runs the tests whose name contains `only`; returns the exit code."""
     passed = failed = skipped = 0
-    for test in (t for t in TESTS if args.only in t.__name__):
+    for test in (t for t in TESTS if only in t.__name__):
         name, started, bench = test.__name__.replace("_", " "), time.monotonic(), None
         try:
-            bench = Bench(args.hosts.split(","))
+            bench = Bench(hosts)
             test(bench)
             passed += 1
             print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
