@@ -37,7 +37,12 @@ fn init(args: InitArgs) -> Result<(), String> {
 ///
 /// # Errors
 /// If the figures don't fit together.
-pub fn new_cluster(orderers: Vec<String>, shards: u32, replicas: u32, servers: u32) -> Result<ClusterConfig, String> {
+pub fn new_cluster(
+    orderers: Vec<String>,
+    shards: u32,
+    replicas: u32,
+    servers: u32,
+) -> Result<ClusterConfig, String> {
     let hex = |bytes: &[u8]| {
         bytes.iter().fold(String::new(), |mut text, b| {
             let _ = write!(text, "{b:02x}");
@@ -106,7 +111,15 @@ fn show_status(args: &StatusArgs) -> Result<(), String> {
             Some(false) => "follower",
             None => "",
         };
-        table.add_row([text("addr"), role.into(), text("term"), text("view"), text("cut"), text("tail"), text("error")]);
+        table.add_row([
+            text("addr"),
+            role.into(),
+            text("term"),
+            text("view"),
+            text("cut"),
+            text("tail"),
+            text("error"),
+        ]);
     }
     println!("{table}");
     let any = status["orderers"].as_array().is_some_and(|all| all.iter().any(|o| o["error"].is_null()));

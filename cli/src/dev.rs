@@ -62,7 +62,8 @@ pub fn run(args: DevArgs) -> Result<(), String> {
 }
 
 fn zk_port(first: u16, i: u32) -> Result<u16, String> {
-    u16::try_from(u32::from(first) + i).map_err(|_| format!("--port {first} leaves no room for that many --zk"))
+    u16::try_from(u32::from(first) + i)
+        .map_err(|_| format!("--port {first} leaves no room for that many --zk"))
 }
 
 /// Listeners of the orderers and of the slots, in that order.
@@ -106,9 +107,7 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
     }
     let cluster = match old {
         Some(old) => ClusterConfig { orderers: addrs, ..old },
-        None => {
-            admin::new_cluster(addrs, args.shards.unwrap_or(3), args.replicas.unwrap_or(2), servers)?
-        }
+        None => admin::new_cluster(addrs, args.shards.unwrap_or(3), args.replicas.unwrap_or(2), servers)?,
     };
     admin::save(&cluster, &file)?;
     let node = |kind: &str, i: u32| dir.join("nodes").join(format!("{kind}-{i}"));
@@ -121,7 +120,8 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
     let mut shard_listeners = Vec::new();
     let mut shards = Vec::new();
     for i in 0..servers {
-        let before = config::load::<ShardConfig>(&node("shard", i).join("config.toml")).ok().map(|c| c.listen);
+        let before =
+            config::load::<ShardConfig>(&node("shard", i).join("config.toml")).ok().map(|c| c.listen);
         let (listen, listener) = ports.take(before)?;
         shard_listeners.push(listener);
         shards.push(ShardConfig {

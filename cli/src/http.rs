@@ -41,8 +41,7 @@ fn answer(url: &str, topology: &Topology) -> (u16, String) {
     match url.split('?').next().unwrap_or_default() {
         "/healthz" => (200, "{\"ok\":true}\n".into()),
         "/readyz" => {
-            let not: Vec<_> =
-                topology.zk.iter().filter(|addr| !serves(addr)).map(String::as_str).collect();
+            let not: Vec<_> = topology.zk.iter().filter(|addr| !serves(addr)).map(String::as_str).collect();
             let ready = not.is_empty();
             (if ready { 200 } else { 503 }, format!("{}\n", json!({ "ready": ready, "not_ready": not })))
         }

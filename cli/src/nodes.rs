@@ -93,7 +93,10 @@ fn wait_for_cluster(file: &Path, stop: &Stop) -> Result<Option<ClusterConfig>, S
             return Ok(None);
         }
         if !said {
-            tracing::info!("waiting for {}: make it with `zoolog admin init`, and copy it here", file.display());
+            tracing::info!(
+                "waiting for {}: make it with `zoolog admin init`, and copy it here",
+                file.display()
+            );
             said = true;
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -197,7 +200,8 @@ pub fn slot_job(
         orderers: cluster.orderers.clone(),
         bounds: zoolog_shard::Bounds::default(),
     };
-    let wal = WalConfig::new(cluster.cluster(), u64::from(config.server) << 16 | u64::from(slot), OnDamage::Report);
+    let wal =
+        WalConfig::new(cluster.cluster(), u64::from(config.server) << 16 | u64::from(slot), OnDamage::Report);
     Ok(Box::new(move || {
         Box::pin(async move {
             let dir = DataDir::open(&config.data_dir.join(format!("slot-{slot}")), wal.cluster, &name)?;

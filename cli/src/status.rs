@@ -20,13 +20,8 @@ pub fn ask(addr: &str) -> Result<Value, String> {
     let at = at.ok_or_else(|| wrong("no address".into()))?;
     let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).map_err(|e| wrong(e.to_string()))?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(|e| wrong(e.to_string()))?;
-    let hello = Hello {
-        role: Role::Client,
-        cluster: ClusterId(0),
-        node: 0,
-        slot: 0,
-        incarnation: Incarnation(0),
-    };
+    let hello =
+        Hello { role: Role::Client, cluster: ClusterId(0), node: 0, slot: 0, incarnation: Incarnation(0) };
     let mut question = wire::encode(hello).to_vec();
     question.extend_from_slice(&wire::encode(Status { request: 1 }));
     stream.write_all(&question).map_err(|e| wrong(e.to_string()))?;

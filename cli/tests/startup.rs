@@ -35,13 +35,18 @@ struct Dev {
 impl Dev {
     fn start(dir: &Path, more: &[&str]) -> Dev {
         let (port, admin) = (free_port().to_string(), free_port().to_string());
-        let mut args = vec!["dev", "--data-dir", dir.to_str().unwrap(), "--port", &port, "--admin-port", &admin];
+        let mut args =
+            vec!["dev", "--data-dir", dir.to_str().unwrap(), "--port", &port, "--admin-port", &admin];
         args.extend(more);
         let mut child = zoolog(&args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let fields: Vec<(&str, &str)> =
-            line.strip_prefix("ready: ").expect(&line).split_whitespace().filter_map(|f| f.split_once('=')).collect();
+        let fields: Vec<(&str, &str)> = line
+            .strip_prefix("ready: ")
+            .expect(&line)
+            .split_whitespace()
+            .filter_map(|f| f.split_once('='))
+            .collect();
         let value = |key| fields.iter().find(|f| f.0 == key).expect(&line).1;
         assert_eq!(value("orderers").split(',').count(), 3, "{line}");
         Dev {
@@ -99,7 +104,10 @@ fn a_port_in_use_is_named() {
 fn a_directory_of_another_process_cluster_or_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path(), &[]);
-    let text = dev_fails(dir.path(), &["--port", &free_port().to_string(), "--admin-port", &free_port().to_string()]);
+    let text = dev_fails(
+        dir.path(),
+        &["--port", &free_port().to_string(), "--admin-port", &free_port().to_string()],
+    );
     assert!(text.contains("in use by another process"), "{text}");
     let text = dev_fails(dir.path(), &["--port", dev.zk[0].rsplit(':').next().unwrap()]);
     assert!(text.contains("in use"), "{text}");
@@ -137,7 +145,9 @@ fn too_little_memlock_and_too_few_files_are_explained() {
         unsafe {
             command.pre_exec(move || {
                 let rlimit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-                if libc::setrlimit(resource, &rlimit) != 0 || (libc::getuid() == 0 && libc::setuid(65534) != 0) {
+                if libc::setrlimit(resource, &rlimit) != 0
+                    || (libc::getuid() == 0 && libc::setuid(65534) != 0)
+                {
                     return Err(std::io::Error::last_os_error());
                 }
                 Ok(())

@@ -88,7 +88,9 @@ pub struct ClusterConfig {
 impl Config for ClusterConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         if u128::from_str_radix(&self.id, 16).unwrap_or(0) == 0 {
-            return wrong("`id` must be 32 hexadecimal digits, not all zero: make the file with `zoolog admin init`");
+            return wrong(
+                "`id` must be 32 hexadecimal digits, not all zero: make the file with `zoolog admin init`",
+            );
         }
         if self.secret.len() != 64 || !self.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
             return wrong("`secret` must be 64 hexadecimal digits: make the file with `zoolog admin init`");
@@ -272,7 +274,9 @@ impl Config for ZkConfig {
         if min > max {
             return wrong(format!("the shortest session timeout, {min} ms, is above the longest, {max} ms"));
         }
-        if self.max_request_bytes as usize + 4096 > crate::limits::RECORD_BYTES_MAX || self.max_request_bytes < 1024 {
+        if self.max_request_bytes as usize + 4096 > crate::limits::RECORD_BYTES_MAX
+            || self.max_request_bytes < 1024
+        {
             return wrong(format!(
                 "`max_request_bytes` must be 1024 to {}",
                 crate::limits::RECORD_BYTES_MAX - 4096

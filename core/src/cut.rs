@@ -198,7 +198,8 @@ impl ShardHistory {
     /// # Errors
     /// When it is not beyond the newest, in number, GSN and lengths.
     pub fn push(&mut self, part: ShardPart) -> Result<(), CutError> {
-        let (number, wrong) = (part.number, |what| Err(CutError::Contradiction { number: part.number, what }));
+        let (number, wrong) =
+            (part.number, |what| Err(CutError::Contradiction { number: part.number, what }));
         if let Some(last) = self.last() {
             if number <= last.number {
                 return Err(CutError::Old { have: last.number, got: number });

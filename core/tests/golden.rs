@@ -56,9 +56,18 @@ fn messages() -> Vec<Message> {
         NotLeader { leader: Some("b:2".into()) }.into(),
         ViewIs { view: view() }.into(),
         CutIs { cut }.into(),
-        PartsAre { shard, parts: vec![part], lens: vec![1, 2, 3], number: CutNumber(6), tail: Gsn(11) }.into(),
+        PartsAre { shard, parts: vec![part], lens: vec![1, 2, 3], number: CutNumber(6), tail: Gsn(11) }
+            .into(),
         WatchCuts { request }.into(),
-        OrderIs { request, cluster, number: CutNumber(6), tail: Gsn(11), view: view(), lanes: vec![cut_lane] }.into(),
+        OrderIs {
+            request,
+            cluster,
+            number: CutNumber(6),
+            tail: Gsn(11),
+            view: view(),
+            lanes: vec![cut_lane],
+        }
+        .into(),
         Tail { request }.into(),
         TailIs { request, gsn: Gsn(11) }.into(),
         Raft { from: 2, crc: 0xdead_beef }.into(),

@@ -157,8 +157,9 @@ fn what_was_answered_is_there_after_each_restart_and_rolls_don_t_lose_any() {
         let mut streams: Vec<_> = (0..3).map(|_| connect(&addr)).collect();
         for round in 0..40u64 {
             for (i, stream) in streams.iter_mut().enumerate() {
-                let burst: Vec<u8> =
-                    (0..20u64).flat_map(|n| wire::encode(Status { request: 1 + round * 100 + n + i as u64 })).collect();
+                let burst: Vec<u8> = (0..20u64)
+                    .flat_map(|n| wire::encode(Status { request: 1 + round * 100 + n + i as u64 }))
+                    .collect();
                 stream.write_all(&burst).unwrap();
             }
             let mut answers: Vec<u64> = streams
@@ -166,11 +167,18 @@ fn what_was_answered_is_there_after_each_restart_and_rolls_don_t_lose_any() {
                 .flat_map(|s| (0..20).map(|_| read_answer(s).parse::<u64>().unwrap()).collect::<Vec<_>>())
                 .collect();
             answers.sort_unstable();
-            assert_eq!(answers, (expected + 1..=expected + 60).collect::<Vec<_>>(), "start {start} round {round}");
+            assert_eq!(
+                answers,
+                (expected + 1..=expected + 60).collect::<Vec<_>>(),
+                "start {start} round {round}"
+            );
             expected += 60;
         }
         streams[0].write_all(&wire::encode(Status { request: 0 })).unwrap();
-        assert!(read_answer(&mut streams[0]).starts_with("Status(Status { request: "), "the first record, loaded");
+        assert!(
+            read_answer(&mut streams[0]).starts_with("Status(Status { request: "),
+            "the first record, loaded"
+        );
         stop.stop();
         executor.join().unwrap();
     }

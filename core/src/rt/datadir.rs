@@ -53,7 +53,10 @@ impl DataDir {
                     ));
                 }
                 if found.node != ours.node {
-                    return Err(format!("{at} belongs to node {}, not to {node}: give another data_dir", found.node));
+                    return Err(format!(
+                        "{at} belongs to node {}, not to {node}: give another data_dir",
+                        found.node
+                    ));
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

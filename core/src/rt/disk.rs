@@ -7,7 +7,8 @@ use super::executors::within;
 use super::tcp::Inbox;
 use crate::machine::{Input, Token};
 use crate::wal::{
-    FsSource, GroupPlan, Recovered, Wal, WalConfig, WalPos, WalRecord, recover, segment_file_name, verify_record,
+    FsSource, GroupPlan, Recovered, Wal, WalConfig, WalPos, WalRecord, recover, segment_file_name,
+    verify_record,
 };
 use bytes::Bytes;
 use glommio::io::{DmaFile, OpenOptions};

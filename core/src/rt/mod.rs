@@ -29,7 +29,9 @@ pub fn listen(addr: &str) -> Result<std::net::TcpListener, String> {
     use std::net::ToSocketAddrs;
     let wrong = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("{addr} is in use by another process (`ss -ltnp` names it): stop it, or choose another port")
+            format!(
+                "{addr} is in use by another process (`ss -ltnp` names it): stop it, or choose another port"
+            )
         }
         std::io::ErrorKind::PermissionDenied => {
             format!("may not listen on {addr}: choose a port above 1023, or grant CAP_NET_BIND_SERVICE")

@@ -122,7 +122,10 @@ where
     M::Command: 'static,
 {
     /// One turn. `Some` when the node can't go on.
-    fn turn(&mut self, on_event: &mut impl FnMut(M::Event) -> Result<(), String>) -> Result<Option<String>, String> {
+    fn turn(
+        &mut self,
+        on_event: &mut impl FnMut(M::Event) -> Result<(), String>,
+    ) -> Result<Option<String>, String> {
         self.now = clock::now();
         self.inbox.turns.set(self.inbox.turns.get() + 1);
         if self.now >= self.wall_at {

@@ -275,7 +275,11 @@ impl<C: 'static> Net<C> {
             };
             if n == 0 {
                 self.drain(conn).await;
-                return if fill == 0 { Ok(()) } else { Err(format!("it ended within a frame ({fill} bytes)")) };
+                return if fill == 0 {
+                    Ok(())
+                } else {
+                    Err(format!("it ended within a frame ({fill} bytes)"))
+                };
             }
             fill += n;
             let was_full = fill == buf.len();
