@@ -11,7 +11,7 @@ use zoolog_core::Instant;
 use zoolog_core::rt::{Stop, clock};
 
 /// How often the children are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A node that dies is started again after this; twice as long each time it dies within `STEADY`.
 const RESTART_FIRST: Duration = Duration::from_millis(50);
 const RESTART_MAX: Duration = Duration::from_secs(2);

@@ -1,6 +1,9 @@
-//! How does a log reach the disk? The files of one [`Wal`]: one group in flight (write, then fdatasync),
-//! segments zero-filled ahead, records read back. A write or sync that fails ends the node; it is never
-//! retried, since the kernel may have dropped the pages it could not write.
+//! How does a log reach the disk? The files of one [`Wal`]: one group in flight, segments zero-filled ahead,
+//! records read back. A write or sync that fails ends the node; it is never retried, since the kernel may have
+//! dropped what it could not write.
+//!
+//! Segments are opened with O_DSYNC: a write completes when it is as durable as write and fdatasync make it,
+//! in one request instead of two (docs/decisions/0001-one-synced-write-per-group.md).
 
 use super::event::Event;
 use super::executors::within;
@@ -238,7 +241,6 @@ impl<C: 'static> Shared<C> {
         if written != len {
             return Err(self.wrong(&format!("only {written} of {len} bytes were written: is the disk full?")));
         }
-        file.fdatasync().await.map_err(|e| self.wrong(&e))?;
         for segment in &plan.also_sync {
             self.file(*segment).await?.fdatasync().await.map_err(|e| self.wrong(&e))?;
         }
@@ -260,7 +262,12 @@ impl<C: 'static> Shared<C> {
         if let Some(file) = self.files.borrow().get(&segment) {
             return Ok(file.clone());
         }
-        let opened = OpenOptions::new().read(true).write(true).dma_open(self.path(segment)).await;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_DSYNC)
+            .dma_open(self.path(segment))
+            .await;
         let file = Rc::new(opened.map_err(|e| self.wrong(&e))?);
         // Another task may have opened it meanwhile; one of the two is used on.
         Ok(self.files.borrow_mut().entry(segment).or_insert(file).clone())

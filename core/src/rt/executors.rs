@@ -14,6 +14,8 @@ pub type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), String
 
 /// How often a busy executor is woken in case it sleeps on runnable tasks (see [`keep_awake`]).
 const BUMP_BUSY: Duration = Duration::from_millis(5);
+/// Turns with work within that time that make an executor busy. The raft of an idle cluster stays below it.
+const BUSY_TURNS: u64 = 3;
 /// How often an idle one is.
 const BUMP_IDLE: Duration = Duration::from_millis(250);
 /// Memory per executor that is registered with io_uring; three times this is locked.
@@ -129,8 +131,8 @@ impl Drop for Awake {
 
 /// glommio 0.9.0 can park an executor that has runnable tasks: its loop takes "preempted before anything
 /// ran" for "nothing to run". A wake from another thread always reaches it, so a thread of ours sends one
-/// every `BUMP_BUSY`, but only until a period passes in which nothing but the bump ran; then every
-/// `BUMP_IDLE`, so that idle nodes cost nothing to speak of.
+/// every `BUMP_BUSY`, but only while there is work worth the name (the flaw needs a crowded executor); else
+/// every `BUMP_IDLE`, so that idle nodes cost nothing to speak of.
 fn keep_awake() -> Awake {
     let turns: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0))); // one per executor, for ever
     TURNS.set(Some(turns));
@@ -170,7 +172,8 @@ impl Bumper {
                 all.clone()
             };
             let turns: Vec<u64> = all.iter().map(|b| b.turns.load(Ordering::Relaxed)).collect();
-            let busy = turns != last;
+            let done = |now: u64, before: Option<&u64>| now - before.copied().unwrap_or(0);
+            let busy = turns.iter().zip(0..).any(|(t, i)| done(*t, last.get(i)) >= BUSY_TURNS);
             last = turns;
             for b in &all {
                 if let Some(waker) = &*b.waker.lock().expect("no panic under this lock") {

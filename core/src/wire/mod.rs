@@ -1,4 +1,4 @@
-//! What do nodes say to each other? Every message, in one table ([`messages!`]), and how a frame carries
+//! What do nodes say to each other? Every message, in one table (`messages!`), and how a frame carries
 //! it: [`frame`] has the header, [`messages`] the bodies.
 //!
 //! A message is a small rkyv body and, for some, a *payload* of raw batches behind it, which is never

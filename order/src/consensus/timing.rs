@@ -8,14 +8,17 @@ use zoolog_core::rng::Rng;
 /// Raft's unit of time.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Ticks between heartbeats.
-pub(super) const HEARTBEAT_TICKS: usize = 2;
+pub(super) const HEARTBEAT_TICKS: usize = 4;
 /// Shortest election timeout, in ticks.
 pub(super) const ELECTION_TICKS: usize = 15;
 /// No election timeout is as long as this, in ticks.
 pub(super) const ELECTION_TICKS_END: usize = 30;
 
-/// When the next ticks are due. They are counted in strides of a heartbeat, in which nothing else needs a tick
-/// of its own: half the wake-ups of an idle orderer.
+/// Ticks after which an orderer wakes to count them, if nothing has woken it before: one heartbeat's worth. A
+/// follower of a live leader is woken by heartbeats and never by this.
+const STRIDE_TICKS: u32 = HEARTBEAT_TICKS as u32;
+
+/// Counts ticks.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticker {
     /// The last tick that was counted.
@@ -27,23 +30,21 @@ impl Ticker {
         Self { last: now }
     }
 
+    /// When to count at the latest.
     pub fn next(&self) -> Instant {
-        self.last + TICK * HEARTBEAT_TICKS as u32
+        self.last + TICK * STRIDE_TICKS
     }
 
-    /// How many ticks have passed, once a stride has. Late ones are made up for by one at most, and time that
-    /// was slept through doesn't count: a process that stood still must not conclude that all others did.
+    /// How many ticks have passed. Late ones are made up for by one at most, and time that was slept through
+    /// doesn't count: a process that stood still must not conclude that all others did.
     pub fn due(&mut self, now: Instant) -> u32 {
-        if now < self.next() {
-            return 0;
-        }
-        let stride = HEARTBEAT_TICKS as u32;
-        if now.since(self.next()) < TICK {
-            self.last = self.next();
-            return stride;
+        let passed = (now.since(self.last).as_nanos() / TICK.as_nanos()).try_into().unwrap_or(u32::MAX);
+        if passed <= STRIDE_TICKS + 1 {
+            self.last = self.last + TICK * passed;
+            return passed;
         }
         self.last = now;
-        stride + 1
+        STRIDE_TICKS + 1
     }
 }
 
@@ -82,11 +83,10 @@ mod tests {
     fn time_slept_through_is_not_made_up_for() {
         let mut t = Ticker::new(Instant(0));
         let ms = |n: u64| Instant(n * 1_000_000);
-        assert_eq!((t.due(ms(19)), t.next()), (0, ms(20)));
-        assert_eq!((t.due(ms(20)), t.next()), (2, ms(40)));
-        assert_eq!(t.due(ms(22)), 0);
-        assert_eq!((t.due(ms(41)), t.next()), (2, ms(60)));
-        assert_eq!((t.due(ms(900)), t.next()), (3, ms(920)));
+        assert_eq!((t.due(ms(9)), t.next()), (0, ms(40)));
+        assert_eq!((t.due(ms(25)), t.next()), (2, ms(60)));
+        assert_eq!((t.due(ms(71)), t.next()), (5, ms(110)));
+        assert_eq!((t.due(ms(900)), t.next()), (5, ms(940)));
     }
 
     #[test]

@@ -205,9 +205,10 @@ impl Machine for Orderer {
             Input::Closed { conn } => self.closed(now, conn),
             Input::Persisted { token, positions } => self.persisted(token, &positions),
             Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),
-            Input::Timer => self.timer(now),
-            Input::WallClock(_) | Input::Command(()) => {}
+            Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
+        // After the input: a heartbeat that has come must count before the time that passed without one.
+        self.timer(now);
         // Else everything waits for the end of the turn, so that many inputs make one entry, one record.
         if self.consensus.is_full() {
             self.settle(now);

@@ -93,6 +93,11 @@ impl<'a> Reader<'a> {
         Ok(self.nullable_string()?.unwrap_or_default())
     }
 
+    /// A path. Null is not the empty path, which is a name of the root: as in ZooKeeper it is refused.
+    pub fn path(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        self.nullable_string()?.ok_or(DecodeError::Value("a path is null"))
+    }
+
     /// A vector, null counting as empty, whose elements take at least `min_bytes` each on the wire: a count
     /// that can't fit is refused before anything is allocated for it.
     ///
@@ -119,6 +124,11 @@ impl<'a> Reader<'a> {
     /// A vector of strings.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
         self.vector(LENGTH_BYTES, Self::string)
+    }
+
+    /// A vector of paths.
+    pub fn paths(&mut self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
+        self.vector(LENGTH_BYTES, Self::path)
     }
 
     /// One ACL entry. A null id is legal only under the scheme `auth`.

@@ -163,20 +163,21 @@ impl<'a> Request<'a> {
         let mut r = Reader::new(body);
         Ok(match OpCode::from_code(op) {
             Some(kind @ (OpCode::Create | OpCode::Create2)) => Self::Create {
-                path: r.string()?,
+                path: r.path()?,
                 data: r.buffer()?,
                 acl: r.acls()?,
                 flags: r.int()?,
                 with_stat: kind == OpCode::Create2,
             },
-            Some(OpCode::Delete) => Self::Delete { path: r.string()?, version: r.int()? },
-            Some(OpCode::Exists) => Self::Exists { path: r.string()?, watch: r.boolean()? },
-            Some(OpCode::GetData) => Self::GetData { path: r.string()?, watch: r.boolean()? },
+            Some(OpCode::Delete) => Self::Delete { path: r.path()?, version: r.int()? },
+            Some(OpCode::Exists) => Self::Exists { path: r.path()?, watch: r.boolean()? },
+            Some(OpCode::GetData) => Self::GetData { path: r.path()?, watch: r.boolean()? },
+            // A null path is empty here, and an invalid argument.
             Some(OpCode::SetData) => {
                 Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? }
             }
             Some(kind @ (OpCode::GetChildren | OpCode::GetChildren2)) => Self::GetChildren {
-                path: r.string()?,
+                path: r.path()?,
                 watch: r.boolean()?,
                 with_stat: kind == OpCode::GetChildren2,
             },
@@ -184,9 +185,9 @@ impl<'a> Request<'a> {
             Some(OpCode::Ping) => Self::Ping,
             Some(OpCode::SetWatches) => Self::SetWatches(SetWatches {
                 relative_zxid: r.long()?,
-                data: r.strings()?,
-                exist: r.strings()?,
-                child: r.strings()?,
+                data: r.paths()?,
+                exist: r.paths()?,
+                child: r.paths()?,
             }),
             Some(OpCode::CloseSession) => Self::CloseSession,
             _ => Self::Other(op),
@@ -320,6 +321,23 @@ mod tests {
         assert_eq!(decoded(&bytes).map(|d| d.1), Ok(Request::Delete { path: "/a".into(), version: 7 }));
         bytes.truncate(bytes.len() - 5);
         assert!(matches!(decoded(&bytes), Err(DecodeError::Short { have: 3, want: 4 })));
+    }
+
+    /// The empty path is a name of the root, and some clients write what is empty as null.
+    #[test]
+    fn a_null_path_is_refused_and_never_the_root() {
+        let null = hex("ffffffff 00000000 00000000 00000000 00000000");
+        for op in [OpCode::Create, OpCode::Delete, OpCode::Exists, OpCode::GetData, OpCode::GetChildren] {
+            assert_eq!(
+                Request::decode(op.code(), &null),
+                Err(DecodeError::Value("a path is null")),
+                "{op:?}"
+            );
+        }
+        let set = hex("0000000000000000 00000000 00000001 ffffffff 00000000");
+        assert!(Request::decode(OpCode::SetWatches.code(), &set).is_err());
+        let empty = Request::SetData { path: "".into(), data: Some(b""), version: 0 };
+        assert_eq!(Request::decode(OpCode::SetData.code(), &null), Ok(empty), "refused later, as invalid");
     }
 
     #[test]

@@ -1,0 +1,2 @@
+SCENES=[]
+Scene=None
