@@ -88,7 +88,7 @@ class Oracle:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoolog", default="target/release/zoolog", help="the program (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=20, help="random scripts (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=20, help="random scripts; may be 0 (default %(default)s)")
     parser.add_argument("--ops", type=int, default=300, help="operations in each (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (default %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="servers of each system (default %(default)s)")

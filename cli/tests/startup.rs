@@ -130,7 +130,7 @@ fn a_directory_of_another_process_cluster_or_format_is_refused() {
     let text = node("shard");
     assert!(text.contains("format 99"), "{text}");
 
-    let text = dev_fails(dir.path(), &["--shards", "7"]);
+    let text = dev_fails(dir.path(), &["--shards", "7", "--port", &free_port().to_string()]);
     assert!(text.contains("--shards 3"), "{text}");
 }
 

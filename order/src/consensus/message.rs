@@ -5,8 +5,8 @@ use super::storage::Log;
 use crate::sequencer::State;
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::Raft;
 use raft::prelude::{Message, MessageType};
+use raft::{Raft, StateRole};
 use zoolog_core::{ClusterId, OrdererId};
 
 /// No honest term, index or commit gets here; below it nothing overflows.
@@ -96,7 +96,8 @@ pub(super) fn check(raft: &Raft<Log>, cluster: ClusterId, m: &Message) -> Result
     }
     match kind {
         MsgRequestVote | MsgRequestPreVote | MsgRequestPreVoteResponse | MsgHeartbeatResponse => Ok(()),
-        MsgRequestVoteResponse if raft.raft_log.persisted != last => {
+        // A late vote for who leads already is nothing special: raft passes over it.
+        MsgRequestVoteResponse if raft.state == StateRole::Candidate && raft.raft_log.persisted != last => {
             Err("a vote for a candidacy that can't have been announced yet".into())
         }
         MsgRequestVoteResponse => Ok(()),
