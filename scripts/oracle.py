@@ -10,6 +10,7 @@ seed and step; the exit code is 0 if there was none.
 import argparse
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -96,7 +97,10 @@ def main():
     parser.add_argument("--dir", help="folder for data and logs, kept (default: a temporary one)")
     parser.add_argument("--no-scenes", dest="scenes", action="store_false", help="random scripts only")
     parser.add_argument("--verbose", action="store_true", help="a line for each seed")
-    sys.exit(Oracle(parser.parse_args()).run())
+    oracle = Oracle(parser.parse_args())
+    # So that both systems are ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    sys.exit(oracle.run())
 
 
 if __name__ == "__main__":

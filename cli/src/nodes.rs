@@ -2,14 +2,15 @@
 //! own and within `dev`.
 
 use crate::start;
+use std::fmt::{Debug, Display};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::datadir::DataDir;
 use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, Stop, clock};
-use zoolog_core::wal::{OnDamage, WalConfig};
-use zoolog_core::{OrdererId, ServerId, SlotId};
+use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
+use zoolog_core::{Machine, OrdererId, ServerId, SlotId};
 use zoolog_zk::NodeEvent;
 
 /// Told once when the node serves.
@@ -120,11 +121,6 @@ fn seed() -> Result<u64, String> {
     Ok(u64::from_le_bytes(start::random_bytes()?))
 }
 
-fn log_event(name: &str, event: &impl std::fmt::Debug) -> Result<(), String> {
-    tracing::info!(node = name, "{event:?}");
-    Ok(())
-}
-
 /// An orderer.
 ///
 /// # Errors
@@ -155,17 +151,8 @@ pub fn order_job(
         cut_interval,
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
-    Ok(Box::new(move || {
-        Box::pin(async move {
-            let dir = DataDir::open(&config.data_dir, wal.cluster, &name)?;
-            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-            let machine = zoolog_order::Orderer::new(machine, &recovered, seed, clock::now());
-            let machine = machine.map_err(|e| format!("{name}: {e}"))?;
-            let spec = spec(&name, listener, Some(disk), stop);
-            ready_now(&ready, &name);
-            rt::run(machine, spec, None, |event| log_event(&name, &event)).await
-        })
-    }))
+    let node = Stored { name, dir: config.data_dir, wal, listener, stop, ready };
+    Ok(node.job(move |recovered| zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())))
 }
 
 /// A slot of a data server.
@@ -200,19 +187,48 @@ pub fn slot_job(
         orderers: cluster.orderers.clone(),
         bounds: zoolog_shard::Bounds::default(),
     };
-    let wal =
-        WalConfig::new(cluster.cluster(), u64::from(config.server) << 16 | u64::from(slot), OnDamage::Report);
-    Ok(Box::new(move || {
-        Box::pin(async move {
-            let dir = DataDir::open(&config.data_dir.join(format!("slot-{slot}")), wal.cluster, &name)?;
-            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-            let machine = zoolog_shard::Slot::new(machine, recovered, clock::now());
-            let machine = machine.map_err(|e| format!("{name}: {e}"))?;
-            let spec = spec(&name, listener, Some(disk), stop);
-            ready_now(&ready, &name);
-            rt::run(machine, spec, None, |event| log_event(&name, &event)).await
+    let wal_id = u64::from(config.server) << 16 | u64::from(slot);
+    let wal = WalConfig::new(cluster.cluster(), wal_id, OnDamage::Report);
+    let dir = config.data_dir.join(format!("slot-{slot}"));
+    let node = Stored { name, dir, wal, listener, stop, ready };
+    Ok(node.job(move |recovered| zoolog_shard::Slot::new(machine, recovered, clock::now())))
+}
+
+/// A node with a log of its own.
+struct Stored {
+    name: String,
+    dir: PathBuf,
+    wal: WalConfig,
+    listener: TcpListener,
+    stop: Stop,
+    ready: Ready,
+}
+
+impl Stored {
+    /// Opens directory and log, and runs the machine that `make` makes of what the log holds.
+    fn job<M, E>(self, make: impl FnOnce(Recovered) -> Result<M, E> + Send + 'static) -> Job
+    where
+        M: Machine + 'static,
+        M::Command: 'static,
+        M::Event: Debug,
+        E: Display,
+    {
+        let Self { name, dir, wal, listener, stop, ready } = self;
+        Box::new(move || {
+            Box::pin(async move {
+                let dir = DataDir::open(&dir, wal.cluster, &name)?;
+                let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
+                let machine = make(recovered).map_err(|e| format!("{name}: {e}"))?;
+                let spec = spec(&name, listener, Some(disk), stop);
+                ready_now(&ready, &name);
+                rt::run(machine, spec, None, |event| {
+                    tracing::info!(node = name, "{event:?}");
+                    Ok(())
+                })
+                .await
+            })
         })
-    }))
+    }
 }
 
 /// A ZooKeeper node.

@@ -71,6 +71,15 @@ pub enum Input<C> {
         /// The connection, gone for good.
         conn: ConnId,
     },
+    /// What waits to leave over a connection has come above [`limits::OUT_BYTES_PAUSE`](crate::limits::OUT_BYTES_PAUSE),
+    /// or back to it. Who answers from a queue of its own should hold on in between: above
+    /// [`limits::OUT_BYTES_MAX`](crate::limits::OUT_BYTES_MAX) the connection is closed.
+    Backlog {
+        /// Over which connection, which may have ended meanwhile.
+        conn: ConnId,
+        /// Whether it is above.
+        high: bool,
+    },
     /// The records of an [`Output::Persist`] are durable, as are all of earlier ones.
     Persisted {
         /// The token of that output.

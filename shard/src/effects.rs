@@ -63,7 +63,6 @@ impl Effects {
 
     /// Tells the owner.
     pub fn event(&mut self, event: SlotEvent) {
-        tracing::info!(?event, "slot");
         self.out.push_back(Output::Event(event));
     }
 

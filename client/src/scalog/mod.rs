@@ -326,9 +326,12 @@ impl Machine for LogClient {
             Input::Frame { conn, bytes } => self.frame(conn, bytes),
             Input::Timer => self.tick(),
             Input::Command(command) => self.command(command),
-            // A client has no port and no disk, and wants no wall clock.
-            Input::Accepted { .. } | Input::Persisted { .. } | Input::Loaded { .. } | Input::WallClock(_) => {
-            }
+            // A client has no port and no disk, wants no wall clock, and sends within windows.
+            Input::Accepted { .. }
+            | Input::Backlog { .. }
+            | Input::Persisted { .. }
+            | Input::Loaded { .. }
+            | Input::WallClock(_) => {}
         }
         self.settle();
     }

@@ -1,5 +1,6 @@
 //! Where does the work run? glommio executors, one thread each, and the thread that keeps them awake.
 
+use super::clock;
 use futures_lite::future::FutureExt;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -12,23 +13,22 @@ use std::time::Duration;
 /// Work for an executor: made on it, since its future need not be `Send`.
 pub type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), String>>>> + Send>;
 
-/// How often a busy executor is woken in case it sleeps on runnable tasks (see [`keep_awake`]).
-const BUMP_BUSY: Duration = Duration::from_millis(5);
-/// Turns with work within that time that make an executor busy. The raft of an idle cluster stays below it.
-const BUSY_TURNS: u64 = 3;
-/// How often an idle one is.
+/// How often an executor is woken in case it sleeps on runnable tasks (see [`keep_awake`]): the pace, and the
+/// inputs per second from which on it holds.
+const BUMP_CROWDED: (Duration, u64) = (Duration::from_millis(5), 20_000);
+const BUMP_BUSY: (Duration, u64) = (Duration::from_millis(50), 500);
 const BUMP_IDLE: Duration = Duration::from_millis(250);
 /// Memory per executor that is registered with io_uring; three times this is locked.
 const IO_MEMORY_BYTES: usize = 1 << 20;
 
 thread_local! {
-    static TURNS: Cell<Option<&'static AtomicU64>> = const { Cell::new(None) };
+    static INPUTS: Cell<Option<&'static AtomicU64>> = const { Cell::new(None) };
 }
 
-/// Told by every pump at every turn in which it had real work.
-pub(super) fn count_turn() {
-    if let Some(turns) = TURNS.get() {
-        turns.fetch_add(1, Ordering::Relaxed);
+/// Told by every pump at every turn: what it was given to do.
+pub(super) fn count_inputs(n: usize) {
+    if let Some(inputs) = INPUTS.get() {
+        inputs.fetch_add(n as u64, Ordering::Relaxed);
     }
 }
 
@@ -120,7 +120,9 @@ struct Awake(Arc<Bumped>);
 struct Bumped {
     waker: Mutex<Option<Waker>>,
     ended: AtomicBool,
-    turns: &'static AtomicU64,
+    /// Inputs so far, and as of the last look.
+    inputs: &'static AtomicU64,
+    seen: AtomicU64,
 }
 
 impl Drop for Awake {
@@ -130,13 +132,13 @@ impl Drop for Awake {
 }
 
 /// glommio 0.9.0 can park an executor that has runnable tasks: its loop takes "preempted before anything
-/// ran" for "nothing to run". A wake from another thread always reaches it, so a thread of ours sends one
-/// every `BUMP_BUSY`, but only while there is work worth the name (the flaw needs a crowded executor); else
-/// every `BUMP_IDLE`, so that idle nodes cost nothing to speak of.
+/// ran" for "nothing to run". A wake from another thread always reaches it, so a thread of ours sends one: often
+/// where it is crowded, which the flaw needs, seldom elsewhere, so that idle nodes cost nothing to speak of.
 fn keep_awake() -> Awake {
-    let turns: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0))); // one per executor, for ever
-    TURNS.set(Some(turns));
-    let bumped = Arc::new(Bumped { waker: Mutex::default(), ended: AtomicBool::new(false), turns });
+    let inputs: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0))); // one per executor, for ever
+    INPUTS.set(Some(inputs));
+    let (waker, ended, seen) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+    let bumped = Arc::new(Bumped { waker, ended, inputs, seen });
     let task = bumped.clone();
     glommio::spawn_local(poll_fn(move |cx| {
         let mut waker = task.waker.lock().expect("no panic under this lock");
@@ -164,23 +166,31 @@ impl Bumper {
 
     #[allow(clippy::disallowed_methods, reason = "a thread of its own, whose work is to wait")]
     fn run(&self) {
-        let mut last = Vec::new();
+        let mut looked = clock::now();
         loop {
             let all: Vec<_> = {
                 let mut all = self.0.lock().expect("no panic under this lock");
                 all.retain(|b| !b.ended.load(Ordering::SeqCst));
                 all.clone()
             };
-            let turns: Vec<u64> = all.iter().map(|b| b.turns.load(Ordering::Relaxed)).collect();
-            let done = |now: u64, before: Option<&u64>| now - before.copied().unwrap_or(0);
-            let busy = turns.iter().zip(0..).any(|(t, i)| done(*t, last.get(i)) >= BUSY_TURNS);
-            last = turns;
+            let now = clock::now();
+            let passed_ns = u64::try_from(now.since(looked).as_nanos()).unwrap_or(u64::MAX).max(1);
+            looked = now;
+            let mut pace = BUMP_IDLE;
             for b in &all {
+                let inputs = b.inputs.load(Ordering::Relaxed);
+                let new = inputs - b.seen.swap(inputs, Ordering::Relaxed);
+                let per_second = u128::from(new) * 1_000_000_000 / u128::from(passed_ns);
+                for (faster, from) in [BUMP_BUSY, BUMP_CROWDED] {
+                    if per_second >= u128::from(from) {
+                        pace = pace.min(faster);
+                    }
+                }
                 if let Some(waker) = &*b.waker.lock().expect("no panic under this lock") {
                     waker.wake_by_ref();
                 }
             }
-            std::thread::sleep(if busy { BUMP_BUSY } else { BUMP_IDLE });
+            std::thread::sleep(pace);
         }
     }
 }

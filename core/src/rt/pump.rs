@@ -4,7 +4,7 @@
 use super::clock;
 use super::disk::Disk;
 use super::event::Event;
-use super::executors::{Stop, count_turn, within};
+use super::executors::{Stop, count_inputs, within};
 use super::tcp::{Framing, Inbox, Net};
 use crate::machine::{Input, Machine, Output};
 use crate::time::Instant;
@@ -133,10 +133,8 @@ where
             self.machine.handle(self.now, Input::WallClock(clock::wall()));
         }
         let mut inputs: VecDeque<Input<M::Command>> = std::mem::take(&mut *self.inbox.queue.borrow_mut());
-        if !inputs.is_empty() {
-            count_turn();
-        }
         let n = inputs.len().min(INPUTS_PER_TURN);
+        count_inputs(n);
         for input in inputs.drain(..n) {
             self.machine.handle(self.now, input);
         }

@@ -46,6 +46,8 @@ struct Conn {
     writing: Cell<bool>,
     /// Listed in `Net::dirty`.
     dirty: Cell<bool>,
+    /// The machine was told last that much waits to leave.
+    told_high: Cell<bool>,
     /// By the machine.
     paused: Cell<bool>,
     closing: Cell<bool>,
@@ -63,6 +65,7 @@ impl Conn {
             out_bytes: Cell::new(0),
             writing: Cell::new(false),
             dirty: Cell::new(false),
+            told_high: Cell::new(false),
             paused: Cell::new(false),
             closing: Cell::new(false),
             dead: Cell::new(false),
@@ -316,7 +319,8 @@ impl<C: 'static> Net<C> {
         }
     }
 
-    /// The peer has said all it will; let the machine answer what it said before the connection goes.
+    /// The peer has said all it will: what the machine answers in its next turn still goes out (as four-letter
+    /// words want it, which are often sent with the end of the stream behind them).
     async fn drain(&self, conn: &Conn) {
         let turn = self.inbox.turns.get();
         self.inbox.event.set();
@@ -367,12 +371,19 @@ impl<C: 'static> Net<C> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         for conn in dirty {
             conn.dirty.set(false);
-            if conn.dead.get() || conn.writing.get() || conn.fd.get() < 0 {
+            if conn.dead.get() || conn.fd.get() < 0 {
+                continue;
+            }
+            if conn.writing.get() {
+                self.tell_backlog(&conn);
                 continue;
             }
             match conn.send_now() {
                 Ok(true) => {}
-                Ok(false) => self.write_rest(conn),
+                Ok(false) => {
+                    self.tell_backlog(&conn);
+                    self.write_rest(conn);
+                }
                 Err(e) => {
                     tracing::debug!(node = %self.name, conn = conn.id.0, "send: {e}");
                     conn.shut();
@@ -381,9 +392,18 @@ impl<C: 'static> Net<C> {
         }
     }
 
+    /// Tells the machine when what waits to leave has crossed the bound.
+    fn tell_backlog(&self, conn: &Conn) {
+        let high = conn.out_bytes.get() > OUT_BYTES_PAUSE;
+        if conn.told_high.replace(high) != high && !conn.dead.get() {
+            self.inbox.push(Input::Backlog { conn: conn.id, high });
+        }
+    }
+
     fn write_rest(self: &Rc<Self>, conn: Rc<Conn>) {
         let Some(mut writer) = conn.writer.borrow_mut().take() else { return };
         conn.writing.set(true);
+        let net = self.clone();
         glommio::spawn_local(async move {
             loop {
                 let Some(bytes) = conn.out.borrow_mut().pop_front() else { break };
@@ -396,6 +416,7 @@ impl<C: 'static> Net<C> {
                     break;
                 }
                 conn.took(bytes.len());
+                net.tell_backlog(&conn);
             }
             conn.writing.set(false);
             if !conn.dead.get() {

@@ -59,6 +59,7 @@ impl<L: Load> Machine for Loader<L> {
             Input::Connected { conn } => Input::Connected { conn },
             Input::Frame { conn, bytes } => Input::Frame { conn, bytes },
             Input::Closed { conn } => Input::Closed { conn },
+            Input::Backlog { conn, high } => Input::Backlog { conn, high },
             Input::Persisted { token, positions } => Input::Persisted { token, positions },
             Input::Loaded { token, result } => Input::Loaded { token, result },
             Input::Timer => Input::Timer,

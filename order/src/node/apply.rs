@@ -5,7 +5,7 @@ use super::Orderer;
 use crate::consensus::{Committed, Work};
 use crate::node::OrderEvent;
 use crate::sequencer::{Applied, State};
-use tracing::{info, warn};
+use tracing::warn;
 use zoolog_core::wire::{self, CutIs, RefusedWhy, ViewIs};
 use zoolog_core::{CutNumber, Output, ShardId, SlotId};
 
@@ -21,7 +21,6 @@ impl Orderer {
             self.state = State::decode(self.cfg.cluster, &image)
                 .unwrap_or_else(|e| panic!("a snapshot that was checked when it came: {e}"));
             self.applied = index;
-            info!(id = %self.cfg.id, index, "caught up by a snapshot");
             self.out.push_back(Output::Event(OrderEvent::CaughtUp { index }));
         }
         let last = work.entries.last().map(|e| e.index);
@@ -59,7 +58,6 @@ impl Orderer {
                 }
                 Applied::Formed(shards) => {
                     let view = self.state.view().number;
-                    info!(id = %self.cfg.id, %view, shards = shards.len(), "view formed");
                     self.push_view(&shards);
                     self.out.push_back(Output::Event(OrderEvent::ViewFormed { view, shards }));
                 }
@@ -74,7 +72,6 @@ impl Orderer {
         if let Some(lead) = &mut self.lead
             && lead.applied(index, term)
         {
-            info!(id = %self.cfg.id, term, cut = %self.state.last_cut(), "leads");
             self.out.push_back(Output::Event(OrderEvent::BecameLeader { term }));
         }
     }

@@ -5,7 +5,7 @@ use super::slots::Newcomer;
 use crate::node::OrderEvent;
 use crate::sequencer::{Command, FormView, Pace, Reports, place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tracing::{info, warn};
+use tracing::warn;
 use zoolog_core::{ConnId, Instant, Output, ServerId, SlotId, ViewNumber};
 
 /// What a leader knows in its term, and forgets with it.
@@ -84,7 +84,6 @@ impl Orderer {
     fn step_down(&mut self, term: u64) {
         self.lead = None;
         self.tails.clear();
-        info!(id = %self.cfg.id, term, "leads no more");
         self.out.push_back(Output::Event(OrderEvent::SteppedDown { term }));
         let answer = self.not_leader();
         let guests: Vec<ConnId> =

@@ -205,7 +205,7 @@ impl Machine for Orderer {
             Input::Closed { conn } => self.closed(now, conn),
             Input::Persisted { token, positions } => self.persisted(token, &positions),
             Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),
-            Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
+            Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
         // After the input: a heartbeat that has come must count before the time that passed without one.
         self.timer(now);

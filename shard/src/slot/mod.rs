@@ -209,7 +209,7 @@ impl Machine for Slot {
                 self.fx.loaded(token, result);
                 self.finish_jobs(now);
             }
-            Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
+            Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
     }
 

@@ -142,8 +142,8 @@ impl<L: SharedLog> Node<L> {
                 Some(What::Sync(round, _)) => self.syncs.is_done(*round),
                 Some(What::Refused(_)) => true,
                 Some(What::Read(..)) => {
-                    let fits = conn.out_bytes() <= OUT_BYTES_PAUSE;
-                    if !fits {
+                    let fits = !conn.backlog && conn.out_bytes() <= OUT_BYTES_PAUSE;
+                    if !fits && !conn.backlog {
                         self.deferred.insert(slot);
                         self.deferred_at.get_or_insert(now + DEFER);
                     }
@@ -178,6 +178,15 @@ impl<L: SharedLog> Node<L> {
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
         self.stats.answered(now.since(entry.at));
+    }
+
+    /// A client takes its answers too slowly for more of them, or has caught up.
+    pub(super) fn on_backlog(&mut self, now: Instant, id: ConnId, high: bool) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.conns.at(slot).backlog = high;
+        if !high {
+            self.pump(now, slot);
+        }
     }
 
     /// Goes on with the reads that a turn's answers had no room for.

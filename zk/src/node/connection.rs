@@ -74,6 +74,8 @@ pub(super) struct Conn {
     pub leaving: bool,
     /// It should not be read from.
     pub paused: bool,
+    /// It takes its answers more slowly than they are made.
+    pub backlog: bool,
     /// Frames from and to it.
     pub received: u64,
     pub sent: u64,
@@ -182,6 +184,7 @@ impl Conns {
             untouched: false,
             leaving: false,
             paused: false,
+            backlog: false,
             received: 0,
             sent: 0,
             told_paused: false,

@@ -290,6 +290,8 @@ impl<L: SharedLog> Machine for Node<L> {
             Input::Closed { conn } if !conn.is_dialled() => self.on_closed(conn),
             Input::Frame { conn, bytes } => self.log.handle(now, Input::Frame { conn, bytes }),
             Input::Closed { conn } => self.log.handle(now, Input::Closed { conn }),
+            Input::Backlog { conn, high } if !conn.is_dialled() => self.on_backlog(now, conn, high),
+            Input::Backlog { conn, high } => self.log.handle(now, Input::Backlog { conn, high }),
             Input::Connected { conn } => self.log.handle(now, Input::Connected { conn }),
             Input::Persisted { token, positions } => {
                 self.log.handle(now, Input::Persisted { token, positions });

@@ -71,6 +71,30 @@ fn long_answers_are_spread_over_turns() {
     assert_eq!(w.got(c).len() + first, 20);
 }
 
+/// A node that went on answering would be closed by its shell for what piles up there.
+#[test]
+fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    static BIG: [u8; 500_000] = [7; 500_000];
+    w.call(c, 1, &create("/big", 0));
+    w.call(c, 2, &set("/big", &BIG));
+    for i in 0..20 {
+        w.put_request(c, 10 + i, &get("/big", false));
+    }
+    w.run();
+    let first = w.got(c).len();
+    assert!(first < 20, "{first}");
+    w.backlog(c, true);
+    w.advance(20 * MS);
+    assert_eq!(w.got(c).len(), 0);
+    w.backlog(c, false);
+    w.advance(20 * MS);
+    let rest: Vec<_> = w.got(c).iter().map(Got::reply).collect();
+    let wanted: Vec<_> = (first as i32..20).map(|i| (10 + i, 0)).collect();
+    assert_eq!(rest, wanted);
+}
+
 #[test]
 fn a_write_that_fits_no_record_is_refused_in_order() {
     let mut w = World::new(0);

@@ -294,6 +294,14 @@ impl World {
         self.run();
     }
 
+    /// The shell says whether much waits to leave to the client.
+    pub fn backlog(&mut self, client: usize, high: bool) {
+        let (node, conn) = (self.clients[client].node, self.clients[client].conn);
+        let host = self.hosts[node].node.as_mut().expect("the node lives");
+        host.handle(self.now, Input::Backlog { conn, high });
+        self.run();
+    }
+
     /// The client's side of the connection breaks.
     pub fn hang_up(&mut self, client: usize) {
         let (node, conn) = (self.clients[client].node, self.clients[client].conn);
