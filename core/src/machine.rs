@@ -158,6 +158,45 @@ pub enum Output<E> {
     Event(E),
 }
 
+impl<C> Input<C> {
+    /// The same for a machine within this one, whose commands `command` makes of ours; `None` if it makes none.
+    pub fn try_map<D>(self, command: impl FnOnce(C) -> Option<D>) -> Option<Input<D>> {
+        Some(match self {
+            Input::Accepted { conn, peer } => Input::Accepted { conn, peer },
+            Input::Connected { conn } => Input::Connected { conn },
+            Input::Frame { conn, bytes } => Input::Frame { conn, bytes },
+            Input::Closed { conn } => Input::Closed { conn },
+            Input::Backlog { conn, high } => Input::Backlog { conn, high },
+            Input::Persisted { token, positions } => Input::Persisted { token, positions },
+            Input::Loaded { token, result } => Input::Loaded { token, result },
+            Input::Timer => Input::Timer,
+            Input::WallClock(wall) => Input::WallClock(wall),
+            Input::Command(c) => Input::Command(command(c)?),
+        })
+    }
+}
+
+impl<E> Output<E> {
+    /// The same of a machine around this one, whose events `event` makes of ours; `Err` with what it made if
+    /// it made none.
+    ///
+    /// # Errors
+    /// What `event` made of an event that it kept.
+    pub fn try_map<F, K>(self, event: impl FnOnce(E) -> Result<F, K>) -> Result<Output<F>, K> {
+        Ok(match self {
+            Output::Dial { conn, addr } => Output::Dial { conn, addr },
+            Output::Send { conn, bytes } => Output::Send { conn, bytes },
+            Output::Close { conn } => Output::Close { conn },
+            Output::Pause { conn } => Output::Pause { conn },
+            Output::Resume { conn } => Output::Resume { conn },
+            Output::Persist { token, records } => Output::Persist { token, records },
+            Output::Load { token, pos } => Output::Load { token, pos },
+            Output::Release { segment } => Output::Release { segment },
+            Output::Event(e) => Output::Event(event(e)?),
+        })
+    }
+}
+
 /// A protocol part. See the [module](self) for what both sides owe each other.
 pub trait Machine {
     /// What its owner in the same process may ask.

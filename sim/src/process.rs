@@ -36,7 +36,7 @@ where
     M::Event: Debug,
 {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
-        self.0.handle(now, retype(input));
+        self.0.handle(now, uncommanded(input));
     }
     fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
         self.0.poll_output(now).map(|o| map_event(o, |e| Observation::Note(format!("{e:?}"))))
@@ -49,33 +49,15 @@ where
     }
 }
 
-/// The same input for a machine with other commands.
-pub fn retype<C>(input: Input<Infallible>) -> Input<C> {
-    match input {
-        Input::Accepted { conn, peer } => Input::Accepted { conn, peer },
-        Input::Connected { conn } => Input::Connected { conn },
-        Input::Frame { conn, bytes } => Input::Frame { conn, bytes },
-        Input::Closed { conn } => Input::Closed { conn },
-        Input::Backlog { conn, high } => Input::Backlog { conn, high },
-        Input::Persisted { token, positions } => Input::Persisted { token, positions },
-        Input::Loaded { token, result } => Input::Loaded { token, result },
-        Input::Timer => Input::Timer,
-        Input::WallClock(ms) => Input::WallClock(ms),
-        Input::Command(never) => match never {},
-    }
+/// The same input for a machine with other commands: nobody commands anything here.
+pub fn uncommanded<C>(input: Input<Infallible>) -> Input<C> {
+    input.try_map(|never| match never {}).expect("there are no commands")
 }
 
 /// The same output with its event, if it is one, changed by `f`.
 pub fn map_event<E, F>(output: Output<E>, f: impl FnOnce(E) -> F) -> Output<F> {
-    match output {
-        Output::Dial { conn, addr } => Output::Dial { conn, addr },
-        Output::Send { conn, bytes } => Output::Send { conn, bytes },
-        Output::Close { conn } => Output::Close { conn },
-        Output::Pause { conn } => Output::Pause { conn },
-        Output::Resume { conn } => Output::Resume { conn },
-        Output::Persist { token, records } => Output::Persist { token, records },
-        Output::Load { token, pos } => Output::Load { token, pos },
-        Output::Release { segment } => Output::Release { segment },
-        Output::Event(e) => Output::Event(f(e)),
+    match output.try_map(|e| Ok::<F, Infallible>(f(e))) {
+        Ok(output) => output,
+        Err(never) => match never {},
     }
 }

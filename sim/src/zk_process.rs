@@ -4,7 +4,7 @@
 use crate::disk::CLUSTER;
 use crate::observe::Observation;
 use crate::options::Options;
-use crate::process::{Process, map_event, retype};
+use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::convert::Infallible;
 use zoolog_core::limits::FRAME_BYTES_MAX;
@@ -36,7 +36,7 @@ pub fn build(n: u32, o: &Options, orderers: Vec<String>, seed: u64, now: Instant
 
 impl Process for ZkProcess {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
-        self.node.handle(now, retype(input));
+        self.node.handle(now, uncommanded(input));
     }
 
     fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {

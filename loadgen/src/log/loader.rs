@@ -54,19 +54,9 @@ impl<L: Load> Machine for Loader<L> {
 
     fn handle(&mut self, now: Instant, input: Input<()>) {
         self.stirred = true;
-        let input = match input {
-            Input::Accepted { conn, peer } => Input::Accepted { conn, peer },
-            Input::Connected { conn } => Input::Connected { conn },
-            Input::Frame { conn, bytes } => Input::Frame { conn, bytes },
-            Input::Closed { conn } => Input::Closed { conn },
-            Input::Backlog { conn, high } => Input::Backlog { conn, high },
-            Input::Persisted { token, positions } => Input::Persisted { token, positions },
-            Input::Loaded { token, result } => Input::Loaded { token, result },
-            Input::Timer => Input::Timer,
-            Input::WallClock(wall) => Input::WallClock(wall),
-            Input::Command(()) => return,
-        };
-        self.log.handle(now, input);
+        if let Some(input) = input.try_map(|()| None) {
+            self.log.handle(now, input);
+        }
     }
 
     fn poll_output(&mut self, now: Instant) -> Option<Output<L::Result>> {
@@ -75,31 +65,21 @@ impl<L: Load> Machine for Loader<L> {
                 self.load.turn(now.0, &mut self.log);
                 self.look_at = now + LOOK;
             }
-            let output = match self.log.poll_output(now) {
-                Some(Output::Event(event)) => {
+            let Some(output) = self.log.poll_output(now) else {
+                if self.ended {
+                    return None;
+                }
+                let result = self.load.result()?;
+                self.ended = true;
+                return Some(Output::Event(result));
+            };
+            match output.try_map(Err) {
+                Ok(output) => return Some(output),
+                Err(event) => {
                     self.load.event(now.0, &mut self.log, event);
                     self.stirred = true;
-                    continue;
                 }
-                Some(output) => output,
-                None if self.ended => return None,
-                None => {
-                    let result = self.load.result()?;
-                    self.ended = true;
-                    return Some(Output::Event(result));
-                }
-            };
-            return Some(match output {
-                Output::Dial { conn, addr } => Output::Dial { conn, addr },
-                Output::Send { conn, bytes } => Output::Send { conn, bytes },
-                Output::Close { conn } => Output::Close { conn },
-                Output::Pause { conn } => Output::Pause { conn },
-                Output::Resume { conn } => Output::Resume { conn },
-                Output::Persist { token, records } => Output::Persist { token, records },
-                Output::Load { token, pos } => Output::Load { token, pos },
-                Output::Release { segment } => Output::Release { segment },
-                Output::Event(_) => unreachable!("events were taken above"),
-            });
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! and then.
 
 use crate::observe::Observation;
-use crate::process::{Process, map_event, retype};
+use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -68,7 +68,7 @@ impl LogReader {
 impl Process for LogReader {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
         let timer = matches!(input, Input::Timer);
-        self.log.handle(now, retype(input));
+        self.log.handle(now, uncommanded(input));
         if timer && now >= self.next {
             self.next = now + Duration::from_millis(self.rng.between(50, 2_000));
             if !self.steady && now < self.calm_at && self.rng.chance(60) {

@@ -2,7 +2,7 @@
 //! and then asks for the tail; after the storm a last handful, and is done when all are acknowledged.
 
 use crate::observe::Observation;
-use crate::process::{Process, map_event, retype};
+use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -98,7 +98,7 @@ impl LogWriter {
 impl Process for LogWriter {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
         let timer = matches!(input, Input::Timer);
-        self.log.handle(now, retype(input));
+        self.log.handle(now, uncommanded(input));
         if timer {
             self.work(now);
         }
