@@ -12,7 +12,7 @@ from lib import jute
 SHORT_MS = 4000
 OVERLOAD_BYTES = 512 << 20
 # What a client may cost that never reads: some answers, or the writes that may wait for the log.
-READ_BYTES_MAX, WRITE_BYTES_MAX = 8 << 20, 24 << 20
+READ_BYTES_MAX, WRITE_BYTES_MAX = 16 << 20, 24 << 20
 
 
 class Scene:
