@@ -8,7 +8,7 @@ use zoolog_core::rng::Rng;
 /// Raft's unit of time.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Ticks between heartbeats.
-pub(super) const HEARTBEAT_TICKS: usize = 4;
+pub(super) const HEARTBEAT_TICKS: usize = 5;
 /// Shortest election timeout, in ticks.
 pub(super) const ELECTION_TICKS: usize = 15;
 /// No election timeout is as long as this, in ticks.
@@ -83,10 +83,10 @@ mod tests {
     fn time_slept_through_is_not_made_up_for() {
         let mut t = Ticker::new(Instant(0));
         let ms = |n: u64| Instant(n * 1_000_000);
-        assert_eq!((t.due(ms(9)), t.next()), (0, ms(40)));
-        assert_eq!((t.due(ms(25)), t.next()), (2, ms(60)));
-        assert_eq!((t.due(ms(71)), t.next()), (5, ms(110)));
-        assert_eq!((t.due(ms(900)), t.next()), (5, ms(940)));
+        assert_eq!((t.due(ms(9)), t.next()), (0, ms(50)));
+        assert_eq!((t.due(ms(25)), t.next()), (2, ms(70)));
+        assert_eq!((t.due(ms(81)), t.next()), (6, ms(130)));
+        assert_eq!((t.due(ms(900)), t.next()), (6, ms(950)));
     }
 
     #[test]
