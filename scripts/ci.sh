@@ -32,7 +32,9 @@ for step in "${steps[@]}"; do
             if cargo tree -p zoolog-sim -e normal --prefix none | grep -E '^(glommio|socket2|mio|tokio) '; then
                 echo "a pure half depends on the runtime"; exit 1
             fi ;;
-        test) cargo test --workspace --quiet ;;
+        test)
+            cargo test --workspace --quiet
+            python3 scripts/lib/history_test.py ;;
         sim)
             cargo build --profile sim --quiet -p zoolog-sim
             target/sim/zoolog-sim meta 1
