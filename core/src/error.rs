@@ -1,15 +1,4 @@
-//! What can go wrong with bytes from outside, and may the caller try again?
-
-/// What a caller may do about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// Nothing happened: try again, here or elsewhere.
-    Safe,
-    /// It may or may not have happened: find out first, or repeat under the same (writer, seq).
-    Unknown,
-    /// It can't succeed as it is.
-    Never,
-}
+//! What can go wrong with bytes from outside?
 
 /// A frame or message that can't be read. Costs the connection it came on, nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -34,7 +34,7 @@ pub mod view;
 pub mod wal;
 pub mod wire;
 
-pub use error::{Retry, WireError};
+pub use error::WireError;
 pub use ids::*;
 pub use machine::{ConnId, Input, Machine, Output, Token};
 pub use time::{Instant, WallMs};
