@@ -119,6 +119,13 @@ fn a_directory_of_another_process_cluster_or_format_is_refused() {
     let other = born.replace(&id[..8], "deadbeef");
     std::fs::write(&cluster, &other).unwrap();
     let config = dir.path().join("nodes/shard-0/config.toml");
+    // A port of the test's own: that of the `dev` that has ended may be another test's by now.
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let other_port = |line: &str| match line.strip_prefix("listen = ") {
+        Some(_) => format!("listen = \"127.0.0.1:{}\"\n", free_port()),
+        None => format!("{line}\n"),
+    };
+    std::fs::write(&config, settings.lines().map(other_port).collect::<String>()).unwrap();
     let node = |kind: &str| failure(zoolog(&[kind, "--config", config.to_str().unwrap()]).output().unwrap());
     let text = node("shard");
     assert!(text.contains("belongs to cluster"), "{text}");
