@@ -27,9 +27,9 @@ for step in "${steps[@]}"; do
         fmt) cargo fmt --all --check ;;
         clippy) cargo clippy --workspace --all-targets --quiet -- -D warnings ;;
         docs) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet ;;
-        # The pure halves must not reach the kernel: neither glommio nor sockets in the simulator's tree.
+        # The pure halves must not reach the kernel: neither io_uring nor sockets in the simulator's tree.
         purity)
-            if cargo tree -p zoolog-sim -e normal --prefix none | grep -E '^(glommio|socket2|mio|tokio) '; then
+            if cargo tree -p zoolog-sim -e normal --prefix none | grep -E '^(io-uring|socket2|mio|tokio) '; then
                 echo "a pure half depends on the runtime"; exit 1
             fi ;;
         test)

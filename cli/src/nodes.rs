@@ -209,23 +209,20 @@ impl Stored {
     fn job<M, E>(self, make: impl FnOnce(Recovered) -> Result<M, E> + Send + 'static) -> Job
     where
         M: Machine + 'static,
-        M::Command: 'static,
         M::Event: Debug,
         E: Display,
     {
         let Self { name, dir, wal, listener, stop, ready } = self;
-        Box::new(move || {
-            Box::pin(async move {
-                let dir = DataDir::open(&dir, wal.cluster, &name)?;
-                let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-                let machine = make(recovered).map_err(|e| format!("{name}: {e}"))?;
-                let spec = spec(&name, listener, Some(disk), stop);
-                ready_now(&ready, &name);
-                rt::run(machine, spec, None, |event| {
-                    tracing::info!(node = name, "{event:?}");
-                    Ok(())
-                })
-                .await
+        Box::new(move |host| {
+            let dir = DataDir::open(&dir, wal.cluster, &name)?;
+            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
+            let machine = make(recovered).map_err(|e| format!("{name}: {e}"))?;
+            let spec = spec(&name, listener, Some(disk), stop);
+            ready_now(&ready, &name);
+            host.run(machine, spec, move |event| {
+                let _ = &dir; // locked as long as the node runs
+                tracing::info!(node = name, "{event:?}");
+                Ok(())
             })
         })
     }
@@ -258,23 +255,20 @@ pub fn zk_job(
         max_connections_per_ip: config.max_connections_per_ip,
         ..zoolog_zk::NodeConfig::default()
     };
-    Ok(Box::new(move || {
-        Box::pin(async move {
-            let _dir = DataDir::open(&config.data_dir, machine.cluster, &name)?;
-            let frame_limit = machine.max_frame_bytes;
-            let machine = zoolog_zk::Node::new(machine, seed, clock::now());
-            let spec =
-                NodeSpec { framing: zoolog_zk::framing, frame_limit, ..spec(&name, listener, None, stop) };
-            rt::run(machine, spec, None, |event| {
-                match event {
-                    NodeEvent::Ready => ready_now(&ready, &name),
-                    NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
-                    NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
-                    NodeEvent::Status(_) => {}
-                }
-                Ok(())
-            })
-            .await
+    Ok(Box::new(move |host| {
+        let dir = DataDir::open(&config.data_dir, machine.cluster, &name)?;
+        let frame_limit = machine.max_frame_bytes;
+        let machine = zoolog_zk::Node::new(machine, seed, clock::now());
+        let spec = NodeSpec { framing: zoolog_zk::framing, frame_limit, ..spec(&name, listener, None, stop) };
+        host.run(machine, spec, move |event| {
+            let _ = &dir; // locked as long as the node runs
+            match event {
+                NodeEvent::Ready => ready_now(&ready, &name),
+                NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
+                NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
+                NodeEvent::Status(_) => {}
+            }
+            Ok(())
         })
     }))
 }

@@ -1,4 +1,4 @@
-//! What is a machine? The contract between a protocol part and whatever drives it: the glommio shell
+//! What is a machine? The contract between a protocol part and whatever drives it: the shell
 //! (`rt`), which moves bytes between machines and the kernel, or the simulator, which does the same with
 //! simulated time, network and disks.
 //!

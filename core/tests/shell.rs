@@ -103,24 +103,22 @@ fn node(dir: &Path) -> (String, Stop, Executor) {
     let addr = listener.local_addr().unwrap().to_string();
     let stop = Stop::default();
     let (dir, asked) = (dir.to_path_buf(), stop.clone());
-    let job: Job = Box::new(move || {
-        Box::pin(async move {
-            let config = WalConfig {
-                first_segment_bytes: 64 << 10,
-                segment_bytes: 64 << 10,
-                ..WalConfig::new(ClusterId(5), 1, OnDamage::Refuse)
-            };
-            let (disk, recovered) = Disk::open(&dir, config)?;
-            let spec = NodeSpec {
-                name: "echo".into(),
-                listener: Some(listener),
-                framing: rt::node_framing,
-                frame_limit: 1 << 20,
-                disk: Some(disk),
-                stop: asked,
-            };
-            rt::run(Echo::new(recovered), spec, None, |()| Ok(())).await
-        })
+    let job: Job = Box::new(move |host| {
+        let config = WalConfig {
+            first_segment_bytes: 64 << 10,
+            segment_bytes: 64 << 10,
+            ..WalConfig::new(ClusterId(5), 1, OnDamage::Refuse)
+        };
+        let (disk, recovered) = Disk::open(&dir, config)?;
+        let spec = NodeSpec {
+            name: "echo".into(),
+            listener: Some(listener),
+            framing: rt::node_framing,
+            frame_limit: 1 << 20,
+            disk: Some(disk),
+            stop: asked,
+        };
+        host.run(Echo::new(recovered), spec, |()| Ok(()))
     });
     (addr, stop, Executor::start("test", vec![job]).unwrap())
 }

@@ -1,25 +1,30 @@
-//! What meets the kernel? The shells that run machines for real: glommio executors, framed TCP, DMA files and
-//! the clock. No glommio type leaves this module.
+//! What meets the kernel? The shells that run machines for real: threads with an io_uring each, framed TCP, direct
+//! files and the clock. Why not a ready-made executor: docs/decisions/0003-own-ring-loop.md.
 //!
 //! - [`preflight`]: can this machine run us at all?
-//! - [`executors`]: threads, and what keeps them awake.
+//! - [`executors`]: threads, and the nodes on them.
 //! - [`datadir`]: whose directory is this?
-//! - [`pump`]: the loop of a node: machine in the middle, network and disk around it.
-//! - `tcp`, `disk`, `event`: its parts.
+//! - [`pump`]: one node's turn: machine in the middle, network and disk around it.
+//! - `net`, `conn`, `disk`: its parts.
+//! - `ring`, `aligned`, `wake`: what they stand on: requests to the kernel, memory for direct I/O, other threads.
 
+mod aligned;
 pub mod clock;
+mod conn;
 pub mod datadir;
 mod disk;
-mod event;
 pub mod executors;
+mod net;
 pub mod preflight;
 pub mod pump;
-mod tcp;
+mod ring;
+mod wake;
 
+pub use conn::{Framing, node_framing};
 pub use disk::Disk;
-pub use executors::{Executor, Job, Stop};
-pub use pump::{NodeSpec, run};
-pub use tcp::{Framing, node_framing};
+pub use executors::{Executor, Host, Job};
+pub use pump::NodeSpec;
+pub use wake::{Stop, Waker};
 
 /// Binds a listening socket, so that a port in use is reported before anything starts.
 ///

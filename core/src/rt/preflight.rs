@@ -1,8 +1,8 @@
 //! Can this machine run us? Checked before anything starts, and said with the cure.
 
-/// Smallest soft limit of locked memory with which an executor can start, in bytes.
+/// Locked memory without which older kernels make no rings for a few threads, in bytes.
 const MEMLOCK_MIN: u64 = 512 << 10;
-/// Enough for the registered buffers of two executors, and what most systems grant.
+/// What most systems grant.
 const MEMLOCK_WANTED: u64 = 8 << 20;
 const FILES_MIN: u64 = 256;
 const FILES_WANTED: u64 = 65_536;
@@ -15,18 +15,11 @@ pub fn check() -> Result<(), String> {
     let memlock = raise(libc::RLIMIT_MEMLOCK, MEMLOCK_WANTED);
     if memlock < MEMLOCK_MIN {
         return Err(format!(
-            "only {} KiB of memory may be locked, io_uring needs {} KiB per executor: raise it with \
+            "only {} KiB of memory may be locked, io_uring needs up to {} KiB: raise it with \
              `ulimit -l 8192`, LimitMEMLOCK=infinity in the systemd unit, or --ulimit memlock=-1 for a container",
             memlock >> 10,
             MEMLOCK_MIN >> 10
         ));
-    }
-    if memlock < MEMLOCK_WANTED {
-        tracing::warn!(
-            "locked memory is limited to {} KiB, {} KiB would let all executors register their buffers (ulimit -l)",
-            memlock >> 10,
-            MEMLOCK_WANTED >> 10
-        );
     }
     let files = raise(libc::RLIMIT_NOFILE, FILES_WANTED);
     if files < FILES_MIN {
@@ -88,7 +81,7 @@ fn io_uring() -> Result<(), String> {
             }
         }
         Some(libc::ENOSYS) => {
-            "the kernel is older than 5.8, or a sandbox filters it: run on Linux 5.8 or newer, outside that sandbox"
+            "the kernel is older than 5.11, or a sandbox filters it: run on Linux 5.11 or newer, outside that sandbox"
                 .to_string()
         }
         Some(libc::ENOMEM) => "too little memory may be locked: raise `ulimit -l`".to_string(),

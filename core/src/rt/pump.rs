@@ -1,27 +1,21 @@
-//! How is a machine run for real? One loop per node: take what has arrived, let the machine handle it, carry
-//! out what it wants, flush once, wait. The loop is the same for every kind of node.
+//! How is a machine run for real? Turn by turn: take what has arrived, let the machine handle it, carry out what
+//! it wants, send once, begin one write. The same for every kind of node.
 
 use super::clock;
-use super::disk::Disk;
-use super::event::Event;
-use super::executors::{Stop, count_inputs, within};
-use super::tcp::{Framing, Inbox, Net};
+use super::conn::Framing;
+use super::disk::{Disk, RunningDisk, loaded};
+use super::net::Net;
+use super::ring::{Done, Op, Ring};
+use super::wake::{Elsewhere, Finished, Stop};
 use crate::machine::{Input, Machine, Output};
 use crate::time::Instant;
-use glommio::net::TcpListener;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::os::fd::{FromRawFd, IntoRawFd};
-use std::rc::Rc;
 use std::time::Duration;
 
-/// Inputs handled in one turn at most. Enough that a turn's fixed cost (some 10 us) disappears, few enough
-/// that a turn stays below a millisecond.
+/// Inputs handled in one turn at most. Enough that a turn's fixed cost disappears, few enough that a turn stays
+/// below a millisecond.
 const INPUTS_PER_TURN: usize = 512;
 /// How often a machine is told the wall time.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(1);
-/// Longest sleep without looking.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// What a node needs besides its machine.
 pub struct NodeSpec {
@@ -45,160 +39,159 @@ impl std::fmt::Debug for NodeSpec {
     }
 }
 
-/// Runs `machine` until it is asked to stop or its disk fails. Commands come from other threads through
-/// `commands`, if given; `on_event` hears of the machine's events, and ends the node with an error.
-///
-/// # Errors
-/// Text for a person; the node must not go on.
-pub async fn run<M>(
-    machine: M,
-    spec: NodeSpec,
-    commands: Option<flume::Receiver<M::Command>>,
-    mut on_event: impl FnMut(M::Event) -> Result<(), String>,
-) -> Result<(), String>
-where
-    M: Machine + 'static,
-    M::Command: 'static,
-{
-    let inbox = Rc::new(Inbox { queue: RefCell::default(), event: Event::default(), turns: Cell::new(0) });
-    let net = Net::new(spec.name.clone(), inbox.clone(), spec.framing, spec.frame_limit);
-    if let Some(listener) = spec.listener {
-        listener.set_nonblocking(true).map_err(|e| e.to_string())?;
-        // SAFETY: the descriptor is a listening socket that we own and give away here.
-        let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-        glommio::spawn_local(net.clone().accept_all(listener)).detach();
-    }
-    if let Some(commands) = commands {
-        let inbox = inbox.clone();
-        glommio::spawn_local(async move {
-            while let Ok(command) = commands.recv_async().await {
-                inbox.push(Input::Command(command));
-                while let Ok(command) = commands.try_recv() {
-                    inbox.push(Input::Command(command));
-                }
-            }
-        })
-        .detach();
-    }
-    let stop = spec.stop.clone();
-    let waker = inbox.clone();
-    glommio::spawn_local(async move {
-        stop.wait().await;
-        waker.event.set();
-    })
-    .detach();
-    let disk = match spec.disk {
-        Some(disk) => Some(disk.start(inbox.clone()).await?),
-        None => None,
-    };
-    let mut pump = Pump { machine, inbox, net, disk, now: clock::now(), wall_at: Instant(0) };
-    loop {
-        let ended = pump.turn(&mut on_event)?;
-        if spec.stop.is_stopped() {
-            break;
-        }
-        if let Some(why) = ended {
-            return Err(why);
-        }
-        pump.wait().await;
-    }
-    if let Some(disk) = &pump.disk {
-        disk.finish().await;
-    }
-    Ok(())
+/// A node on its thread, whatever its machine.
+pub(super) trait Node {
+    /// One turn.
+    ///
+    /// # Errors
+    /// Text for a person; the node must not go on.
+    fn turn(&mut self, ring: &mut Ring) -> Result<(), String>;
+    /// A request of it came back.
+    fn done(&mut self, ring: &mut Ring, done: Done);
+    /// Blocking work of it is done.
+    fn finished(&mut self, ring: &mut Ring, finished: Finished);
+    /// Whether a turn has something to do whatever the time.
+    fn has_work(&self) -> bool;
+    /// When a turn has something to do at the latest.
+    fn next_deadline(&self) -> Instant;
+    /// Whether it was asked to end: no more turns.
+    fn is_stopped(&self) -> bool;
+    /// Whether what was handed to its log is durable, or has failed. To be asked again until so.
+    fn has_ended(&mut self, ring: &mut Ring) -> bool;
 }
 
-struct Pump<M: Machine> {
+/// A machine with network and disk around it.
+pub(super) struct Pump<M: Machine, F> {
     machine: M,
-    inbox: Rc<Inbox<M::Command>>,
-    net: Rc<Net<M::Command>>,
-    disk: Option<super::disk::RunningDisk<M::Command>>,
+    on_event: F,
+    net: Net<M::Command>,
+    disk: Option<RunningDisk>,
+    stop: Stop,
     now: Instant,
     wall_at: Instant,
 }
 
-impl<M: Machine + 'static> Pump<M>
+impl<M, F> Pump<M, F>
 where
-    M::Command: 'static,
+    M: Machine,
+    F: FnMut(M::Event) -> Result<(), String>,
 {
-    /// One turn. `Some` when the node can't go on.
-    fn turn(
-        &mut self,
-        on_event: &mut impl FnMut(M::Event) -> Result<(), String>,
-    ) -> Result<Option<String>, String> {
+    /// `on_event` hears of the machine's events, and ends the node with an error.
+    pub fn new(
+        machine: M,
+        spec: NodeSpec,
+        on_event: F,
+        elsewhere: Elsewhere,
+        ring: &mut Ring,
+    ) -> Result<Self, String> {
+        let disk = spec.disk.map(|disk| disk.start(elsewhere.clone())).transpose()?;
+        if let Some(listener) = &spec.listener {
+            listener.set_nonblocking(false).map_err(|e| e.to_string())?; // the ring waits, not we
+        }
+        let net = Net::new(spec.name, spec.listener, spec.framing, spec.frame_limit, elsewhere, ring);
+        let (stop, now) = (spec.stop, clock::now());
+        Ok(Self { machine, on_event, net, disk, stop, now, wall_at: Instant(0) })
+    }
+
+    fn carry_out(&mut self, ring: &mut Ring, output: Output<M::Event>) -> Result<(), String> {
+        let disk = self.disk.as_mut().ok_or("a node without a log wanted to persist");
+        match output {
+            Output::Dial { conn, addr } => self.net.dial(ring, conn, addr),
+            Output::Send { conn, bytes } => self.net.send(conn, bytes),
+            Output::Close { conn } => self.net.close(conn, self.now),
+            Output::Pause { conn } => self.net.pause(ring, conn, true),
+            Output::Resume { conn } => self.net.pause(ring, conn, false),
+            Output::Persist { token, records } => disk?.persist(token, records),
+            Output::Load { token, pos } => disk?.load(ring, token, pos, &mut self.net.inbox),
+            Output::Release { segment } => disk?.release(segment),
+            Output::Event(event) => (self.on_event)(event)?,
+        }
+        Ok(())
+    }
+}
+
+impl<M, F> Node for Pump<M, F>
+where
+    M: Machine,
+    F: FnMut(M::Event) -> Result<(), String>,
+{
+    fn turn(&mut self, ring: &mut Ring) -> Result<(), String> {
         self.now = clock::now();
-        self.inbox.turns.set(self.inbox.turns.get() + 1);
+        self.net.turn();
         if self.now >= self.wall_at {
             self.wall_at = self.now + WALL_CLOCK_EVERY;
             self.machine.handle(self.now, Input::WallClock(clock::wall()));
         }
-        let mut inputs: VecDeque<Input<M::Command>> = std::mem::take(&mut *self.inbox.queue.borrow_mut());
-        let n = inputs.len().min(INPUTS_PER_TURN);
-        count_inputs(n);
-        for input in inputs.drain(..n) {
+        for _ in 0..INPUTS_PER_TURN {
+            let Some(input) = self.net.inbox.pop_front() else { break };
             self.machine.handle(self.now, input);
         }
-        self.give_back(inputs);
         if self.machine.next_deadline().is_some_and(|(at, _)| at <= self.now) {
             self.machine.handle(self.now, Input::Timer);
         }
         while let Some(output) = self.machine.poll_output(self.now) {
-            self.carry_out(output, on_event)?;
+            self.carry_out(ring, output)?;
         }
-        if let Some(disk) = &self.disk {
+        // Others' work first: what is sent begins a longer way than our own write.
+        self.net.flush(ring);
+        self.net.tick(ring, self.now);
+        if let Some(disk) = &mut self.disk {
             disk.roll_if_due(|| self.machine.checkpoint());
-            disk.kick();
+            disk.kick(ring, self.now);
             if let Some(why) = disk.failure() {
-                return Ok(Some(why));
+                return Err(why.to_string());
             }
-        }
-        self.net.flush();
-        Ok(None)
-    }
-
-    /// Puts what a turn left over back to the front.
-    fn give_back(&self, mut left: VecDeque<Input<M::Command>>) {
-        let mut queue = self.inbox.queue.borrow_mut();
-        if left.is_empty() && queue.is_empty() {
-            *queue = left; // keeps the allocation
-            return;
-        }
-        left.append(&mut queue);
-        *queue = left;
-        if !queue.is_empty() {
-            self.inbox.event.set();
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        output: Output<M::Event>,
-        on_event: &mut impl FnMut(M::Event) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let disk = || self.disk.as_ref().ok_or_else(|| "a node without a log wanted to persist".to_string());
-        match output {
-            Output::Dial { conn, addr } => self.net.dial(conn, addr),
-            Output::Send { conn, bytes } => self.net.send(conn, bytes),
-            Output::Close { conn } => self.net.close(conn),
-            Output::Pause { conn } => self.net.pause(conn, true),
-            Output::Resume { conn } => self.net.pause(conn, false),
-            Output::Persist { token, records } => disk()?.persist(token, records),
-            Output::Load { token, pos } => disk()?.load(token, pos),
-            Output::Release { segment } => disk()?.release(segment),
-            Output::Event(event) => on_event(event)?,
         }
         Ok(())
     }
 
-    /// Waits for work, or for the machine's next deadline.
-    async fn wait(&self) {
-        let next = self.machine.next_deadline().map_or(self.now + IDLE, |(at, _)| at).min(self.wall_at);
-        let now = clock::now();
-        if next <= now {
-            // Always give other tasks, and the reactor, their turn.
-            glommio::executor().yield_task_queue_now().await;
-            return;
+    fn done(&mut self, ring: &mut Ring, done: Done) {
+        let result = done.outcome();
+        match done.op {
+            Op::Accept { listener } => self.net.accepted(ring, listener, result, self.now),
+            Op::Connect { conn, socket, .. } => self.net.connected(ring, conn, socket, result),
+            Op::Recv { conn, buf, .. } => self.net.received(ring, conn, buf, result, self.now),
+            Op::Writable { conn, .. } => self.net.writable(conn),
+            Op::WriteGroup { buf, plan, .. } => {
+                let disk = self.disk.as_mut().expect("it wrote");
+                disk.written(buf, *plan, result, self.now, &mut self.net.inbox);
+            }
+            Op::Load { buf, token, pos, .. } => {
+                self.net.inbox.push_back(Input::Loaded { token, result: loaded(&buf, pos, result) });
+            }
+            Op::Wake { .. } => unreachable!("the thread's, not a node's"),
         }
-        let _ = within(next.since(now), self.inbox.event.wait()).await;
+    }
+
+    fn finished(&mut self, ring: &mut Ring, finished: Finished) {
+        match finished {
+            Finished::Segment { number, bytes, result } => {
+                self.disk.as_mut().expect("it asked").segment_made(number, bytes, &result);
+            }
+            Finished::Resolved { conn, result } => self.net.resolved(ring, conn, result),
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        // A log that failed, or got its segment, is looked at in a turn.
+        self.net.has_work() || self.disk.as_ref().is_some_and(|d| d.failure().is_some() || d.may_go_on())
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let machine = self.machine.next_deadline().map(|(at, _)| at);
+        let disk = self.disk.as_ref().and_then(RunningDisk::next_deadline);
+        [machine, disk, self.net.next_deadline()].into_iter().flatten().fold(self.wall_at, Instant::min)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
+    fn has_ended(&mut self, ring: &mut Ring) -> bool {
+        let now = clock::now();
+        self.disk.as_mut().is_none_or(|disk| {
+            disk.kick(ring, now);
+            !disk.is_busy()
+        })
     }
 }

@@ -196,12 +196,12 @@ impl<R: Send + 'static> Clients<R> {
                 disk: None,
                 stop: stop.clone(),
             };
-            jobs.push(Box::new(move || {
+            jobs.push(Box::new(move |host| {
                 let machine = Loader::new(LogClient::new(cfg, seed, clock::now()), load);
-                Box::pin(rt::run(machine, spec, None, move |result| {
+                host.run(machine, spec, move |result| {
                     let _ = sender.send(result); // nobody listens any more after an interrupt
                     Ok(())
-                }))
+                })
             }));
         }
         let executor = Executor::start("loadgen", jobs).map_err(|e| anyhow!(e))?;

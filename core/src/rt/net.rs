@@ -1,0 +1,396 @@
+//! How do bytes get from sockets to a machine and back? All connections of one node: receives cut into frames,
+//! sends offered to the sockets once per turn; only what a socket doesn't take at once waits for the kernel's
+//! word.
+
+use super::conn::{Conn, Framing, node_framing};
+use super::ring::{Op, Ring};
+use super::wake::{Elsewhere, Finished};
+use crate::limits::OUT_BYTES_MAX;
+use crate::machine::{ConnId, Input};
+use crate::time::Instant;
+use bytes::{Bytes, BytesMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a connection that is being closed may take to drain what was sent.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long a connection whose peer has said all may take to be answered.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+/// Pause after an accept that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Inputs that may wait for the machine while more is read.
+const INBOX: usize = 4096;
+
+/// All connections of one node, and what waits for its machine.
+pub(super) struct Net<C> {
+    name: String,
+    node: usize,
+    listener: Option<Rc<OwnedFd>>,
+    framing: Framing,
+    frame_limit: usize,
+    conns: BTreeMap<ConnId, Conn>,
+    next_accepted: u64,
+    accept_at: Option<Instant>,
+    /// With something to send.
+    dirty: Vec<ConnId>,
+    /// That end by themselves soon.
+    ending: Vec<ConnId>,
+    /// To be read once the inbox is shorter.
+    put_off: Vec<ConnId>,
+    pub inbox: VecDeque<Input<C>>,
+    /// Turns of the machine so far.
+    turns: u64,
+    /// Something waits for the end of a turn.
+    wants_turn: bool,
+    elsewhere: Elsewhere,
+}
+
+impl<C> Net<C> {
+    pub fn new(
+        name: String,
+        listener: Option<std::net::TcpListener>,
+        framing: Framing,
+        frame_limit: usize,
+        elsewhere: Elsewhere,
+        ring: &mut Ring,
+    ) -> Self {
+        let node = elsewhere.node;
+        let listener = listener.map(|l| Rc::new(OwnedFd::from(l)));
+        if let Some(listener) = &listener {
+            ring.ask(node, Op::Accept { listener: listener.clone() });
+        }
+        Self {
+            name,
+            node,
+            listener,
+            framing,
+            frame_limit,
+            conns: BTreeMap::new(),
+            next_accepted: 1,
+            accept_at: None,
+            dirty: Vec::new(),
+            ending: Vec::new(),
+            put_off: Vec::new(),
+            inbox: VecDeque::new(),
+            turns: 0,
+            wants_turn: false,
+            elsewhere,
+        }
+    }
+
+    /// A connection came in, or couldn't.
+    pub fn accepted(
+        &mut self,
+        ring: &mut Ring,
+        listener: Rc<OwnedFd>,
+        fd: std::io::Result<usize>,
+        now: Instant,
+    ) {
+        match fd {
+            Ok(fd) => {
+                // SAFETY: the kernel just made it for us.
+                let socket = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+                ring.ask(self.node, Op::Accept { listener });
+                let id = ConnId(self.next_accepted);
+                self.next_accepted += 1;
+                let peer = socket2::SockRef::from(&socket).peer_addr().ok().and_then(|a| a.as_socket());
+                self.conns.insert(id, Conn::new(id, self.framing, self.frame_limit));
+                let peer = peer.map(|a| a.to_string()).unwrap_or_default();
+                self.inbox.push_back(Input::Accepted { conn: id, peer });
+                self.start(ring, id, Rc::new(socket));
+            }
+            Err(e) => {
+                // Out of file descriptors, mostly: it passes when connections end; don't spin.
+                tracing::warn!(node = %self.name, "can't accept a connection: {e}; trying again in 20 ms");
+                self.accept_at = Some(now + ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    /// Connects; always in the framing of our own nodes.
+    pub fn dial(&mut self, ring: &mut Ring, id: ConnId, addr: String) {
+        let old = self.conns.insert(id, Conn::new(id, node_framing, crate::limits::FRAME_BYTES_MAX));
+        assert!(old.is_none(), "connection {id:?} dialled twice");
+        match addr.parse() {
+            Ok(addr) => self.resolved(ring, id, Ok(addr)),
+            // A name: elsewhere, since the resolver blocks.
+            Err(_) => self.elsewhere.run(move || Finished::Resolved { conn: id, result: resolve(&addr) }),
+        }
+    }
+
+    /// It is known where a name leads.
+    pub fn resolved(&mut self, ring: &mut Ring, id: ConnId, result: Result<SocketAddr, String>) {
+        if self.conns.get(&id).is_none_or(|c| c.dead) {
+            return self.gone(id);
+        }
+        let made = result.and_then(|addr| {
+            let domain = socket2::Domain::for_address(addr);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM.cloexec(), None);
+            socket.map(|s| (addr, OwnedFd::from(s))).map_err(|e| e.to_string())
+        });
+        match made {
+            Ok((addr, socket)) => {
+                let addr = Box::new(socket2::SockAddr::from(addr));
+                ring.ask(self.node, Op::Connect { conn: id, socket: Rc::new(socket), addr });
+            }
+            Err(e) => {
+                tracing::debug!(node = %self.name, "can't connect: {e}");
+                self.gone(id);
+            }
+        }
+    }
+
+    /// A dial succeeded or failed.
+    pub fn connected(
+        &mut self,
+        ring: &mut Ring,
+        id: ConnId,
+        socket: Rc<OwnedFd>,
+        result: std::io::Result<usize>,
+    ) {
+        match result {
+            Ok(_) if self.conns.get(&id).is_some_and(|c| !c.dead) => {
+                self.inbox.push_back(Input::Connected { conn: id });
+                self.start(ring, id, socket);
+            }
+            Ok(_) => self.gone(id),
+            Err(e) => {
+                tracing::debug!(node = %self.name, "can't connect: {e}");
+                self.gone(id);
+            }
+        }
+    }
+
+    fn start(&mut self, ring: &mut Ring, id: ConnId, socket: Rc<OwnedFd>) {
+        let fd = socket.as_fd();
+        let options = socket2::SockRef::from(&fd);
+        let tuned = options.set_tcp_nodelay(true).and_then(|()| options.set_keepalive(true));
+        let tuned = tuned.and_then(|()| options.set_tcp_user_timeout(Some(Duration::from_secs(20))));
+        if let Err(e) = tuned {
+            tracing::debug!(node = %self.name, "socket options: {e}");
+        }
+        let conn = self.conns.get_mut(&id).expect("entered before");
+        conn.socket = Some(socket);
+        if conn.out_bytes > 0 {
+            mark(&mut self.dirty, conn);
+        } else if conn.closing {
+            self.shut(id);
+        }
+        self.read_on(ring, id);
+    }
+
+    /// Has the kernel receive, if more is wanted.
+    fn read_on(&mut self, ring: &mut Ring, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.is_reading() || !conn.may_read() {
+            return;
+        }
+        if self.inbox.len() > INBOX {
+            if !std::mem::replace(&mut conn.put_off, true) {
+                self.put_off.push(id);
+            }
+            return;
+        }
+        let socket = conn.socket.clone().expect("it may be read");
+        ring.ask(self.node, Op::Recv { conn: id, socket, buf: conn.take_buf() });
+    }
+
+    /// Bytes arrived, or the end, or an error.
+    pub fn received(
+        &mut self,
+        ring: &mut Ring,
+        id: ConnId,
+        buf: BytesMut,
+        n: std::io::Result<usize>,
+        now: Instant,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let why = match n {
+            Ok(0) => {
+                let fill = conn.received_nothing(buf);
+                if !conn.dead && fill == 0 {
+                    // What the machine answers in its next turn still goes out (as four-letter words want it,
+                    // which are often sent with the end of the stream behind them).
+                    conn.ended_in = Some(self.turns);
+                    conn.end_at = Some(now + LAST_ANSWERS);
+                    self.ending.push(id);
+                    self.wants_turn = true;
+                    return;
+                }
+                Some(format!("it ended within a frame ({fill} bytes)"))
+            }
+            Ok(n) => {
+                let inbox = &mut self.inbox;
+                conn.received(buf, n, |bytes| inbox.push_back(Input::Frame { conn: id, bytes })).err()
+            }
+            Err(e) => {
+                conn.received_nothing(buf);
+                Some(e.to_string())
+            }
+        };
+        match why {
+            Some(why) => {
+                if !conn.dead {
+                    tracing::info!(node = %self.name, conn = id.0, "closing a connection: {why}");
+                }
+                self.gone(id);
+            }
+            None if conn.dead => self.gone(id),
+            None => self.read_on(ring, id),
+        }
+    }
+
+    /// A socket takes bytes again.
+    pub fn writable(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.polling = false;
+            mark(&mut self.dirty, conn);
+        }
+    }
+
+    /// Queues bytes; `flush` sends them.
+    pub fn send(&mut self, id: ConnId, bytes: Bytes) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.dead || conn.closing || bytes.is_empty() {
+            return;
+        }
+        conn.push(bytes);
+        if conn.out_bytes > OUT_BYTES_MAX {
+            tracing::warn!(node = %self.name, conn = id.0, "closing a connection that doesn't read: {} bytes wait", conn.out_bytes);
+            return self.shut(id);
+        }
+        mark(&mut self.dirty, conn);
+    }
+
+    /// Sends what was queued, as far as the sockets take it. To be called at the end of a turn.
+    pub fn flush(&mut self, ring: &mut Ring) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(conn) = self.conns.get_mut(&id) else { continue };
+            conn.dirty = false;
+            if conn.dead || conn.socket.is_none() {
+                continue;
+            }
+            let sent = if conn.polling { Ok(false) } else { conn.send_now() };
+            if let Some(high) = conn.backlog_changed() {
+                self.inbox.push_back(Input::Backlog { conn: id, high });
+            }
+            match sent {
+                Ok(true) if conn.closing => self.shut(id),
+                Ok(all) => {
+                    if !all && !std::mem::replace(&mut conn.polling, true) {
+                        let socket = conn.socket.clone().expect("looked at");
+                        ring.ask(self.node, Op::Writable { conn: id, socket });
+                    }
+                    self.read_on(ring, id);
+                }
+                Err(e) => {
+                    tracing::debug!(node = %self.name, conn = id.0, "send: {e}");
+                    self.shut(id);
+                }
+            }
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty; // keeps the allocation
+        }
+    }
+
+    /// Ends a connection once what was sent has left, or after `LINGER`.
+    pub fn close(&mut self, id: ConnId, now: Instant) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.closing = true;
+        if conn.socket.is_none() {
+            conn.dead = true; // still dialling: it is dropped when the dial ends
+        } else if conn.out_bytes == 0 {
+            self.shut(id);
+        } else if !conn.dead {
+            conn.end_at = Some(now + LINGER);
+            self.ending.push(id);
+        }
+    }
+
+    /// Stops or resumes reading.
+    pub fn pause(&mut self, ring: &mut Ring, id: ConnId, paused: bool) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.paused = paused;
+            self.read_on(ring, id);
+        }
+    }
+
+    /// Makes a connection end, now.
+    fn shut(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.shut();
+        // A receive under way comes back and ends it.
+        if !conn.is_reading() {
+            self.gone(id);
+        }
+    }
+
+    fn gone(&mut self, id: ConnId) {
+        if let Some(mut conn) = self.conns.remove(&id) {
+            conn.shut();
+            self.inbox.push_back(Input::Closed { conn: id });
+        }
+    }
+
+    /// Whether a turn has something to do for it, whatever the time.
+    pub fn has_work(&self) -> bool {
+        self.wants_turn || !self.inbox.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// A turn begins.
+    pub fn turn(&mut self) {
+        self.turns += 1;
+        self.wants_turn = false;
+    }
+
+    /// What time brings: accepts after a pause, ends that are due, reads that were put off. Once a turn.
+    pub fn tick(&mut self, ring: &mut Ring, now: Instant) {
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            let listener = self.listener.clone().expect("accepts come from a listener");
+            ring.ask(self.node, Op::Accept { listener });
+        }
+        let (turns, mut ending) = (self.turns, std::mem::take(&mut self.ending));
+        ending.retain(|&id| {
+            let Some(conn) = self.conns.get(&id) else { return false };
+            let answered = conn.ended_in.is_some_and(|turn| turns > turn) && conn.out_bytes == 0;
+            let over = answered || conn.end_at.is_some_and(|at| at <= now);
+            if over {
+                self.shut(id);
+            }
+            !over
+        });
+        self.ending.append(&mut ending);
+        if !self.put_off.is_empty() && self.inbox.len() <= INBOX / 2 {
+            for id in std::mem::take(&mut self.put_off) {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.put_off = false;
+                    self.read_on(ring, id);
+                }
+            }
+        }
+    }
+
+    /// When `tick` has something to do next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let ends = self.ending.iter().filter_map(|id| self.conns.get(id)?.end_at);
+        ends.chain(self.accept_at).min()
+    }
+}
+
+fn mark(dirty: &mut Vec<ConnId>, conn: &mut Conn) {
+    if !std::mem::replace(&mut conn.dirty, true) {
+        dirty.push(conn.id);
+    }
+}
+
+fn resolve(addr: &str) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs;
+    let found = addr.to_socket_addrs().map_err(|e| format!("{addr}: {e}"))?.next();
+    found.ok_or_else(|| format!("{addr} has no address"))
+}
