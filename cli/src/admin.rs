@@ -1,7 +1,7 @@
 //! How is a cluster born, and how is it now?
 
 use crate::args::{AdminCommand, InitArgs, StatusArgs};
-use crate::{start, status};
+use crate::{selftest, stages, start, status};
 use comfy_table::Table;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -17,6 +17,8 @@ pub fn run(command: AdminCommand) -> Result<(), String> {
     match command {
         AdminCommand::Init(args) => init(args),
         AdminCommand::Status(args) => show_status(&args),
+        AdminCommand::Stages(args) => stages::show(&args),
+        AdminCommand::Selftest(args) => selftest::run(&args),
     }
 }
 

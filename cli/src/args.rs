@@ -73,12 +73,16 @@ pub struct DevArgs {
     /// Client port of the first ZooKeeper node
     #[arg(long, value_name = "PORT", default_value_t = 2181)]
     pub port: u16,
-    /// Port of the admin HTTP server (/healthz, /readyz, /status)
+    /// Port of the admin HTTP server (/healthz, /readyz, /status, /stages)
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub admin_port: u16,
     /// How the nodes are kept apart
     #[arg(long, value_enum, default_value_t = Isolate::Thread)]
     pub isolate: Isolate,
+    /// A setting of the nodes' files, for all kinds of nodes that know it, or as KIND.KEY for order, shard or zk.
+    /// May be given several times; holds for this start
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// One node.
@@ -96,6 +100,10 @@ pub enum AdminCommand {
     Init(InitArgs),
     /// Ask orderers and data servers how they are
     Status(StatusArgs),
+    /// Ask all nodes how long each stage of a request takes in them
+    Stages(StagesArgs),
+    /// Measure for half a minute whether this machine is fit: disk, io_uring, clocks, limits, wake-ups
+    Selftest(SelftestArgs),
 }
 
 /// `zoolog admin init`.
@@ -127,6 +135,37 @@ pub struct StatusArgs {
     /// Or the data directory of a `dev`
     #[arg(long, value_name = "DIR", conflicts_with = "orderers")]
     pub data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `zoolog admin stages`.
+#[derive(Debug, clap::Args)]
+pub struct StagesArgs {
+    /// The orderers, `ip:port,ip:port,..`; they say where the data servers are
+    #[arg(long, value_delimiter = ',')]
+    pub orderers: Vec<String>,
+    /// Client addresses of the ZooKeeper nodes, `ip:port,..`
+    #[arg(long, value_delimiter = ',')]
+    pub zk: Vec<String>,
+    /// Or the data directory of a `dev`
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["orderers", "zk"])]
+    pub data_dir: Option<PathBuf>,
+    /// Have the nodes count anew from now on, after this answer
+    #[arg(long)]
+    pub reset: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `zoolog admin selftest`.
+#[derive(Debug, clap::Args)]
+pub struct SelftestArgs {
+    /// Where the data will be: the disk that is measured. Nothing is left there
+    #[arg(long, value_name = "DIR", default_value = "zoolog-data")]
+    pub data_dir: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 
 use crate::args::{DevArgs, Isolate};
 use crate::http::{self, Topology};
+use crate::settings::Common;
 use crate::{admin, nodes, start, supervise};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,10 @@ type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
 
 /// Decides on ports and settings, continuing those of the directory where there are any.
 fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
+    let common = Common::new(&args.set)?;
+    if args.isolate == Isolate::Thread && common.shard.slots > 1 {
+        return Err("several slots per data server need --isolate process".into());
+    }
     let dir = std::path::absolute(&args.data_dir).map_err(|e| e.to_string())?;
     let file = dir.join("cluster.toml");
     let old = if file.exists() {
@@ -115,21 +120,21 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
         data_dir: node("order", i).join("data"),
         cluster_file: file.clone(),
         id: u64::from(i) + 1,
-        ..OrderConfig::default()
+        ..common.order.clone()
     });
     let mut shard_listeners = Vec::new();
     let mut shards = Vec::new();
     for i in 0..servers {
         let before =
             config::load::<ShardConfig>(&node("shard", i).join("config.toml")).ok().map(|c| c.listen);
-        let (listen, listener) = ports.take(before)?;
-        shard_listeners.push(listener);
+        let (listen, listeners) = ports.take_run(before, common.shard.slots)?;
+        shard_listeners.extend(listeners);
         shards.push(ShardConfig {
             data_dir: node("shard", i).join("data"),
             cluster_file: file.clone(),
             server: i,
             listen,
-            ..ShardConfig::default()
+            ..common.shard.clone()
         });
     }
     let zk = (0..args.zk).map(|i| {
@@ -138,9 +143,7 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
             cluster_file: file.clone(),
             id: i,
             listen: format!("127.0.0.1:{}", zk_port(args.port, i)?),
-            // Everything comes from one address here.
-            max_connections_per_ip: 0,
-            ..ZkConfig::default()
+            ..common.zk.clone()
         })
     });
     let zk = zk.collect::<Result<_, String>>()?;
@@ -175,6 +178,21 @@ impl Ports {
             }
         }
         Err(format!("no port is free in {PORTS:?}"))
+    }
+
+    /// `n` ports in a row, as [`take`](Self::take) the first of them.
+    fn take_run(&mut self, before: Option<String>, n: u16) -> Result<(String, Vec<TcpListener>), String> {
+        let mut before = before;
+        for _ in PORTS {
+            let (addr, first) = self.take(before.take())?;
+            let port = first.local_addr().map_err(|e| e.to_string())?.port();
+            let more: Result<Vec<_>, String> =
+                (1..n).map(|i| rt::listen(&format!("127.0.0.1:{}", port.saturating_add(i)))).collect();
+            if let Ok(more) = more {
+                return Ok((addr, std::iter::once(first).chain(more).collect()));
+            }
+        }
+        Err(format!("no {n} ports in a row are free in {PORTS:?}"))
     }
 }
 
@@ -223,6 +241,10 @@ fn threads(
 ) -> Result<(), String> {
     let (ready, is_ready) = mpsc::channel();
     let cluster = &plan.cluster;
+    // They share their threads.
+    let spins = plan.orderers.iter().map(|c| c.spin_us).chain(plan.shards.iter().map(|c| c.spin_us));
+    let spin_us = spins.chain(plan.zk.iter().map(|c| c.spin_us)).max().unwrap_or(0);
+    let spin = Duration::from_micros(spin_us.into());
     let mut jobs: Vec<Job> = Vec::new();
     for (config, listener) in plan.orderers.into_iter().zip(order_listeners) {
         jobs.push(nodes::order_job(config, cluster.clone(), listener, stop.clone(), ready.clone())?);
@@ -241,7 +263,7 @@ fn threads(
         shares[i % cores].push(job);
     }
     let executors: Vec<_> =
-        shares.into_iter().map(|jobs| Executor::start("dev", jobs)).collect::<Result<_, _>>()?;
+        shares.into_iter().map(|jobs| Executor::start("dev", spin, jobs)).collect::<Result<_, _>>()?;
     announce(is_ready, n, line);
     let mut outcome = Ok(());
     for executor in executors {

@@ -1,6 +1,6 @@
 //! What does the admin port answer? Health and status of a `dev` topology, for people and probes.
 
-use crate::{admin, status};
+use crate::{admin, stages, status};
 use serde_json::json;
 use std::io::Cursor;
 use tiny_http::{Header, Response, Server};
@@ -51,7 +51,12 @@ fn answer(url: &str, topology: &Topology) -> (u16, String) {
             all["zk"] = json!(zk);
             (200, format!("{all:#}\n"))
         }
-        _ => (404, "{\"paths\":[\"/healthz\",\"/readyz\",\"/status\"]}\n".into()),
+        "/stages" => {
+            let reset =
+                url.split_once('?').is_some_and(|(_, query)| query.split('&').any(|q| q == "reset=1"));
+            (200, format!("{}\n", stages::all(&topology.orderers, &topology.zk, reset)))
+        }
+        _ => (404, "{\"paths\":[\"/healthz\",\"/readyz\",\"/status\",\"/stages\"]}\n".into()),
     }
 }
 

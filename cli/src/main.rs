@@ -1,15 +1,20 @@
 //! `zoolog`: the one binary. Which command was given?
 //!
 //! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
-//! - `nodes`: how one node of each kind is started. `dev`: a whole topology on this machine; `supervise`: its
+//! - `nodes`: how one node of each kind is started. `dev`: a whole topology on this machine, `settings`: what
+//!   its nodes have in common; `supervise`: its
 //!   nodes as processes of their own. `http`: the admin port.
-//! - `admin`: birth of a cluster, questions to a running one.
+//! - `admin`: birth of a cluster, questions to a running one. `stages`: how long does what take in its nodes?
+//!   `selftest`: is the machine fit?
 
 mod admin;
 mod args;
 mod dev;
 mod http;
 mod nodes;
+mod selftest;
+mod settings;
+mod stages;
 mod start;
 mod status;
 mod supervise;

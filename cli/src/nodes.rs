@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::datadir::DataDir;
+use zoolog_core::rt::snapshots::SnapshotStore;
 use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, Stop, clock};
 use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
-use zoolog_core::{Machine, OrdererId, ServerId, SlotId};
+use zoolog_core::{ClusterId, Machine, OrdererId, ServerId, SlotId};
 use zoolog_zk::NodeEvent;
+use zoolog_zk::snapshot::{Loader, Restored};
 
 /// Told once when the node serves.
 pub type Ready = std::sync::mpsc::Sender<String>;
@@ -22,7 +24,7 @@ pub type Ready = std::sync::mpsc::Sender<String>;
 /// Text for a person.
 pub fn order_process(file: &Path) -> Result<(), String> {
     let config: OrderConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
         let addr = order_addr(&config, cluster)?;
         let listener = rt::listen(if config.listen.is_empty() { &addr } else { &config.listen })?;
         Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
@@ -35,7 +37,7 @@ pub fn order_process(file: &Path) -> Result<(), String> {
 /// Text for a person.
 pub fn shard_process(file: &Path) -> Result<(), String> {
     let config: ShardConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
         (0..config.slots)
             .map(|slot| {
                 let listener = rt::listen(&slot_listen(&config, slot))?;
@@ -51,7 +53,7 @@ pub fn shard_process(file: &Path) -> Result<(), String> {
 /// Text for a person.
 pub fn zk_process(file: &Path) -> Result<(), String> {
     let config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), |cluster, stop, ready| {
+    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
         let listener = rt::listen(&config.listen)?;
         Ok(vec![zk_job(config, cluster.clone(), listener, stop, ready)?])
     })
@@ -60,6 +62,7 @@ pub fn zk_process(file: &Path) -> Result<(), String> {
 /// Runs the jobs of one node, an executor each, until a signal or a failure.
 fn process(
     cluster_file: &Path,
+    spin_us: u32,
     jobs: impl FnOnce(&ClusterConfig, Stop, Ready) -> Result<Vec<Job>, String>,
 ) -> Result<(), String> {
     start::prepare()?;
@@ -68,8 +71,9 @@ fn process(
     let (ready, is_ready) = std::sync::mpsc::channel();
     let jobs = jobs(&cluster, stop.clone(), ready)?;
     let n = jobs.len();
+    let spin = Duration::from_micros(spin_us.into());
     let executors: Vec<_> =
-        jobs.into_iter().map(|job| Executor::start("node", vec![job])).collect::<Result<_, _>>()?;
+        jobs.into_iter().map(|job| Executor::start("node", spin, vec![job])).collect::<Result<_, _>>()?;
     std::thread::spawn(move || {
         let names: Vec<String> = is_ready.iter().take(n).collect();
         if names.len() == n {
@@ -243,7 +247,7 @@ pub fn zk_job(
     let name = format!("zk-{}", config.id);
     let seed = seed()?;
     let (min_session_timeout_ms, max_session_timeout_ms) = config.session_timeouts_ms();
-    let machine = zoolog_zk::NodeConfig {
+    let mut machine = zoolog_zk::NodeConfig {
         id: config.id,
         cluster: cluster.cluster(),
         secret: cluster.secret_bytes(),
@@ -253,13 +257,24 @@ pub fn zk_job(
         max_session_timeout_ms,
         max_frame_bytes: config.max_request_bytes as usize,
         max_connections_per_ip: config.max_connections_per_ip,
+        snapshot_records: config.snapshot_records,
+        snapshot_bytes: config.snapshot_bytes,
         ..zoolog_zk::NodeConfig::default()
     };
+    // What it has applied and not yet in a snapshot must stay in the log.
+    machine.log.consumer = Some(name.clone());
     Ok(Box::new(move |host| {
         let dir = DataDir::open(&config.data_dir, machine.cluster, &name)?;
         let frame_limit = machine.max_frame_bytes;
-        let machine = zoolog_zk::Node::new(machine, seed, clock::now());
-        let spec = NodeSpec { framing: zoolog_zk::framing, frame_limit, ..spec(&name, listener, None, stop) };
+        let snapshots = SnapshotStore::open(&dir.path().join("snapshots"), machine.cluster)?;
+        let restored = newest_snapshot(&name, &snapshots, machine.cluster)?;
+        let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
+        let spec = NodeSpec {
+            framing: zoolog_zk::framing,
+            frame_limit,
+            snapshots: Some(snapshots),
+            ..spec(&name, listener, None, stop)
+        };
         host.run(machine, spec, move |event| {
             let _ = &dir; // locked as long as the node runs
             match event {
@@ -273,6 +288,24 @@ pub fn zk_job(
     }))
 }
 
+/// The state to start from: the newest snapshot that is good. Each was read back when it was made, so that the
+/// next older one counts without being read again.
+fn newest_snapshot(name: &str, store: &SnapshotStore, cluster: ClusterId) -> Result<Restored, String> {
+    let mut files = store.newest()?.into_iter();
+    while let Some(file) = files.next() {
+        let mut loader = Loader::new(cluster);
+        let loaded = store.read(&file, &mut |bytes| loader.push(bytes));
+        match loaded.and_then(|()| loader.finish().map_err(|e| format!("{}: {e}", file.path.display()))) {
+            Ok(state) => {
+                tracing::info!(node = name, "starting from the snapshot at {}", file.gsn);
+                return Ok(Restored::from_snapshot(state, files.next().map(|f| f.gsn)));
+            }
+            Err(why) => tracing::warn!(node = name, "{why}; trying the one before it"),
+        }
+    }
+    Ok(Restored::default())
+}
+
 fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> NodeSpec {
     NodeSpec {
         name: name.to_string(),
@@ -280,6 +313,7 @@ fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> No
         framing: rt::node_framing,
         frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
         disk,
+        snapshots: None,
         stop,
     }
 }

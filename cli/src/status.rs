@@ -5,16 +5,52 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
-use zoolog_core::wire::{self, Hello, Message, Role, Status};
+use zoolog_core::view::View;
+use zoolog_core::wire::{self, Hello, Message, Role, Status, WatchCuts};
 use zoolog_core::{ClusterId, Incarnation};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
+/// Longest answer, bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// Asks the orderer or slot at `addr`.
 ///
 /// # Errors
 /// With the address in the text.
 pub fn ask(addr: &str) -> Result<Value, String> {
+    ask_for(addr, Status { request: 1 })
+}
+
+/// Asks the orderer or slot at `addr` something that it answers with JSON.
+///
+/// # Errors
+/// With the address in the text.
+pub fn ask_for(addr: &str, question: impl Into<Message>) -> Result<Value, String> {
+    let json = converse(addr, question, |answer| match answer {
+        Message::StatusIs(is) => Some(is.json),
+        _ => None,
+    })?;
+    serde_json::from_str(&json).map_err(|e| format!("{addr}: {e}"))
+}
+
+/// Asks the orderer at `addr` for the view; `None` if it does not lead.
+///
+/// # Errors
+/// With the address in the text.
+pub fn view(addr: &str) -> Result<Option<View>, String> {
+    converse(addr, WatchCuts { request: 1 }, |answer| match answer {
+        Message::OrderIs(is) => Some(Some(is.view)),
+        Message::NotLeader(_) => Some(None),
+        _ => None,
+    })
+}
+
+/// Asks as a client, and waits for the answer that `pick` takes.
+fn converse<T>(
+    addr: &str,
+    question: impl Into<Message>,
+    pick: impl Fn(Message) -> Option<T>,
+) -> Result<T, String> {
     let wrong = |what: String| format!("{addr}: {what}");
     let at = addr.to_socket_addrs().map_err(|e| wrong(e.to_string()))?.next();
     let at = at.ok_or_else(|| wrong("no address".into()))?;
@@ -22,18 +58,22 @@ pub fn ask(addr: &str) -> Result<Value, String> {
     stream.set_read_timeout(Some(TIMEOUT)).map_err(|e| wrong(e.to_string()))?;
     let hello =
         Hello { role: Role::Client, cluster: ClusterId(0), node: 0, slot: 0, incarnation: Incarnation(0) };
-    let mut question = wire::encode(hello).to_vec();
-    question.extend_from_slice(&wire::encode(Status { request: 1 }));
-    stream.write_all(&question).map_err(|e| wrong(e.to_string()))?;
+    let mut frames = wire::encode(hello).to_vec();
+    frames.extend_from_slice(&wire::encode(question));
+    stream.write_all(&frames).map_err(|e| wrong(e.to_string()))?;
     let mut got = BytesMut::new();
     loop {
-        while let Some(len) = wire::frame_length(&got, 1 << 20).map_err(|e| wrong(e.to_string()))? {
+        while let Some(len) = wire::frame_length(&got, ANSWER_BYTES_MAX).map_err(|e| wrong(e.to_string()))? {
             if got.len() < len {
                 break;
             }
             let frame: Bytes = got.split_to(len).freeze();
-            if let Message::StatusIs(is) = wire::decode(frame).map_err(|e| wrong(e.to_string()))?.message {
-                return serde_json::from_str(&is.json).map_err(|e| wrong(e.to_string()));
+            let answer = wire::decode(frame).map_err(|e| wrong(e.to_string()))?.message;
+            if let Message::Refused(refused) = &answer {
+                return Err(wrong(refused.text.clone()));
+            }
+            if let Some(picked) = pick(answer) {
+                return Ok(picked);
             }
         }
         let mut chunk = [0u8; 4096];

@@ -91,6 +91,35 @@ fn four_letters(addr: &str, word: &str) -> String {
     text
 }
 
+/// Opens a session, which takes a record in the log.
+fn open_session(addr: &str) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut request = [0; 48];
+    request[3] = 44; // bytes behind the length: version, zxid, timeout, session, password
+    request[16..20].copy_from_slice(&10_000u32.to_be_bytes());
+    request[31] = 16;
+    stream.write_all(&request).unwrap();
+    let mut answer = [0; 24];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer[12..20] != [0; 8], "a session's id: {answer:?}");
+}
+
+fn get(admin: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn stages(admin: &str, path: &str) -> Vec<serde_json::Value> {
+    let text = get(admin, path);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("200 OK"), "{text}");
+    serde_json::from_str(body).unwrap()
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -190,11 +219,27 @@ fn it_starts_answers_stops_and_continues() {
             assert_eq!(four_letters(zk, "ruok"), "imok");
             assert!(four_letters(zk, "srvr").starts_with("Zookeeper version: "));
         }
-        let mut admin = TcpStream::connect(&dev.admin).unwrap();
-        write!(admin, "GET /readyz HTTP/1.0\r\n\r\n").unwrap();
-        let mut text = String::new();
-        admin.read_to_string(&mut text).unwrap();
+        let text = get(&dev.admin, "/readyz");
         assert!(text.contains("200 OK") && text.contains("\"ready\":true"), "{text}");
+        open_session(&dev.zk[0]);
+        let stages = stages(&dev.admin, "/stages?reset=1");
+        let names: Vec<&str> = stages.iter().map(|n| n["node"].as_str().unwrap()).collect();
+        let all = ["order-0", "order-1", "order-2", "shard-0", "shard-1", "shard-2", "zk-0", "zk-1"];
+        assert_eq!(names, all);
+        let count = |node: &serde_json::Value, name: &str| {
+            let stage = node["stages"].as_array().unwrap().iter().find(|s| s["name"] == name).expect(name);
+            stage["count"].as_u64().unwrap()
+        };
+        // The session's record went this way; through which of the nodes is not for us to know.
+        let passed = |nodes: &[serde_json::Value], name| nodes.iter().any(|n| count(n, name) > 0);
+        assert!(["cut_wait", "raft", "raft_wal"].iter().all(|s| passed(&stages[..3], s)), "{stages:?}");
+        assert!(["primary_wal", "backup_wal"].iter().all(|s| passed(&stages[3..6], s)), "{stages:?}");
+        assert!(passed(&stages[6..7], "zk_log"), "{stages:?}");
+        let dir_arg = dir.path().to_str().unwrap();
+        let shown = zoolog(&["admin", "stages", "--json", "--data-dir", dir_arg]).output().unwrap();
+        let shown: Vec<serde_json::Value> = serde_json::from_slice(&shown.stdout).unwrap();
+        assert_eq!(shown.iter().map(|n| n["node"].as_str().unwrap()).collect::<Vec<_>>(), all);
+        assert!(shown.iter().all(|n| n["error"].is_null()), "{shown:?}");
         dev.stop();
         Dev::start(dir.path(), &["--isolate", isolate]).stop();
     }

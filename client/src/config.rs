@@ -11,11 +11,21 @@ pub struct ClientConfig {
     pub cluster: ClusterId,
     /// `ip:port` of the orderers; any that answers leads to the leader.
     pub orderers: Vec<String>,
+    /// Under this name (1 to 64 bytes; another is refused by the orderers) the client registers as a consumer
+    /// before it asks for anything: the log is not trimmed beyond what it has released. A name that comes back
+    /// goes on where it was. `None`, the default: the client holds nothing back, and finds gaps where the log was
+    /// trimmed.
+    pub consumer: Option<String>,
     /// Closed batches that may wait for their acknowledgement; when they are that many, records gather in
     /// the open batch, so batches grow with load. At most [`WRITER_WINDOW`]. Default 64.
     pub window_batches: usize,
     /// Bytes of closed batches that may wait for their acknowledgement. Default 16 MiB.
     pub window_bytes: usize,
+    /// Whether acknowledgements are waited for. If not, they may come some milliseconds late, which spares
+    /// everybody wake-ups: for an owner whose subscription shows it its own batches. Those that it has been shown
+    /// count as acknowledged, and what lies beyond a quarter of the window asks for prompt answers all the same.
+    /// Then `window_batches` is at most half of [`WRITER_WINDOW`]. Default true.
+    pub prompt_acks: bool,
     /// Bytes that a replica may push per lane before the subscription has taken them. Raised to twice
     /// [`BATCH_BYTES_MAX`], so that the largest batch always gets through. Default 8 MiB.
     pub subscribe_credit_bytes: u32,
@@ -42,8 +52,10 @@ impl Default for ClientConfig {
         Self {
             cluster: ClusterId(0),
             orderers: Vec::new(),
+            consumer: None,
             window_batches: 64,
             window_bytes: 16 << 20,
+            prompt_acks: true,
             subscribe_credit_bytes: 8 << 20,
             prefetch_bytes: 4 << 20,
             live_within_records: 8192,
@@ -59,7 +71,9 @@ impl Default for ClientConfig {
 impl ClientConfig {
     /// The settings with those that could not work brought into their bounds.
     pub(crate) fn bounded(mut self) -> Self {
-        self.window_batches = self.window_batches.clamp(1, WRITER_WINDOW as usize);
+        // A primary that is told late what is ordered counts more as pending than we do.
+        let window = if self.prompt_acks { WRITER_WINDOW } else { WRITER_WINDOW / 2 };
+        self.window_batches = self.window_batches.clamp(1, window as usize);
         self.window_bytes = self.window_bytes.max(1);
         self.subscribe_credit_bytes = self.subscribe_credit_bytes.max(2 * BATCH_BYTES_MAX as u32);
         self.prefetch_bytes = self.prefetch_bytes.max(64 << 10);

@@ -226,7 +226,9 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
     /// Asks for the tail, linearizably. Requests of one turn share a question.
     fn tail(&mut self) -> RequestId;
 
-    /// Says that the owner needs nothing before `upto` any more.
+    /// Says that the owner needs nothing before `upto` any more: for a named consumer the log may be trimmed up to
+    /// there, once all others have released it too. Never goes back; reported within about 100 ms, and again
+    /// to every new leader.
     fn release(&mut self, upto: Gsn);
 
     /// First position of this log; greater than 0 when it succeeds another.

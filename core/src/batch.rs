@@ -12,7 +12,7 @@
 //! previous placement (0 for the first), which chains a lane's batches together. Invariant LOG-4.
 
 use crate::ids::{Epoch, Incarnation, LaneId, Lsn, Seq, WriterId};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 
 /// Bytes of the placement part.
@@ -231,7 +231,7 @@ impl BatchBuilder {
     pub fn has_room(&self, len: usize) -> bool {
         self.is_empty()
             || (self.count < BATCH_RECORDS_MAX
-                && self.buf.len() + RECORD_HEADER_BYTES + len <= crate::limits::BATCH_BYTES_TARGET)
+                && self.buf.len() + RECORD_HEADER_BYTES + len <= BATCH_BYTES_TARGET)
     }
 
     /// Adds a record.
@@ -268,7 +268,10 @@ impl BatchBuilder {
         let crc = crc32c::crc32c_append(crc32c::crc32c(&self.buf[..44]), &self.buf[WRITER_BYTES..]);
         self.buf[44..48].copy_from_slice(&crc.to_le_bytes());
         self.count = 0;
-        let whole = std::mem::replace(&mut self.buf, BytesMut::zeroed(WRITER_BYTES));
+        // The next batch is likely to be as long: room for it at once, instead of in many small steps.
+        let mut next = BytesMut::with_capacity(self.buf.len().min(BATCH_BYTES_TARGET));
+        next.resize(WRITER_BYTES, 0);
+        let whole = std::mem::replace(&mut self.buf, next);
         Batch(whole.freeze())
     }
 }

@@ -144,6 +144,9 @@ pub struct OrderConfig {
     /// Microseconds between cuts; 0 adapts: at once after idle, spaced under load. Fixed values are for tuning
     /// and for repeating the paper's experiments. Default 0.
     pub cut_interval_us: u64,
+    /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
+    /// Default 0; up to 1000.
+    pub spin_us: u32,
 }
 
 impl Default for OrderConfig {
@@ -154,6 +157,7 @@ impl Default for OrderConfig {
             id: 1,
             listen: String::new(),
             cut_interval_us: 0,
+            spin_us: 0,
         }
     }
 }
@@ -166,8 +170,16 @@ impl Config for OrderConfig {
         if self.cut_interval_us > 1_000_000 {
             return wrong("`cut_interval_us` is above a second: appends would wait that long");
         }
+        spin_is_short(self.spin_us)?;
         Ok(())
     }
+}
+
+fn spin_is_short(spin_us: u32) -> Result<(), ConfigError> {
+    if spin_us > 1000 {
+        return wrong("`spin_us` is above 1000: a thread that polls for longer takes a core for nothing");
+    }
+    Ok(())
 }
 
 /// `zoolog shard --config FILE`.
@@ -189,6 +201,9 @@ pub struct ShardConfig {
     /// Servers of one fault domain fail together; replicas of a shard are kept apart. Default empty: every
     /// server is a domain of its own.
     pub domain: String,
+    /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
+    /// Default 0; up to 1000.
+    pub spin_us: u32,
 }
 
 impl Default for ShardConfig {
@@ -201,6 +216,7 @@ impl Default for ShardConfig {
             advertise: String::new(),
             slots: 1,
             domain: String::new(),
+            spin_us: 0,
         }
     }
 }
@@ -210,6 +226,7 @@ impl Config for ShardConfig {
         if self.slots == 0 || self.slots > 1024 {
             return wrong("`slots` must be 1 to 1024");
         }
+        spin_is_short(self.spin_us)?;
         match self.listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
             Some(Ok(port)) if port != 0 && u32::from(port) + u32::from(self.slots) <= 65536 => Ok(()),
             _ => wrong("`listen` must be ip:port, with a port that leaves room for all slots"),
@@ -239,6 +256,14 @@ pub struct ZkConfig {
     pub max_connections_per_ip: u32,
     /// Longest request, bytes (ZooKeeper's jute.maxbuffer). Default 1048575.
     pub max_request_bytes: u32,
+    /// Records after which the next snapshot of this node's state is taken; 0: however many. More means rarer
+    /// writing of snapshots, a longer log and a slower start. Default 500000.
+    pub snapshot_records: u64,
+    /// Bytes of records after which it is taken, if that comes first; 0: however many. Default 268435456.
+    pub snapshot_bytes: u64,
+    /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
+    /// Default 0; up to 1000.
+    pub spin_us: u32,
 }
 
 impl Default for ZkConfig {
@@ -253,6 +278,9 @@ impl Default for ZkConfig {
             max_session_timeout_ms: 0,
             max_connections_per_ip: 60,
             max_request_bytes: 0xf_ffff,
+            snapshot_records: 500_000,
+            snapshot_bytes: 256 << 20,
+            spin_us: 0,
         }
     }
 }
@@ -282,6 +310,7 @@ impl Config for ZkConfig {
                 crate::limits::RECORD_BYTES_MAX - 4096
             ));
         }
+        spin_is_short(self.spin_us)?;
         Ok(())
     }
 }

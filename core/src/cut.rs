@@ -6,7 +6,7 @@
 //! only its [`ShardPart`].
 
 use crate::ids::{CutNumber, Gsn, LaneId, Lsn, ShardId, ViewNumber};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A committed cut: what it adds to the order.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -53,6 +53,17 @@ pub struct ShardPart {
     /// GSN of the first record the cut adds to this shard.
     pub base: Gsn,
     /// Committed length of each of the shard's lanes after the cut.
+    pub lens: Vec<u64>,
+}
+
+/// Where a shard's history begins once its oldest parts are trimmed: what the last of those said.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ShardBase {
+    /// Its cut.
+    pub number: CutNumber,
+    /// One past the GSN of its last record.
+    pub end: Gsn,
+    /// Committed length of each of the shard's lanes after it.
     pub lens: Vec<u64>,
 }
 
@@ -171,26 +182,58 @@ impl Order {
     }
 }
 
-/// The parts of one shard, in order: GSN <-> (lane, LSN) by arithmetic and binary search.
+/// The parts of one shard, in order, from where they are not trimmed: GSN <-> (lane, LSN) by arithmetic and
+/// binary search.
 #[derive(Clone, Debug, Default)]
 pub struct ShardHistory {
-    parts: Vec<ShardPart>,
+    base: Option<ShardBase>,
+    parts: VecDeque<ShardPart>,
 }
 
 impl ShardHistory {
-    /// The newest part.
-    pub fn last(&self) -> Option<&ShardPart> {
-        self.parts.last()
+    /// A history whose parts up to `base` were trimmed.
+    pub fn behind(base: ShardBase) -> Self {
+        Self { base: Some(base), parts: VecDeque::new() }
     }
 
-    /// Number of parts held.
-    pub fn parts(&self) -> &[ShardPart] {
+    /// What precedes the parts held, if some were trimmed.
+    pub fn base(&self) -> Option<&ShardBase> {
+        self.base.as_ref()
+    }
+
+    /// The newest part held.
+    pub fn last(&self) -> Option<&ShardPart> {
+        self.parts.back()
+    }
+
+    /// The parts held.
+    pub fn parts(&self) -> &VecDeque<ShardPart> {
         &self.parts
+    }
+
+    /// The cut of the newest part, held or trimmed; 0 if there was none.
+    pub fn number(&self) -> CutNumber {
+        self.last().map(|p| p.number).or(self.base.as_ref().map(|b| b.number)).unwrap_or_default()
+    }
+
+    /// Lane lengths after the newest part; none if there was none.
+    fn lens(&self) -> &[u64] {
+        self.last().map(|p| &p.lens[..]).unwrap_or_else(|| self.before(0))
+    }
+
+    /// How many lanes the shard has, as far as parts say.
+    pub fn lanes(&self) -> Option<usize> {
+        Some(self.lens().len()).filter(|n| *n > 0)
     }
 
     /// Committed length of lane `index`.
     pub fn len(&self, index: u8) -> u64 {
-        self.last().and_then(|p| p.lens.get(usize::from(index)).copied()).unwrap_or(0)
+        self.lens().get(usize::from(index)).copied().unwrap_or(0)
+    }
+
+    /// Records of lane `index` that were trimmed: its parts begin there.
+    pub fn start(&self, index: u8) -> u64 {
+        self.base.as_ref().and_then(|b| b.lens.get(usize::from(index)).copied()).unwrap_or(0)
     }
 
     /// Adds the next part.
@@ -200,27 +243,46 @@ impl ShardHistory {
     pub fn push(&mut self, part: ShardPart) -> Result<(), CutError> {
         let (number, wrong) =
             (part.number, |what| Err(CutError::Contradiction { number: part.number, what }));
-        if let Some(last) = self.last() {
-            if number <= last.number {
-                return Err(CutError::Old { have: last.number, got: number });
+        let (have, lens) = (self.number(), self.lens());
+        if self.lanes().is_some() {
+            if number <= have {
+                return Err(CutError::Old { have, got: number });
             }
-            if part.lens.len() != last.lens.len() || part.lens.iter().zip(&last.lens).any(|(n, o)| n < o) {
+            if part.lens.len() != lens.len() || part.lens.iter().zip(lens).any(|(n, o)| n < o) {
                 return wrong("a lane shrinks");
             }
             if part.base < self.end() {
                 return wrong("its GSNs are taken");
             }
         }
-        let before = self.last().map_or(0, |p| p.lens.iter().sum::<u64>());
-        if part.lens.iter().sum::<u64>() <= before {
+        if part.lens.iter().sum::<u64>() <= lens.iter().sum::<u64>() {
             return wrong("it adds nothing");
         }
-        self.parts.push(part);
+        self.parts.push_back(part);
         Ok(())
     }
 
-    fn before(&self, i: usize) -> Option<&ShardPart> {
-        i.checked_sub(1).map(|i| &self.parts[i])
+    /// Drops the oldest parts that lie wholly below `trim`, but none beyond cut `upto`. Whether there were any.
+    pub fn trim(&mut self, trim: Gsn, upto: CutNumber) -> bool {
+        let mut dropped = false;
+        while let Some(part) = self.parts.front() {
+            let end = part.base.plus(self.added(0));
+            if end > trim || part.number > upto {
+                break;
+            }
+            let part = self.parts.pop_front().expect("just seen");
+            self.base = Some(ShardBase { number: part.number, end, lens: part.lens });
+            dropped = true;
+        }
+        dropped
+    }
+
+    /// Lane lengths before part `i`; none before the very first.
+    fn before(&self, i: usize) -> &[u64] {
+        match i.checked_sub(1) {
+            Some(i) => &self.parts[i].lens,
+            None => self.base.as_ref().map_or(&[], |b| &b.lens),
+        }
     }
 
     /// The runs of part `i`, in GSN order.
@@ -228,7 +290,7 @@ impl ShardHistory {
         let (part, before) = (&self.parts[i], self.before(i));
         let mut next = part.base;
         part.lens.iter().enumerate().filter_map(move |(index, &to)| {
-            let from = before.map_or(0, |b| b.lens[index]);
+            let from = before.get(index).copied().unwrap_or(0);
             (to > from).then(|| {
                 let lane = LaneId::new(shard, index as u8);
                 let run = Run { lane, first_lsn: Lsn(from), count: to - from, first_gsn: next };
@@ -240,14 +302,13 @@ impl ShardHistory {
 
     /// How many records part `i` adds.
     pub fn added(&self, i: usize) -> u64 {
-        let before = self.before(i).map_or(0, |p| p.lens.iter().sum());
-        self.parts[i].lens.iter().sum::<u64>() - before
+        self.parts[i].lens.iter().sum::<u64>() - self.before(i).iter().sum::<u64>()
     }
 
     /// First GSN behind the newest part.
     pub fn end(&self) -> Gsn {
         match self.parts.len() {
-            0 => Gsn(0),
+            0 => self.base.as_ref().map_or(Gsn(0), |b| b.end),
             n => self.parts[n - 1].base.plus(self.added(n - 1)),
         }
     }
@@ -261,10 +322,10 @@ impl ShardHistory {
         }
     }
 
-    /// Where the record at `lsn` of lane `index` is in the total order, if it is committed.
+    /// Where the record at `lsn` of lane `index` is in the total order, if it is committed and its part is held.
     pub fn gsn(&self, shard: ShardId, index: u8, lsn: Lsn) -> Option<Gsn> {
         let i = self.parts.partition_point(|p| p.lens[usize::from(index)] <= lsn.0);
-        if i == self.parts.len() {
+        if i == self.parts.len() || lsn.0 < self.start(index) {
             return None;
         }
         self.runs(shard, i)
@@ -331,6 +392,36 @@ mod tests {
             for (id, h) in &shards {
                 for index in 0..2 {
                     prop_assert_eq!(h.gsn(*id, index, Lsn(h.len(index))), None);
+                }
+            }
+        }
+
+        /// What is left of a trimmed history says the same as before, and nothing of what is gone; it goes on
+        /// as if nothing had been dropped.
+        #[test]
+        fn a_trimmed_history_agrees_with_the_whole_one(
+            growth in prop::collection::vec(prop::array::uniform6(0u64..4), 1..30), trim in 0u64..200, upto in 0u64..40, at in 0usize..30,
+        ) {
+            let (id, mut whole, mut short) = (ShardId(2), ShardHistory::default(), ShardHistory::default());
+            for (i, cut) in cuts(growth).iter().enumerate() {
+                if let Some(part) = cut.part(id, &[whole.len(0), whole.len(1)]).unwrap() {
+                    whole.push(part.clone()).unwrap();
+                    short.push(part).unwrap();
+                }
+                if i == at {
+                    short.trim(Gsn(trim), CutNumber(upto));
+                }
+                prop_assert_eq!((short.end(), short.number()), (whole.end(), whole.number()));
+            }
+            let base = short.base().cloned();
+            let (first, number) = base.map_or((Gsn(0), CutNumber(0)), |b| (b.end, b.number));
+            prop_assert!(first.0 <= trim && number.0 <= upto);
+            for index in 0..2 {
+                prop_assert_eq!(short.len(index), whole.len(index));
+                for lsn in 0..whole.len(index) {
+                    let expected = whole.gsn(id, index, Lsn(lsn)).filter(|_| lsn >= short.start(index));
+                    prop_assert_eq!(short.gsn(id, index, Lsn(lsn)), expected);
+                    prop_assert!(expected.is_none_or(|g| g >= first));
                 }
             }
         }

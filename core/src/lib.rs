@@ -10,6 +10,7 @@
 //! - [`view`]: which shards exist, and which replicas serve them.
 //! - [`wire`]: every message, in one table, and the frame around it.
 //! - [`wal`]: the one write-ahead log, of slots and of orderers.
+//! - [`snapshot`]: the frame around an image of an application's state.
 //! - [`limits`], [`config`], [`error`]: bounds with their reasons, settings, failures.
 //!
 //! # Words
@@ -29,6 +30,8 @@ pub mod machine;
 pub mod rng;
 #[cfg(feature = "rt")]
 pub mod rt;
+pub mod snapshot;
+pub mod stages;
 pub mod time;
 pub mod view;
 pub mod wal;

@@ -26,6 +26,12 @@ pub const LANES_MAX: usize = 1 << 16;
 /// recognises a resent batch.
 pub const WRITER_WINDOW: u64 = 1024;
 
+/// Bytes of a consumer's name.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 64;
+
+/// Consumers that may be registered: each holds the trim point back, and one answer lists a few of them.
+pub const CONSUMERS_MAX: usize = 1024;
+
 /// Bytes a node lets pile up for a connection before it closes it as unable to keep up.
 pub const OUT_BYTES_MAX: usize = 64 << 20;
 

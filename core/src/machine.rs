@@ -19,6 +19,7 @@
 //! nothing in hash order. A promise (report, ack, vote) leaves only after the [`Input::Persisted`] of what
 //! it rests on.
 
+use crate::ids::Gsn;
 use crate::time::{Instant, WallMs};
 use crate::wal::{WalPos, WalRecord};
 use bytes::Bytes;
@@ -94,6 +95,17 @@ pub enum Input<C> {
         /// The bytes that were persisted.
         result: Result<Bytes, String>,
     },
+    /// The answer to an [`Output::SaveSnapshot`].
+    SnapshotSaved {
+        /// Of which snapshot.
+        gsn: Gsn,
+        /// Whether it was its last piece.
+        last: bool,
+        /// `Ok` to the last piece: the file is complete and synced, was read back from the disk and found
+        /// right, has its name, and its directory is synced. `Ok` to any other: the next may come. An error:
+        /// nothing of it is left, and no further piece is expected.
+        result: Result<(), String>,
+    },
     /// `next_deadline` may have passed.
     Timer,
     /// What the wall clock says now; comes at start and about once a second.
@@ -154,6 +166,16 @@ pub enum Output<E> {
         /// The first segment still needed.
         segment: u32,
     },
+    /// Append a piece to the file of a snapshot, a new one after a last piece or an error; `SnapshotSaved`
+    /// follows. One piece at a time: the next comes only after the answer.
+    SaveSnapshot {
+        /// Position of the snapshot: the first record that it doesn't hold.
+        gsn: Gsn,
+        /// Bytes of the file, as [`snapshot`](crate::snapshot) frames them.
+        bytes: Bytes,
+        /// Whether the file is complete with it.
+        last: bool,
+    },
     /// Something for the owner.
     Event(E),
 }
@@ -169,6 +191,7 @@ impl<C> Input<C> {
             Input::Backlog { conn, high } => Input::Backlog { conn, high },
             Input::Persisted { token, positions } => Input::Persisted { token, positions },
             Input::Loaded { token, result } => Input::Loaded { token, result },
+            Input::SnapshotSaved { gsn, last, result } => Input::SnapshotSaved { gsn, last, result },
             Input::Timer => Input::Timer,
             Input::WallClock(wall) => Input::WallClock(wall),
             Input::Command(c) => Input::Command(command(c)?),
@@ -192,6 +215,7 @@ impl<E> Output<E> {
             Output::Persist { token, records } => Output::Persist { token, records },
             Output::Load { token, pos } => Output::Load { token, pos },
             Output::Release { segment } => Output::Release { segment },
+            Output::SaveSnapshot { gsn, bytes, last } => Output::SaveSnapshot { gsn, bytes, last },
             Output::Event(e) => Output::Event(event(e)?),
         })
     }

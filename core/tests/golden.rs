@@ -44,6 +44,7 @@ fn messages() -> Vec<Message> {
         Refused { why: RefusedWhy::Stale, text: "why".into() }.into(),
         Status { request }.into(),
         StatusIs { request, json: "{}".into() }.into(),
+        Stages { request, reset: true }.into(),
         Register {
             slot: slot(),
             incarnation,
@@ -52,7 +53,7 @@ fn messages() -> Vec<Message> {
             parts: vec![(shard, CutNumber(5))],
         }
         .into(),
-        Report { slot: slot(), incarnation, shards: vec![report] }.into(),
+        Report { slot: slot(), incarnation, cuts: CutsWanted::Own, shards: vec![report] }.into(),
         NotLeader { leader: Some("b:2".into()) }.into(),
         ViewIs { view: view() }.into(),
         CutIs { cut }.into(),
@@ -71,7 +72,11 @@ fn messages() -> Vec<Message> {
         Tail { request }.into(),
         TailIs { request, gsn: Gsn(11) }.into(),
         Raft { from: 2, crc: 0xdead_beef }.into(),
-        Append { lane, start: Seq(2) }.into(),
+        Consumer { request, name: "zk-1".into(), upto: Gsn(11) }.into(),
+        ConsumerIs { request, upto: Some(Gsn(11)), trim: Gsn(7) }.into(),
+        ForgetConsumer { request, name: "zk-1".into() }.into(),
+        TrimIs { gsn: Gsn(7) }.into(),
+        Append { lane, start: Seq(2), prompt: true }.into(),
         Appended { writer, acks: vec![(Seq(4), Gsn(7))] }.into(),
         AppendRefused { writer, seq: Seq(5), why: AppendRefusedWhy::Gap, expected: Seq(3) }.into(),
         Replicate { lane, incarnation, stream }.into(),
@@ -79,6 +84,7 @@ fn messages() -> Vec<Message> {
         Synced { lane, incarnation, stream, len: 9, last: 77 }.into(),
         FetchLane { lane, incarnation, stream, from: Lsn(5) }.into(),
         LaneIs { lane, incarnation, stream, from: Lsn(5) }.into(),
+        LaneBase { lane, incarnation, stream, from: Lsn(5), last: 77 }.into(),
         Read { request, shard, from: Gsn(1), to: Gsn(9), max_bytes: 4096 }.into(),
         ReadIs {
             request,

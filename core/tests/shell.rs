@@ -116,11 +116,12 @@ fn node(dir: &Path) -> (String, Stop, Executor) {
             framing: rt::node_framing,
             frame_limit: 1 << 20,
             disk: Some(disk),
+            snapshots: None,
             stop: asked,
         };
         host.run(Echo::new(recovered), spec, |()| Ok(()))
     });
-    (addr, stop, Executor::start("test", vec![job]).unwrap())
+    (addr, stop, Executor::start("test", Duration::ZERO, vec![job]).unwrap())
 }
 
 fn read_answer(stream: &mut TcpStream) -> String {

@@ -4,13 +4,14 @@
 use crate::event::SlotEvent;
 use crate::loads::{Done, Loads, Piece, Purpose};
 use crate::marks::Item;
+use crate::stages::SlotStages;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use zoolog_core::batch::{PLACEMENT_BYTES, PlacedBatch};
 use zoolog_core::machine::{ConnId, Output, Token};
 use zoolog_core::wal::WalRecord;
 use zoolog_core::wire::{self, Message, Refused, RefusedWhy};
-use zoolog_core::{Gsn, Seq, WriterId};
+use zoolog_core::{Gsn, Instant, Seq, WriterId};
 
 /// Why a connection is ended by us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub(crate) struct Effects {
     pub acks: BTreeMap<(ConnId, WriterId), Vec<(Seq, Gsn)>>,
     /// Jobs that are done and not looked at yet.
     pub done: VecDeque<Done>,
+    /// The turn's time: for what is measured only.
+    pub now: Instant,
+    /// What is measured.
+    pub stages: SlotStages,
     loads: Loads,
     tokens: u64,
 }
@@ -87,6 +92,11 @@ impl Effects {
     pub fn loaded(&mut self, token: Token, result: Result<Bytes, String>) {
         let done = self.loads.loaded(token, result);
         self.done.extend(done);
+    }
+
+    /// The oldest segment that is being read back.
+    pub fn oldest_load(&self) -> Option<u32> {
+        self.loads.oldest_segment()
     }
 
     /// Jobs waiting for the log.

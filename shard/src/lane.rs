@@ -53,8 +53,10 @@ pub(crate) struct Lane {
     pub last: u32,
     /// Incarnation in the last accepted placement.
     pub placed_by: Incarnation,
-    /// The durable batches, by LSN. Damage may have left holes.
-    index: Vec<Entry>,
+    /// Records that were trimmed: what is held begins there.
+    pub start: u64,
+    /// The durable batches from `start` on, by LSN. Damage may have left holes.
+    index: VecDeque<Entry>,
     /// The newest batches, contiguous up to `accepted`.
     cache: VecDeque<PlacedBatch>,
     cached_bytes: usize,
@@ -71,7 +73,8 @@ impl Lane {
             committed: 0,
             last: 0,
             placed_by: Incarnation(0),
-            index: Vec::new(),
+            start: 0,
+            index: VecDeque::new(),
             cache: VecDeque::new(),
             cached_bytes: 0,
             cache_bytes_max,
@@ -137,7 +140,7 @@ impl Lane {
             self.durable,
             self.accepted
         );
-        self.index.push(Entry { first_lsn, count, pos });
+        self.index.push_back(Entry { first_lsn, count, pos });
         self.durable += u64::from(count);
         self.evict();
     }
@@ -152,7 +155,7 @@ impl Lane {
             self.cache.clear();
             self.cached_bytes = 0;
         }
-        self.index.push(entry);
+        self.index.push_back(entry);
         (self.durable, self.accepted) = (entry.end(), entry.end());
         if let Some(placed) = placed {
             self.last = placed.placement.crc;
@@ -172,6 +175,60 @@ impl Lane {
                 self.cached_bytes = 0;
             }
         }
+    }
+
+    /// An empty lane begins at `start`: what lies before it was trimmed.
+    pub fn begin_at(&mut self, start: u64) {
+        assert!(self.accepted == 0, "lane {} of {} records begins at {start}", self.id, self.accepted);
+        (self.start, self.accepted, self.durable) = (start, start, start);
+    }
+
+    /// Forgets the batches wholly below `start`, where one begins or none is yet. They are committed, durable
+    /// and trimmed.
+    pub fn trim(&mut self, start: u64) {
+        if start <= self.start {
+            return;
+        }
+        assert!(
+            start <= self.committed.min(self.durable),
+            "lane {}: trimmed to {start}, {} committed, {} durable",
+            self.id,
+            self.committed,
+            self.durable
+        );
+        self.start = start;
+        let gone = self.index.partition_point(|e| e.end() <= start);
+        self.index.drain(..gone);
+        while self.cache.front().is_some_and(|b| b.end_lsn().0 <= start) {
+            let gone = self.cache.pop_front().expect("there is a front");
+            self.cached_bytes -= gone.encoded_len();
+        }
+    }
+
+    /// Goes on from `start`, behind a placement with the checksum `last`: what is held here and what was missed
+    /// before it is trimmed.
+    pub fn adopt(&mut self, start: u64, last: u32) {
+        assert!(
+            self.durable == self.accepted && start > self.accepted,
+            "lane {} of {} records, {} durable, goes on from {start}",
+            self.id,
+            self.accepted,
+            self.durable
+        );
+        self.index.clear();
+        self.cache.clear();
+        self.cached_bytes = 0;
+        (self.start, self.accepted, self.durable, self.last) = (start, start, start, last);
+    }
+
+    /// The oldest segment that holds a batch of it.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        self.index.front().map(|e| e.pos.segment)
+    }
+
+    /// Durable batches known.
+    pub fn batches(&self) -> usize {
+        self.index.len()
     }
 
     /// First LSN that is cached; `accepted` if none is.
@@ -292,6 +349,47 @@ mod tests {
             let (pieces, end) = lane.pieces(0, lane.accepted, usize::MAX, usize::MAX);
             prop_assert_eq!((pieces.len(), end), (counts.len(), lane.accepted));
         }
+    }
+
+    proptest! {
+        /// What was not trimmed is found as before, what was is not, and the lane goes on.
+        #[test]
+        fn a_trimmed_lane_finds_the_rest(counts in prop::collection::vec(1u64..5, 1..40), trimmed in 0usize..40, cache in 0usize..900) {
+            let mut lane = Lane::new(LANE, cache);
+            let mut starts = Vec::new();
+            for (i, &n) in counts.iter().enumerate() {
+                starts.push(lane.accepted);
+                lane.accept(next(&lane, n));
+                lane.committed = lane.accepted;
+                let pos = WalPos { segment: i as u32 / 4, offset: i as u32, len: 100 };
+                lane.made_durable(starts[i], n as u32, pos);
+            }
+            let start = starts.get(trimmed).copied().unwrap_or(lane.accepted);
+            lane.trim(start);
+            for lsn in 0..lane.accepted {
+                prop_assert_eq!(lane.find(lsn).map(|f| f.first_lsn <= lsn && lsn < f.end), (lsn >= start).then_some(true));
+            }
+            let first = (trimmed < counts.len()).then_some(trimmed as u32 / 4);
+            prop_assert_eq!((lane.oldest_segment(), lane.batches()), (first, counts.len().saturating_sub(trimmed)));
+            lane.accept(next(&lane, 2));
+            prop_assert!(lane.find(lane.accepted - 1).is_some());
+        }
+    }
+
+    /// A copy that is far behind goes on from where the others begin.
+    #[test]
+    fn a_lane_goes_on_from_a_base() {
+        let mut lane = Lane::new(LANE, 1 << 20);
+        lane.accept(next(&lane, 2));
+        lane.made_durable(0, 2, WalPos { segment: 1, offset: 96, len: 100 });
+        lane.adopt(40, 77);
+        assert!(lane.find(1).is_none() && lane.find(40).is_none());
+        assert_eq!(
+            (lane.accepted, lane.durable, lane.cached_bytes(), lane.oldest_segment()),
+            (40, 40, 0, None)
+        );
+        lane.accept(next(&lane, 3));
+        assert_eq!(lane.find(41).unwrap().first_lsn, 40);
     }
 
     #[test]

@@ -16,6 +16,11 @@
 //! 6. Readers ask by GSN (`replica/read.rs`); subscribers are pushed what is durable, before it is ordered
 //!    (`replica/subscribe.rs`). What is no longer in memory is read back through `loads.rs`.
 //!
+//! # Trimming
+//! The leader says up to where nobody needs the log any more. `replica/trim.rs` drops the parts and batches below
+//! that from memory, `slot/trim.rs` releases segments that hold nothing else. Reads from below are answered
+//! `Trimmed`.
+//!
 //! # After a start
 //! `replica/recover.rs` rebuilds all this from the log. A primary then takes no append before every backup
 //! has fenced the streams of its earlier life and said what it holds (`replica/sync.rs`): a lane never
@@ -29,6 +34,7 @@ mod loads;
 mod marks;
 mod replica;
 pub mod slot;
+mod stages;
 mod writers;
 
 pub use config::{Bounds, SlotConfig, SlotError};

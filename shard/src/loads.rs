@@ -106,6 +106,7 @@ struct Loading {
     at: usize,
     lane: LaneId,
     first_lsn: Lsn,
+    segment: u32,
 }
 
 /// All jobs in progress.
@@ -132,7 +133,9 @@ impl Loads {
             batches.push(match piece {
                 Piece::Ready(b) => Some(b),
                 Piece::At { lane, first_lsn, pos } => {
-                    let old = self.loading.insert(load(pos), Loading { job, at, lane, first_lsn });
+                    let segment = pos.segment;
+                    let loading = Loading { job, at, lane, first_lsn, segment };
+                    let old = self.loading.insert(load(pos), loading);
                     assert!(old.is_none(), "a load's token was used twice: {old:?}");
                     missing += 1;
                     None
@@ -160,6 +163,11 @@ impl Loads {
             return None;
         }
         self.jobs.remove(&l.job).map(Job::finish)
+    }
+
+    /// The oldest segment that is being read.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        self.loading.values().map(|l| l.segment).min()
     }
 
     /// Jobs in progress.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use zoolog_core::batch::PlacedBatch;
-use zoolog_core::cut::ShardPart;
+use zoolog_core::cut::{ShardBase, ShardPart};
 use zoolog_core::view::View;
 use zoolog_core::wal::WalRecord;
-use zoolog_core::{CutNumber, Epoch, Incarnation, LaneId, Seq, ShardId, WriterId};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, Seq, ShardId, WriterId};
 
 /// A placed batch: key1 the lane, key2 its first LSN, aux its number of records.
 pub(crate) const BATCH: u8 = 1;
@@ -14,6 +14,13 @@ pub(crate) const BATCH: u8 = 1;
 pub(crate) const CUT: u8 = 2;
 /// A view: key2 its number.
 pub(crate) const VIEW: u8 = 3;
+
+/// Where a shard begins, its older parts and batches being trimmed: key1 the shard, key2 the trim point. Older
+/// segments are released only once it is durable.
+pub(crate) const TRIM: u8 = 4;
+/// A lane goes on elsewhere, what lies between being trimmed: key1 the lane, key2 the LSN, aux the checksum of
+/// the placement before it.
+pub(crate) const LANE: u8 = 5;
 
 /// What an entry of a `Persist` was, for when it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +43,13 @@ pub(crate) enum Item {
     },
     /// A view.
     View,
+    /// The first segment that is needed once this, and what came with it, is durable.
+    Trim {
+        /// That segment.
+        release: u32,
+    },
+    /// A lane's new beginning.
+    Lane,
 }
 
 /// The record of a batch.
@@ -77,8 +91,20 @@ pub(crate) fn view_record(view: &View) -> (Item, WalRecord) {
     (Item::View, WalRecord { kind: VIEW, in_index: false, aux: 0, key1: 0, key2: view.number.0, data })
 }
 
+/// The record of where `shard` begins; with it segments before `release` are not needed.
+pub(crate) fn trim_record(shard: ShardId, trim: Gsn, base: &ShardBase, release: u32) -> (Item, WalRecord) {
+    let (key1, key2, data) = (u64::from(shard.0), trim.0, vec![encode(base)]);
+    (Item::Trim { release }, WalRecord { kind: TRIM, in_index: false, aux: 0, key1, key2, data })
+}
+
+/// The record of a lane that goes on from `start`.
+pub(crate) fn lane_record(lane: LaneId, start: u64, last: u32) -> (Item, WalRecord) {
+    let data = vec![Bytes::copy_from_slice(&start.to_le_bytes())];
+    (Item::Lane, WalRecord { kind: LANE, in_index: false, aux: last, key1: lane.0, key2: start, data })
+}
+
 /// The version of [`Checkpoint`] that this build writes.
-pub(crate) const CHECKPOINT_VERSION: u32 = 1;
+pub(crate) const CHECKPOINT_VERSION: u32 = 2;
 
 /// All that can't be read off the indexes of older segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -88,7 +114,9 @@ pub(crate) struct Checkpoint {
     /// Every lane.
     pub lanes: Vec<LaneMark>,
     /// Every shard's newest part.
-    pub parts: Vec<(ShardId, ShardPart)>,
+    pub parts: Vec<(ShardId, ShardBase)>,
+    /// Where shards begin that were trimmed, and the trim point then.
+    pub trims: Vec<(ShardId, Gsn, ShardBase)>,
     /// The writers of own lanes.
     pub writers: Vec<(LaneId, Vec<WriterMark>)>,
 }
@@ -98,6 +126,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct LaneMark {
     /// Which.
     pub lane: LaneId,
+    /// Its records that were trimmed.
+    pub start: u64,
     /// Its records.
     pub len: u64,
     /// Checksum of its last placement.
@@ -119,8 +149,9 @@ pub(crate) struct WriterMark {
     pub closed: bool,
     /// The number it uses next.
     pub next: Seq,
-    /// (first LSN, records, checksum) of its newest batches, the last one being `next - 1`.
-    pub batches: Vec<(u64, u32, u32)>,
+    /// (first LSN, records, checksum, position if committed) of its newest batches, the last one being
+    /// `next - 1`.
+    pub batches: Vec<(u64, u32, u32, Option<Gsn>)>,
 }
 
 impl Checkpoint {
@@ -154,6 +185,11 @@ pub(crate) fn decode_part(data: &[u8]) -> Option<ShardPart> {
     rkyv::from_bytes::<ShardPart, rkyv::rancor::Error>(data).ok()
 }
 
+/// Reads where a shard begins.
+pub(crate) fn decode_base(data: &[u8]) -> Option<ShardBase> {
+    rkyv::from_bytes::<ShardBase, rkyv::rancor::Error>(data).ok()
+}
+
 /// Reads a view.
 pub(crate) fn decode_view(data: &[u8]) -> Option<View> {
     rkyv::from_bytes::<View, rkyv::rancor::Error>(data).ok()
@@ -175,24 +211,24 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zoolog_core::Gsn;
-
     #[test]
     fn a_checkpoint_comes_back_and_another_version_is_refused_by_name() {
-        let part = ShardPart { number: CutNumber(7), base: Gsn(40), lens: vec![3, 9] };
+        let part = ShardBase { number: CutNumber(7), end: Gsn(40), lens: vec![3, 9] };
         let lane = LaneId::new(ShardId(4), 1);
         let writer = WriterMark {
             writer: WriterId(5 << 80),
             epoch: Epoch(1),
             closed: true,
             next: Seq(3),
-            batches: vec![(1, 2, 3)],
+            batches: vec![(1, 2, 3, Some(Gsn(4)))],
         };
-        let mark = LaneMark { lane, len: 9, last: 77, placed_by: Incarnation(2), fence: Incarnation(3) };
+        let mark =
+            LaneMark { lane, start: 2, len: 9, last: 77, placed_by: Incarnation(2), fence: Incarnation(3) };
         let checkpoint = Checkpoint {
             view: Some(View::default()),
             lanes: vec![mark],
-            parts: vec![(ShardId(4), part)],
+            parts: vec![(ShardId(4), part.clone())],
+            trims: vec![(ShardId(4), Gsn(41), part)],
             writers: vec![(lane, vec![writer])],
         };
         let mut bytes = checkpoint.to_bytes().to_vec();

@@ -9,15 +9,15 @@ use zoolog_core::batch::{Batch, BatchKind};
 use zoolog_core::limits::WRITER_WINDOW;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::AppendRefusedWhy;
-use zoolog_core::{Epoch, Seq, WriterId};
+use zoolog_core::{Epoch, Gsn, Seq, WriterId};
 
 /// What is to be done with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
     /// Store it.
     New,
-    /// It is stored already, from this LSN on.
-    Known(u64),
+    /// It is stored already, from this LSN on, and at this position if that was known when it was committed.
+    Known(u64, Option<Gsn>),
     /// Don't take it; `Seq` is the number that would be taken.
     Refused(AppendRefusedWhy, Seq),
 }
@@ -27,6 +27,8 @@ struct Taken {
     first_lsn: u64,
     count: u32,
     crc: u32,
+    /// Once it is committed. Kept here because its part may be trimmed before the writer has its answer.
+    gsn: Option<Gsn>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,9 @@ impl Writers {
         if seq < w.next {
             let back = w.next.since(seq) as usize;
             return match w.taken.len().checked_sub(back).and_then(|i| w.taken.get(i)) {
-                Some(t) if t.crc == batch.crc() && t.count == batch.count() => Judged::Known(t.first_lsn),
+                Some(t) if t.crc == batch.crc() && t.count == batch.count() => {
+                    Judged::Known(t.first_lsn, t.gsn)
+                }
                 Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
                 None => Judged::Refused(AppendRefusedWhy::Window, w.next),
             };
@@ -98,6 +102,11 @@ impl Writers {
         Judged::New
     }
 
+    /// The number that a writer uses next, if it is known.
+    pub fn next(&self, writer: WriterId) -> Option<Seq> {
+        self.map.get(&writer).map(|w| w.next)
+    }
+
     /// Remembers that `batch` is in the lane from `first_lsn` on, not committed as far as is known. Batches
     /// that recovery or adoption brings count as well.
     pub fn took(&mut self, batch: &Batch, first_lsn: u64) {
@@ -112,7 +121,7 @@ impl Writers {
         (w.epoch, w.next, w.used) = (epoch, seq.next(), self.uses);
         w.closed |= batch.kind() == BatchKind::Fence;
         w.pending += 1;
-        w.taken.push_back(Taken { first_lsn, count: batch.count(), crc: batch.crc() });
+        w.taken.push_back(Taken { first_lsn, count: batch.count(), crc: batch.crc(), gsn: None });
         self.remembered += 1;
         if w.taken.len() as u64 > WRITER_WINDOW {
             w.taken.pop_front();
@@ -129,9 +138,16 @@ impl Writers {
         }
     }
 
-    /// A batch of the writer's opening `epoch` is committed; where to answer, if anywhere.
-    pub fn committed(&mut self, writer: WriterId, epoch: Epoch) -> Option<ConnId> {
+    /// A batch of the writer's opening `epoch` is committed, its first record being at `gsn`; where to answer,
+    /// if anywhere.
+    pub fn committed(&mut self, writer: WriterId, epoch: Epoch, first_lsn: u64, gsn: Gsn) -> Option<ConnId> {
         let w = self.map.get_mut(&writer).expect("a writer with pending batches is never forgotten");
+        // Batches are committed in order, so it is the oldest of those pending, unless a later opening has
+        // cleared it away.
+        let at = w.taken.len().checked_sub(w.pending as usize);
+        if let Some(t) = at.and_then(|i| w.taken.get_mut(i)).filter(|t| t.first_lsn == first_lsn) {
+            t.gsn = Some(gsn);
+        }
         w.pending = w.pending.checked_sub(1).expect("more batches committed than were taken");
         w.conn.filter(|_| w.epoch == epoch)
     }
@@ -167,7 +183,7 @@ impl Writers {
                 epoch: w.epoch,
                 closed: w.closed,
                 next: w.next,
-                batches: w.taken.iter().map(|t| (t.first_lsn, t.count, t.crc)).collect(),
+                batches: w.taken.iter().map(|t| (t.first_lsn, t.count, t.crc, t.gsn)).collect(),
             })
             .collect()
     }
@@ -179,7 +195,8 @@ impl Writers {
                 continue; // not written by us
             }
             self.uses += 1;
-            let taken = m.batches.into_iter().map(|(first_lsn, count, crc)| Taken { first_lsn, count, crc });
+            let taken = m.batches.into_iter();
+            let taken = taken.map(|(first_lsn, count, crc, gsn)| Taken { first_lsn, count, crc, gsn });
             let w = Window {
                 epoch: m.epoch,
                 closed: m.closed,
@@ -195,13 +212,21 @@ impl Writers {
     }
 
     /// Recounts what is pending, after a start: the batches at or past `committed`, by LSN, as (writer,
-    /// epoch, seq, first LSN, count).
-    pub fn recount(&mut self, committed: u64) -> Vec<(WriterId, Epoch, Seq, u64, u32)> {
+    /// epoch, seq, first LSN, count). Those before it get the positions that `gsn` gives.
+    pub fn recount(
+        &mut self,
+        committed: u64,
+        gsn: impl Fn(u64) -> Option<Gsn>,
+    ) -> Vec<(WriterId, Epoch, Seq, u64, u32)> {
         let mut out = Vec::new();
         for (&id, w) in &mut self.map {
             w.pending = 0;
             let first = w.next.0 - w.taken.len() as u64;
-            for (i, t) in w.taken.iter().enumerate().filter(|(_, t)| t.first_lsn >= committed) {
+            for (i, t) in w.taken.iter_mut().enumerate() {
+                if t.first_lsn < committed {
+                    t.gsn = t.gsn.or_else(|| gsn(t.first_lsn));
+                    continue;
+                }
                 w.pending += 1;
                 out.push((id, w.epoch, Seq(first + i as u64), t.first_lsn, t.count));
             }
@@ -256,7 +281,7 @@ mod tests {
                     let marks = w.marks();
                     w = writers();
                     w.restore(marks);
-                    prop_assert_eq!(w.recount(0).len(), stored.len());
+                    prop_assert_eq!(w.recount(0, |_| None).len(), stored.len());
                 }
                 let b = batch(7, 0, seq);
                 match w.judge(&b, Seq(0)) {
@@ -265,7 +290,7 @@ mod tests {
                         w.took(&b, 100 + seq);
                         stored.push(seq);
                     }
-                    Judged::Known(lsn) => prop_assert_eq!((lsn, stored.contains(&seq)), (100 + seq, true)),
+                    Judged::Known(lsn, _) => prop_assert_eq!((lsn, stored.contains(&seq)), (100 + seq, true)),
                     Judged::Refused(why, expected) => {
                         prop_assert_eq!((why, expected.0), (AppendRefusedWhy::Gap, stored.len() as u64));
                         prop_assert!(seq > expected.0);
@@ -292,9 +317,9 @@ mod tests {
             w.took(&batch(id, 0, 0), id as u64);
         }
         assert_eq!(w.judge(&batch(5, 0, 0), Seq(0)), Judged::Refused(AppendRefusedWhy::Window, Seq(0)));
-        w.committed(WriterId(2), Epoch(0));
+        w.committed(WriterId(2), Epoch(0), 2, Gsn(20));
         assert_eq!(w.judge(&batch(5, 0, 0), Seq(0)), Judged::New);
-        assert_eq!(w.judge(&batch(3, 0, 0), Seq(0)), Judged::Known(3));
+        assert_eq!(w.judge(&batch(3, 0, 0), Seq(0)), Judged::Known(3, None));
         assert_eq!((w.len(), w.pending()), (3, 3));
     }
 
@@ -304,8 +329,25 @@ mod tests {
         (0..WRITER_WINDOW).for_each(|s| w.took(&batch(1, 0, s), s));
         let next = batch(1, 0, WRITER_WINDOW);
         assert_eq!(w.judge(&next, Seq(0)), Judged::Refused(AppendRefusedWhy::Window, next.seq()));
-        w.committed(WriterId(1), Epoch(0));
+        w.committed(WriterId(1), Epoch(0), 0, Gsn(7));
         assert_eq!(w.judge(&next, Seq(0)), Judged::New);
+    }
+
+    /// The position outlives the part that gave it, in memory and through a restart.
+    #[test]
+    fn a_committed_batch_keeps_its_position() {
+        let mut w = writers();
+        (0..3).for_each(|s| w.took(&batch(1, 0, s), s));
+        w.committed(WriterId(1), Epoch(0), 0, Gsn(40));
+        w.committed(WriterId(1), Epoch(0), 1, Gsn(43));
+        let marks = w.marks();
+        let mut again = writers();
+        again.restore(marks);
+        again.took(&batch(1, 0, 3), 3);
+        assert_eq!(again.recount(3, |lsn| Some(Gsn(50 + lsn))).len(), 1);
+        for (seq, gsn) in [(0, Some(40)), (1, Some(43)), (2, Some(52)), (3, None)] {
+            assert_eq!(again.judge(&batch(1, 0, seq), Seq(0)), Judged::Known(seq, gsn.map(Gsn)));
+        }
     }
 
     #[test]
@@ -318,7 +360,7 @@ mod tests {
         assert_eq!(w.judge(&fence, Seq(0)), Judged::New);
         w.took(&fence, 1);
         assert_eq!(w.judge(&batch(1, 1, 2), Seq(0)), Judged::Refused(AppendRefusedWhy::Closed, Seq(2)));
-        assert_eq!(w.judge(&batch(1, 1, 0), Seq(0)), Judged::Known(0));
+        assert_eq!(w.judge(&batch(1, 1, 0), Seq(0)), Judged::Known(0, None));
         assert_eq!(w.judge(&batch(1, 2, 9), Seq(9)), Judged::New);
         w.took(&batch(1, 2, 9), 2);
         assert_eq!(w.judge(&batch(1, 1, 2), Seq(0)), Judged::Refused(AppendRefusedWhy::Closed, Seq(10)));

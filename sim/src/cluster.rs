@@ -14,6 +14,7 @@ use zoolog_core::wal::Recovered;
 use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
 use zoolog_order::{CutInterval, Orderer, OrdererConfig};
 use zoolog_shard::{Bounds, Slot, SlotConfig};
+use zoolog_zk::snapshot::Restored;
 
 /// All nodes of these options, service first.
 pub fn roles(o: &Options) -> Vec<Role> {
@@ -43,6 +44,8 @@ pub struct Birth<'a> {
     pub options: &'a Options,
     /// What its disk kept, if it has one.
     pub recovered: Option<Recovered>,
+    /// What its snapshots kept, if it takes any.
+    pub restored: Restored,
     /// Never the same for two lives.
     pub seed: u64,
     /// Number of the life.
@@ -59,18 +62,28 @@ pub type Builder = Box<dyn Fn(Birth<'_>) -> Result<Box<dyn Process>, String>>;
 /// # Errors
 /// When it refuses to.
 pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
-    let Birth { role, options: o, recovered, seed, life, now } = birth;
-    let log = || {
-        let cfg = ClientConfig { cluster: CLUSTER, orderers: orderer_addrs(o), ..ClientConfig::default() };
+    let Birth { role, options: o, recovered, restored, seed, life, now } = birth;
+    let log_as = |consumer: Option<String>| {
+        let orderers = orderer_addrs(o);
+        let cfg = ClientConfig { cluster: CLUSTER, orderers, consumer, ..ClientConfig::default() };
         LogClient::new(cfg, seed, now)
     };
     let calm_at = Instant(0) + o.fault_phase;
     Ok(match role {
         Role::Orderer(n) => orderer(n, o, &recovered.expect("an orderer has a log"), seed, now)?,
         Role::Server(n) => slot(n, o, recovered.expect("a slot has a log"), now)?,
-        Role::Zk(n) => crate::zk_process::build(n, o, orderer_addrs(o), seed, now),
-        Role::Writer(_) => Box::new(LogWriter::new(log(), seed, o.write_every, calm_at, now)),
-        Role::Reader(n) => Box::new(LogReader::new(log(), seed, n == 1, calm_at, now)),
+        Role::Zk(n) => crate::zk_process::build(n, o, orderer_addrs(o), restored, seed, now),
+        Role::Writer(n) => {
+            // Every other one takes its acknowledgements late.
+            let (orderers, prompt_acks) = (orderer_addrs(o), n % 2 == 1);
+            let cfg = ClientConfig { cluster: CLUSTER, orderers, prompt_acks, ..ClientConfig::default() };
+            Box::new(LogWriter::new(LogClient::new(cfg, seed, now), seed, o.write_every, calm_at, now))
+        }
+        Role::Reader(n) => {
+            let consumer = (o.trims && n == 1).then(|| format!("{}{}", o.consumer_prefix, role.name()));
+            let is_consumer = consumer.is_some();
+            Box::new(LogReader::new(log_as(consumer), seed, n == 1, is_consumer, calm_at, now))
+        }
         Role::ZkClient(n) => {
             let cfg = ZkClientConfig {
                 client: n,

@@ -3,9 +3,11 @@
 
 use crate::node::Role;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use zoolog_core::rng::Rng;
 use zoolog_core::wal::{
-    GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalRecord, recover, verify_record,
+    GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalRecord, WalSource, recover,
+    verify_record,
 };
 use zoolog_core::{ClusterId, Token};
 
@@ -17,17 +19,43 @@ pub const CLUSTER: ClusterId = ClusterId(0x5117);
 pub struct Disk {
     memory: MemoryDisk,
     segment_bytes: u32,
+    /// Deleted, with what was in it; a crash may bring it back.
+    deleted: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Disk {
     /// An empty disk whose log will have segments of that size.
     pub fn new(segment_bytes: u32) -> Self {
-        Self { memory: MemoryDisk::new(), segment_bytes }
+        Self { memory: MemoryDisk::new(), segment_bytes, deleted: BTreeMap::new() }
     }
 
     /// The power goes.
     pub fn crash(&mut self, rng: &mut Rng) {
         self.memory.crash(rng);
+        for (segment, bytes) in std::mem::take(&mut self.deleted) {
+            if rng.chance(50) {
+                self.memory.put(segment, bytes);
+            }
+        }
+    }
+
+    /// Deletes a segment. What was deleted by an earlier call is gone for good; of these, in any order, a crash
+    /// may leave some.
+    fn delete(&mut self, segments: Vec<u32>) {
+        if !segments.is_empty() {
+            self.deleted.clear();
+        }
+        for segment in segments {
+            if let Some(bytes) = self.memory.bytes_mut(segment) {
+                self.deleted.insert(segment, std::mem::take(bytes));
+            }
+            self.memory.delete(segment);
+        }
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.memory.segments().map_or(0, |s| s.len())
     }
 
     /// Makes a segment: number and bytes.
@@ -151,9 +179,7 @@ impl Store {
 
     /// Deletes what is no longer needed.
     pub fn release(&mut self, disk: &mut Disk, before: u32) {
-        for segment in self.wal.release(before) {
-            disk.memory.delete(segment);
-        }
+        disk.delete(self.wal.release(before));
     }
 
     /// Reads a record back.

@@ -5,7 +5,7 @@
 //! # Tour
 //! - [`run`]: one seed: a storm of faults, healing, the final questions.
 //! - [`world`], [`schedule`]: the loop, and what is due in it. [`life`]: starts, crashes, disks at work.
-//! - [`network`], [`disk`]: what may happen to bytes under way and at rest.
+//! - [`network`], [`disk`], [`snapshots`]: what may happen to bytes under way and at rest.
 //! - [`node`], [`process`], [`cluster`], [`zk_process`]: what runs where, and how a machine is driven.
 //! - [`options`], [`faults`]: what this seed's weather is like, and what it does.
 //! - [`work`]: what users do; [`observe`]: what processes report; [`check`]: one promise per file.
@@ -23,6 +23,7 @@ pub mod options;
 pub mod process;
 pub mod run;
 pub mod schedule;
+pub mod snapshots;
 pub mod trace;
 pub mod work;
 pub mod world;

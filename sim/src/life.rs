@@ -5,9 +5,10 @@ use crate::disk::Store;
 use crate::node::Running;
 use crate::schedule::{Carried, Event, Life, NodeId};
 use crate::world::World;
+use bytes::Bytes;
 use std::time::Duration;
 use zoolog_core::wal::WalPos;
-use zoolog_core::{Input, Token};
+use zoolog_core::{Gsn, Input, Token};
 
 /// After this long without a group the log writes its idle block.
 const DISK_IDLE: Duration = Duration::from_secs(1);
@@ -68,7 +69,15 @@ impl World {
         let (now, life, role) = (self.now(), self.nodes[id.0].life, self.nodes[id.0].role);
         let seed = self.options.seed ^ (id.0 as u64 + 1) << 48 ^ life << 32;
         let recovered = store.as_mut().and_then(Store::recovered);
-        let birth = Birth { role, options: &self.options, recovered, seed, life, now };
+        let restored = match self.nodes[id.0].snapshots.restore() {
+            Ok(restored) => restored,
+            Err(why) => return self.refuse_start(id, &why),
+        };
+        if let Some(gsn) = restored.newest {
+            self.restored += 1;
+            self.note(id, || format!("begins at {gsn}, second newest {:?}", restored.second_newest));
+        }
+        let birth = Birth { role, options: &self.options, recovered, restored, seed, life, now };
         match (self.builder)(birth) {
             Ok(process) => {
                 self.note(id, || format!("serves, life {life}"));
@@ -101,6 +110,7 @@ impl World {
         node.stalled_until = zoolog_core::Instant(0);
         node.life += 1;
         node.disk.crash(&mut self.disk_rng);
+        node.snapshots.crash(&mut self.snapshot_rng);
         for (link, end) in self.network.links_of(id) {
             let half = notice.as_nanos() as u64 / 2;
             let wait = Duration::from_nanos(half + self.weather.below(half + 1));
@@ -201,5 +211,15 @@ impl World {
         let wait = self.sync_time(id) / 4;
         let life = self.nodes[id.0].life;
         self.schedule.after(wait, Event::Loaded(id, life, token, result));
+    }
+
+    pub(crate) fn save_snapshot(&mut self, id: NodeId, gsn: Gsn, bytes: &Bytes, last: bool) {
+        self.note(id, || format!("-> SaveSnapshot at {gsn}, {} bytes, last: {last}", bytes.len()));
+        let (life, sync) = (self.nodes[id.0].life, self.options.sync);
+        self.nodes[id.0].snapshots.write(gsn, bytes, last);
+        let wait = crate::options::around(&mut self.snapshot_rng, sync * 4);
+        let full = self.stormy && self.snapshot_rng.chance(2);
+        let result = if full { Err("no space left on the device".into()) } else { Ok(()) };
+        self.schedule.after(wait, Event::SnapshotSaved(id, life, gsn, last, result));
     }
 }

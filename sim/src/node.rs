@@ -5,6 +5,7 @@ use crate::disk::{Disk, Store};
 use crate::network::LinkId;
 use crate::process::Process;
 use crate::schedule::Life;
+use crate::snapshots::Snapshots;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use zoolog_core::{ConnId, Input, Instant};
@@ -70,6 +71,8 @@ pub struct Node {
     pub name: String,
     /// Survives crashes, as far as disks do.
     pub disk: Disk,
+    /// Files of its state, if it keeps any.
+    pub snapshots: Snapshots,
     /// Number of the current life, or of the last.
     pub life: Life,
     /// The current life.
@@ -84,6 +87,8 @@ pub struct Node {
     pub stalled_until: Instant,
     /// Not restarted by the weather (a scenario holds it down).
     pub held_down: bool,
+    /// How often it was woken, over all lives.
+    pub turns: u64,
 }
 
 impl Node {
@@ -93,6 +98,7 @@ impl Node {
             role,
             name: role.name(),
             disk,
+            snapshots: Snapshots::default(),
             life: 0,
             running: None,
             starting: None,
@@ -100,6 +106,7 @@ impl Node {
             disk_factor: 1,
             stalled_until: Instant(0),
             held_down: false,
+            turns: 0,
         }
     }
 

@@ -47,6 +47,13 @@ pub enum Observation {
         /// Records of it delivered.
         take: u32,
     },
+    /// A subscription has ended: what comes next was trimmed.
+    Gap {
+        /// Where it had come to.
+        from: Gsn,
+        /// First GSN that can be read.
+        until: Gsn,
+    },
     /// A linearizable tail was answered.
     Tail {
         /// When it was asked.

@@ -88,6 +88,10 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Whether slots keep almost nothing in memory, so that they read their logs back all the time.
     pub small_caches: bool,
+    /// Whether the first reader is a consumer that releases what it has read, so that the log is trimmed.
+    pub trims: bool,
+    /// What its name as a consumer begins with.
+    pub consumer_prefix: String,
     /// Pause between a writer's turns of appending.
     pub write_every: Duration,
     /// Session timeout that ZooKeeper clients ask for.
@@ -98,6 +102,8 @@ pub struct Options {
     pub request_depth: usize,
     /// Whether ZooKeeper clients fall silent and change connections of their own accord.
     pub restless: bool,
+    /// Records after which a ZooKeeper node takes its next snapshot; 0: never.
+    pub snapshot_records: u64,
 }
 
 impl Options {
@@ -118,8 +124,13 @@ impl Options {
         let clog_every = sometimes(50, 30, 1_000);
         let delay_us = [50, 200, 1_000, 5_000][rng.below(4) as usize];
         let sync_us = [100, 500, 2_000, 8_000][rng.below(4) as usize];
-        Self {
+        // Drawn apart, so that other seeds stay what they were. ZooKeeper nodes read from the start when they
+        // come back: they have no part in a log that is trimmed.
+        let trims = Rng::new(seed, "trims").chance(35);
+        let mut this = Self {
             seed,
+            trims,
+            consumer_prefix: String::new(),
             orderers: 3,
             servers: 3,
             shards: 3,
@@ -151,7 +162,12 @@ impl Options {
             request_every: Duration::from_millis([3, 10, 40][rng.below(3) as usize]),
             request_depth: [1, 4, 16][rng.below(3) as usize],
             restless: true,
+            snapshot_records: [0, 20, 60, 200, 1_000][rng.below(5) as usize],
+        };
+        if trims {
+            (this.zk, this.zk_clients) = (0, 0);
         }
+        this
     }
 
     /// Fine weather, for scenarios that bring their own faults.
@@ -173,6 +189,7 @@ impl Options {
             segment_bytes: 256 * 1024,
             write_every: Duration::from_millis(10),
             restless: false,
+            trims: false,
             ..Self::draw(seed)
         }
     }

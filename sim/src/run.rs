@@ -97,7 +97,7 @@ fn complaints(world: &World) -> Vec<String> {
         let id = NodeId(i);
         match node.role {
             _ if node.running.is_none() => missing.push(format!("{} is down", node.name)),
-            Role::Writer(_) | Role::ZkClient(_) if !world.checks.done.contains(&id) => {
+            Role::Writer(_) | Role::ZkClient(_) | Role::Reader(_) if !world.checks.done.contains(&id) => {
                 missing.push(format!("{} is not done", node.name));
             }
             Role::Reader(_) if world.checks.order.position(id) != Some(tail) => {
@@ -119,15 +119,18 @@ fn summary(world: &World) -> String {
     let (writes, reads) = c.registers.counts();
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
-        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks; zk: {writes} writes, {reads} reads, \
-         {} expired, {} states compared",
+        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps; zk: {writes} writes, {reads} reads, \
+         {} expired, {} states compared, {} starts from snapshots",
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
         c.order.end(),
         c.cuts.count(),
         c.durability.count(),
+        c.trim.point(),
+        c.trim.gaps(),
         c.expiry.expired(),
         c.convergence.compared(),
+        world.restored,
     )
 }
 

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
-use zoolog_core::Instant;
-use zoolog_core::Token;
 use zoolog_core::rng::Rng;
+use zoolog_core::{Gsn, Instant, Token};
 
 /// A simulated process, by its place in the cluster's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +37,8 @@ pub enum Event {
     DiskIdle(NodeId, Life),
     /// A record was read back.
     Loaded(NodeId, Life, Token, Result<Bytes, String>),
+    /// A piece of a snapshot was saved, or was not.
+    SnapshotSaved(NodeId, Life, Gsn, bool, Result<(), String>),
     /// A connection attempt reaches its target.
     DialArrives(LinkId),
     /// Something reaches an end of a link.

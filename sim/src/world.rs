@@ -41,6 +41,9 @@ pub struct World {
     /// Makes the processes; scenarios put their own in place of some.
     pub builder: cluster::Builder,
     pub(crate) disk_rng: Rng,
+    pub(crate) snapshot_rng: Rng,
+    /// How often a ZooKeeper node began with a snapshot.
+    pub restored: u64,
     turn_rng: Rng,
     addrs: BTreeMap<String, NodeId>,
 }
@@ -62,6 +65,8 @@ impl World {
             stormy: false,
             builder: Box::new(cluster::build),
             disk_rng: Rng::new(seed, "disk"),
+            snapshot_rng: Rng::new(seed, "snapshots"),
+            restored: 0,
             turn_rng: Rng::new(seed, "turns"),
             addrs,
             options,
@@ -126,6 +131,12 @@ impl World {
                     self.give(id, Input::Loaded { token, result });
                 }
             }
+            Event::SnapshotSaved(id, life, gsn, last, result) => {
+                if self.alive(id, life) {
+                    self.nodes[id.0].snapshots.answered(result.is_ok());
+                    self.give(id, Input::SnapshotSaved { gsn, last, result });
+                }
+            }
             Event::DialArrives(link) => self.dial_arrives(link),
             Event::Arrives(link, end, what) => self.arrives(link, end, what),
             Event::Fault(fault) => self.fault(fault),
@@ -176,6 +187,7 @@ impl World {
         }
         let mut run = self.nodes[id.0].running.take().expect("alive");
         run.turn_due = false;
+        self.nodes[id.0].turns += 1;
         let (mut timers, inputs) = (0, run.inbox.len());
         while let Some(input) = run.inbox.pop_front() {
             timers += usize::from(matches!(input, Input::Timer));
@@ -239,6 +251,7 @@ impl World {
                 let store = run.store.as_mut().expect("a machine with a log");
                 store.release(&mut self.nodes[id.0].disk, segment);
             }
+            Output::SaveSnapshot { gsn, bytes, last } => self.save_snapshot(id, gsn, &bytes, last),
             Output::Event(seen) => self.observe(id, seen),
         }
     }
@@ -247,7 +260,8 @@ impl World {
         let Some(&(link, end)) = run.conns.get(&conn) else { return };
         let now = self.schedule.now();
         if self.nodes[id.0].role.is_service() || !matches!(self.nodes[id.0].role, Role::ZkClient(_)) {
-            let verdict = self.checks.sent(now, id, &bytes);
+            let to = self.network.links.get(&link).map_or(id, |l| l.ends[1 - end].node);
+            let verdict = self.checks.sent(now, id, to, &bytes);
             self.judge(verdict);
         }
         let (Some(l), name) = (self.network.links.get(&link), &self.nodes[id.0].name) else { return };

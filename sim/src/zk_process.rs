@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use zoolog_core::limits::FRAME_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
 use zoolog_zk::node::{Node, NodeConfig, NodeEvent, framing};
+use zoolog_zk::snapshot::Restored;
 
 /// Bytes of a client's frame at most.
 const JUTE_BYTES_MAX: usize = 0xfffff;
@@ -20,7 +21,14 @@ struct ZkProcess {
 }
 
 /// The process of ZooKeeper node `n`.
-pub fn build(n: u32, o: &Options, orderers: Vec<String>, seed: u64, now: Instant) -> Box<dyn Process> {
+pub fn build(
+    n: u32,
+    o: &Options,
+    orderers: Vec<String>,
+    restored: Restored,
+    seed: u64,
+    now: Instant,
+) -> Box<dyn Process> {
     let cfg = NodeConfig {
         id: n,
         cluster: CLUSTER,
@@ -29,9 +37,10 @@ pub fn build(n: u32, o: &Options, orderers: Vec<String>, seed: u64, now: Instant
         tick_ms: 200,
         max_session_timeout_ms: o.session_timeout_ms.max(400) as u32,
         max_connections_per_ip: 0,
+        snapshot_records: o.snapshot_records,
         ..NodeConfig::default()
     };
-    Box::new(ZkProcess { node: Node::new(cfg, seed, now), shown: Gsn(0) })
+    Box::new(ZkProcess { node: Node::restore(cfg, seed, now, restored), shown: Gsn(0) })
 }
 
 impl Process for ZkProcess {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
-use zoolog_core::wire::{self, Append, Appended, CutIs};
+use zoolog_core::wire::{self, Append, Appended, Consumer, ConsumerIs, CutIs, ReadEnd, ReadIs, TrimIs};
 use zoolog_core::{
     CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, ViewNumber, WriterId,
 };
@@ -34,10 +34,17 @@ impl History {
         Self(Checks::new(&Options::calm(1)))
     }
     fn sent(&mut self, bytes: &Bytes) -> Result<(), &'static str> {
-        self.0.sent(Instant(5), NodeId(0), bytes).map_err(|v| v.promise)
+        self.0.sent(Instant(5), NodeId(0), NodeId(7), bytes).map_err(|v| v.promise)
+    }
+    /// A client says as a consumer how far it is, and is told where it is.
+    fn consumer(&mut self, node: usize, upto: u64, at: u64, trim: u64) -> Result<(), &'static str> {
+        let say = wire::encode(Consumer { request: 1, name: "c".into(), upto: Gsn(upto) });
+        let answer = wire::encode(ConsumerIs { request: 1, upto: Some(Gsn(at)), trim: Gsn(trim) });
+        self.0.sent(Instant(5), NodeId(node), NodeId(0), &say).map_err(|v| v.promise)?;
+        self.0.sent(Instant(5), NodeId(0), NodeId(node), &answer).map_err(|v| v.promise)
     }
     fn append(&mut self, p: &PlacedBatch) -> Result<(), &'static str> {
-        self.sent(&wire::encode_with(Append { lane: LANE, start: Seq(0) }, &[p.batch.bytes()]))
+        self.sent(&wire::encode_with(Append { lane: LANE, start: Seq(0), prompt: true }, &[p.batch.bytes()]))
     }
     fn ack(&mut self, seq: u64, gsn: u64) -> Result<(), &'static str> {
         self.sent(&wire::encode(Appended { writer: WRITER, acks: vec![(Seq(seq), Gsn(gsn))] }))
@@ -150,6 +157,38 @@ fn a_record_where_no_cut_put_it_is_noticed() {
     h.subscribe(0);
     h.read(0, 0, &a).unwrap();
     assert_eq!(h.read(0, 1, &b), Err("LOG-1"));
+}
+
+#[test]
+fn trimming_what_a_consumer_needs_is_noticed() {
+    let trim = |gsn| wire::encode(TrimIs { gsn: Gsn(gsn) });
+    let mut h = History::new();
+    assert_eq!(h.sent(&trim(1)), Err("LOG-6"), "nobody has released anything");
+    for (node, upto, at) in [(1, 50, 50), (2, 30, 30), (1, 20, 50)] {
+        h.consumer(node, upto, at, 0).unwrap();
+    }
+    h.sent(&trim(30)).unwrap();
+    assert_eq!(h.sent(&trim(31)), Err("LOG-6"));
+    assert_eq!(h.consumer(3, 0, 30, 31), Err("LOG-6"));
+    h.consumer(4, 0, 30, 30).unwrap();
+    h.consumer(2, 40, 40, 30).unwrap();
+    assert_eq!(h.sent(&trim(35)), Err("LOG-6"), "the latecomer counts from where it begins");
+    let (from, covers, end) = (Gsn(1), Gsn(40), ReadEnd::Trimmed);
+    let read = ReadIs { request: 1, shard: ShardId(1), from, covers, end, gsns: vec![] };
+    assert_eq!(h.sent(&wire::encode(read)), Err("LOG-6"), "a replica says more than was decided");
+}
+
+#[test]
+fn a_gap_that_hides_records_is_noticed() {
+    let gap = |from, until| Observation::Gap { from: Gsn(from), until: Gsn(until) };
+    let mut h = History::new();
+    h.consumer(1, 30, 30, 0).unwrap();
+    h.sent(&wire::encode(TrimIs { gsn: Gsn(20) })).unwrap();
+    h.subscribe(2);
+    assert_eq!(h.seen(2, gap(0, 25)), Err("LOG-6"), "beyond what is trimmed");
+    assert_eq!(h.seen(2, gap(5, 20)), Err("LOG-1"), "from where it was not");
+    assert_eq!(h.seen(2, gap(0, 0)), Err("LOG-6"), "no gap at all");
+    h.seen(2, gap(0, 20)).unwrap();
 }
 
 #[test]

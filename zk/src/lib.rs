@@ -4,6 +4,7 @@
 //! - [`jute`]: the client protocol, in both directions.
 //! - [`txn`]: what enters the log: a request with every choice already made.
 //! - [`tree`], [`state`]: what is replicated, and the pure function that changes it, record by record.
+//! - [`snapshot`]: the state in a file, taken while records go on being applied.
 //! - [`watch`]: who wants to be told of what, on one node.
 //! - [`node`]: the machine that joins them: connections, sessions, queues, expiry. [`Node`] is pure; whoever
 //!   drives it cuts its clients' bytes into frames with [`framing`].
@@ -15,6 +16,7 @@
 
 pub mod jute;
 pub mod node;
+pub mod snapshot;
 pub mod state;
 pub mod tree;
 pub mod txn;

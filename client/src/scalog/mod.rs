@@ -1,10 +1,12 @@
 //! How does the sharded log look from a client? [`LogClient`]: its state, and which conversation each input
 //! belongs to.
 //!
-//! - `orderers`: the connection to the ordering layer's leader; `order`: what it says.
+//! - `orderers`: the connection to the ordering layer's leader; `order`: what it says; `consumer`: what it is
+//!   told that we still need.
 //! - `links`: connections to replicas. `writer`: appends. `fetch`: ranges, for `reads` and for history.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
 
+mod consumer;
 mod cx;
 mod fetch;
 mod links;
@@ -20,6 +22,7 @@ mod tail;
 mod writer;
 
 use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLog};
+use consumer::Position;
 use cx::{Cx, earlier};
 use fetch::Fetches;
 use links::{LinkId, Links};
@@ -51,7 +54,7 @@ pub struct LogClient {
     tails: Tails,
     order_stall: Stall,
     append_stall: Stall,
-    released: Gsn,
+    position: Position,
     requests: u64,
     ready: bool,
     /// The tail moved and the owner was not told yet.
@@ -82,7 +85,7 @@ impl LogClient {
             tails: Tails::default(),
             order_stall: Stall::new("order"),
             append_stall: Stall::new("append"),
-            released: Gsn(0),
+            position: Position::new(now),
             requests: 0,
             ready: false,
             progress: false,
@@ -97,7 +100,7 @@ impl LogClient {
 
     /// First position that the owner still needs, as it last said.
     pub fn released(&self) -> Gsn {
-        self.released
+        self.position.released()
     }
 
     /// The order is known up to here; `None` before the first answer of a leader.
@@ -137,7 +140,8 @@ impl LogClient {
 
     fn connected(&mut self, conn: ConnId) {
         if self.orderers.owns(conn) {
-            self.orderers.connected(&mut self.cx);
+            let registration = self.position.registration(&mut self.cx);
+            self.orderers.connected(&mut self.cx, registration);
         } else {
             self.links.connected(&mut self.cx, conn);
         }
@@ -146,7 +150,7 @@ impl LogClient {
     fn closed(&mut self, conn: ConnId) {
         if self.orderers.owns(conn) {
             self.orderers.closed(&mut self.cx);
-            self.tails.lost();
+            self.orderer_gone();
         } else if let Some(link) = self.links.closed(&mut self.cx, conn) {
             self.link_lost(link);
         }
@@ -231,6 +235,7 @@ impl LogClient {
         if !self.orderers.following() || self.tails.deadline(cx).is_some_and(|(t, _)| t <= cx.now) {
             if self.orderers.following() {
                 self.orderers.lost(cx);
+                self.position.lost();
             }
             self.tails.lost();
         }
@@ -246,6 +251,11 @@ impl LogClient {
         }
         self.writer.flush(cx, links);
         self.tails.flush(cx, &self.orderers);
+        if self.orderers.following()
+            && let Some(report) = self.position.report(cx)
+        {
+            self.orderers.send(cx, report);
+        }
         self.reads.flush(cx, &mut self.fetches, &self.view, self.order.as_ref(), self.writer.id());
         self.fetches.flush(cx, links);
         if let Some(subscription) = &mut self.subscription {
@@ -258,7 +268,11 @@ impl LogClient {
     fn committed(&mut self) -> Option<LogEvent> {
         let (subscription, order) = (self.subscription.as_mut()?, self.order.as_ref()?);
         let own = self.writer.id();
-        subscription.take(&mut self.cx, &mut self.fetches, &self.view, order, own).map(LogEvent::Committed)
+        let next = subscription.take(&mut self.cx, &mut self.fetches, &self.view, order, own)?;
+        if next.own {
+            self.writer.committed(&mut self.cx, next.first_gsn, &next.placed);
+        }
+        Some(LogEvent::Committed(next))
     }
 }
 
@@ -305,7 +319,8 @@ impl SharedLog for LogClient {
     }
 
     fn release(&mut self, upto: Gsn) {
-        self.released = self.released.max(upto);
+        self.position.release(upto);
+        self.dirty = true;
     }
 
     fn base_gsn(&self) -> Gsn {
@@ -331,6 +346,7 @@ impl Machine for LogClient {
             | Input::Backlog { .. }
             | Input::Persisted { .. }
             | Input::Loaded { .. }
+            | Input::SnapshotSaved { .. }
             | Input::WallClock(_) => {}
         }
         self.settle();
@@ -370,6 +386,9 @@ impl Machine for LogClient {
         first = earlier(first, self.subscription.as_ref().and_then(|s| s.deadline(cx)));
         first = earlier(first, self.reads.deadline(cx));
         first = earlier(first, self.tails.deadline(cx));
+        if self.orderers.following() {
+            first = earlier(first, self.position.deadline(cx));
+        }
         first = earlier(first, self.order_stall.deadline(cx, self.orderers.lost_since));
         earlier(first, self.append_stall.deadline(cx, self.writer.waiting_since()))
     }

@@ -6,7 +6,7 @@ use super::LogClient;
 use zoolog_core::cut::{Cut, Order};
 use zoolog_core::limits::{LANES_MAX, REPLICAS_MAX};
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{Message, OrderIs};
+use zoolog_core::wire::{ConsumerIs, Message, OrderIs};
 use zoolog_core::{ClusterId, Gsn, LaneId};
 
 /// Positions and lengths beyond this are nobody's honest ones; below it, sums can't overflow.
@@ -21,10 +21,11 @@ impl LogClient {
             Message::OrderIs(m) => self.order_is(m),
             Message::CutIs(m) if self.orderers.following() => self.cut_is(&m.cut),
             Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
+            Message::ConsumerIs(m) => self.consumer_is(&m),
             Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
             Message::NotLeader(m) => {
                 self.orderers.not_leader(&mut self.cx, m.leader);
-                self.tails.lost();
+                self.orderer_gone();
             }
             Message::Refused(m) => {
                 tracing::warn!(why = ?m.why, text = m.text, "refused by an orderer");
@@ -39,7 +40,21 @@ impl LogClient {
 
     pub(super) fn orderer_failed(&mut self) {
         self.orderers.lost(&mut self.cx);
+        self.orderer_gone();
+    }
+
+    /// What it was asked gets no answer any more.
+    pub(super) fn orderer_gone(&mut self) {
         self.tails.lost();
+        self.position.lost();
+    }
+
+    fn consumer_is(&mut self, m: &ConsumerIs) {
+        if self.position.answer(m) {
+            self.orderers.registered(&mut self.cx);
+        } else if self.orderers.registering() {
+            self.orderer_failed();
+        }
     }
 
     fn contradicted(&mut self, what: &str) {

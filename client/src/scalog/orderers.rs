@@ -2,7 +2,7 @@
 //! `NotLeader`, asks for the order, and makes sure that silence is not a dead line.
 
 use super::cx::Cx;
-use zoolog_core::wire::{Message, WatchCuts};
+use zoolog_core::wire::{Consumer, Message, WatchCuts};
 use zoolog_core::{ConnId, Instant};
 
 /// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
@@ -15,6 +15,11 @@ enum State {
         dial_at: Instant,
     },
     Dialing {
+        conn: ConnId,
+        since: Instant,
+    },
+    /// `Consumer` is sent: nothing is asked before we are registered.
+    Registering {
         conn: ConnId,
         since: Instant,
     },
@@ -55,9 +60,10 @@ impl Orderers {
     fn conn(&self) -> Option<ConnId> {
         match self.state {
             State::Down { .. } => None,
-            State::Dialing { conn, .. } | State::Asked { conn, .. } | State::Following { conn, .. } => {
-                Some(conn)
-            }
+            State::Dialing { conn, .. }
+            | State::Registering { conn, .. }
+            | State::Asked { conn, .. }
+            | State::Following { conn, .. } => Some(conn),
         }
     }
 
@@ -69,9 +75,32 @@ impl Orderers {
         matches!(self.state, State::Following { .. })
     }
 
-    pub fn connected(&mut self, cx: &mut Cx) {
+    /// The connection is up: we register, if we have a name, and then ask for the order.
+    pub fn connected(&mut self, cx: &mut Cx, registration: Option<Consumer>) {
         let State::Dialing { conn, .. } = self.state else { return };
         cx.hello(conn);
+        match registration {
+            Some(consumer) => {
+                cx.send_message(conn, consumer);
+                self.state = State::Registering { conn, since: cx.now };
+            }
+            None => self.watch(cx, conn),
+        }
+    }
+
+    /// We are registered.
+    pub fn registered(&mut self, cx: &mut Cx) {
+        if let State::Registering { conn, .. } = self.state {
+            self.watch(cx, conn);
+        }
+    }
+
+    /// Whether nothing can be asked before we are registered.
+    pub fn registering(&self) -> bool {
+        matches!(self.state, State::Registering { .. })
+    }
+
+    fn watch(&mut self, cx: &mut Cx, conn: ConnId) {
         let request = cx.request();
         cx.send_message(conn, WatchCuts { request });
         self.state = State::Asked { conn, since: cx.now, request };
@@ -171,8 +200,10 @@ impl Orderers {
         let timeout = cx.cfg.request_timeout;
         match self.state {
             State::Down { .. } => self.dial_due(cx),
-            State::Dialing { since, .. } | State::Asked { since, .. } if since + timeout <= cx.now => {
-                self.lost(cx)
+            State::Dialing { since, .. } | State::Registering { since, .. } | State::Asked { since, .. }
+                if since + timeout <= cx.now =>
+            {
+                self.lost(cx);
             }
             State::Following { heard, .. } => return heard + 2 * timeout <= cx.now,
             _ => {}
@@ -186,7 +217,7 @@ impl Orderers {
         match self.state {
             State::Down { .. } if cx.cfg.orderers.is_empty() && self.hint.is_none() => None,
             State::Down { dial_at } => Some((dial_at, "dial an orderer")),
-            State::Dialing { since, .. } | State::Asked { since, .. } => {
+            State::Dialing { since, .. } | State::Registering { since, .. } | State::Asked { since, .. } => {
                 Some((since + timeout, "an orderer takes too long"))
             }
             State::Following { .. } if probing => None,

@@ -168,7 +168,7 @@ impl Subscription {
     ) -> Option<Committed> {
         loop {
             let (first, placed) = match self.plan.front_mut()? {
-                Piece::Fetch { .. } => match self.take_fetched(cx, fetches) {
+                Piece::Fetch { .. } => match self.take_fetched(cx, fetches, view) {
                     Fetched::Batch(first, placed) => (first, placed),
                     Fetched::Done => continue,
                     Fetched::Nothing => return None,
@@ -203,12 +203,23 @@ impl Subscription {
         }
     }
 
-    fn take_fetched(&mut self, cx: &mut Cx, fetches: &mut Fetches) -> Fetched {
+    fn take_fetched(&mut self, cx: &mut Cx, fetches: &mut Fetches, view: &View) -> Fetched {
         let Some(&mut Piece::Fetch { id, ref mut expect }) = self.plan.front_mut() else {
             return Fetched::Done;
         };
         let (first, placed) = match fetches.step(cx, id) {
             Step::Wait => return Fetched::Nothing,
+            Step::Trimmed(until) if until <= self.next => {
+                // The plan begins before what is wanted: what is gone was none of it.
+                let to = fetches.end(id);
+                fetches.close(id);
+                self.plan.pop_front();
+                if self.next < to {
+                    let id = fetches.open(cx, view, self.next, to, None);
+                    self.plan.push_front(Piece::Fetch { id, expect: None });
+                }
+                return Fetched::Done;
+            }
             Step::Trimmed(until) => {
                 cx.event(LogEvent::Gap { from: self.next, until });
                 self.close(fetches);

@@ -8,7 +8,7 @@ use super::order::POSITION_MAX;
 use crate::{AppendError, LogEvent, WriterLost};
 use std::collections::VecDeque;
 use std::time::Duration;
-use zoolog_core::batch::{Batch, BatchBuilder, BatchKind};
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
@@ -139,10 +139,13 @@ impl Writer {
         if self.lost.is_some() || !links.is_up(link) {
             return;
         }
-        // This writer's numbers begin at 0, in the one lane it ever uses.
-        let append = Append { lane, start: Seq(0) };
-        for pending in self.pending.iter().skip(self.sent) {
-            links.send(cx, link, wire::encode_with(append.clone(), &[pending.batch.bytes()]));
+        let full = self.pending_bytes > cx.cfg.window_bytes / 4;
+        for (i, pending) in self.pending.iter().enumerate().skip(self.sent) {
+            // Acknowledgements that may be late must not come so late that the window fills.
+            let prompt = cx.cfg.prompt_acks || full || i + 1 > cx.cfg.window_batches / 4;
+            // This writer's numbers begin at 0, in the one lane it ever uses.
+            let append = Append { lane, start: Seq(0), prompt };
+            links.send(cx, link, wire::encode_with(append, &[pending.batch.bytes()]));
         }
         self.sent = self.pending.len();
         if self.sent > 0 {
@@ -232,12 +235,39 @@ impl Writer {
                 }
             }
         }
+        if let Err(gsn) = self.advance(cx) {
+            tracing::error!(primary = links.addr(link), %gsn, end = %self.end, "acknowledged out of order");
+            cx.condemned.insert(link);
+        }
+    }
+
+    /// The subscription has shown a batch of ours. That is as good as an acknowledgement, and rests on the same:
+    /// a cut says that it is durable on all replicas of its shard, and ordered. Its primary is one of them, so
+    /// whatever becomes of the connection, of the primary's process or of our next resend, it will not ask for
+    /// this batch again. One that is not, to the bit, what we have pending is left to its acknowledgement.
+    pub fn committed(&mut self, cx: &mut Cx, first_gsn: Gsn, placed: &PlacedBatch) {
+        let (seq, first) = (placed.batch.seq(), self.first());
+        if cx.cfg.prompt_acks || seq < first || seq >= self.ever_sent || self.lost.is_some() {
+            return;
+        }
+        let pending = self.pending.get_mut(seq.since(first) as usize);
+        let same = |p: &&mut Pending| p.batch.crc() == placed.batch.crc() && p.acked.is_none();
+        let Some(p) = pending.filter(same).filter(|_| self.lane == Some(placed.placement.lane)) else {
+            return;
+        };
+        p.acked = Some(first_gsn);
+        if let Err(gsn) = self.advance(cx) {
+            tracing::error!(%gsn, end = %self.end, "a batch of ours is ordered before an earlier one");
+        }
+    }
+
+    /// Lets go of what is acknowledged at the front of the window. `Err` with the position of a batch that can't
+    /// be where it is said to be.
+    fn advance(&mut self, cx: &mut Cx) -> Result<(), Gsn> {
         while let Some(gsn) = self.pending.front().and_then(|p| p.acked) {
             if gsn < self.end {
-                tracing::error!(primary = links.addr(link), %gsn, end = %self.end, "acknowledged out of order");
                 self.pending.front_mut().expect("just seen").acked = None;
-                cx.condemned.insert(link);
-                return;
+                return Err(gsn);
             }
             let (seq, p) = (self.first(), self.pending.pop_front().expect("just seen"));
             let count = p.batch.count();
@@ -247,6 +277,7 @@ impl Writer {
             (self.moved, self.refusals, self.malformed) = (cx.now, 0, 0);
             cx.event(LogEvent::Appended { seq, first_gsn: gsn, count });
         }
+        Ok(())
     }
 
     /// A batch was not taken, nor anything behind it.

@@ -2,5 +2,6 @@
 //! cluster.
 
 mod bench;
+mod consumers;
 mod delivery;
 mod rules;

@@ -67,7 +67,9 @@ fn records_of_one_turn_share_a_batch_and_keep_their_places() {
     assert_eq!(b.client.append(b"c"), Ok((Seq(1), 0)));
     b.drain();
     let packets = b.sent(conn);
-    assert!(packets.iter().all(|p| p.message == Message::Append(Append { lane, start: Seq(0) })));
+    assert!(
+        packets.iter().all(|p| p.message == Message::Append(Append { lane, start: Seq(0), prompt: true }))
+    );
     assert_eq!(seqs(&packets), [0, 1]);
     let first = Batch::check(packets[0].payload.clone()).unwrap();
     assert_eq!(first.records().collect::<Vec<_>>(), [&b"a"[..], b"b"]);
@@ -443,6 +445,59 @@ fn pushed_batches_are_delivered_when_a_cut_takes_them_and_in_its_order() {
     );
     b.say(orderer, CutIs { cut: cut(2, 3, 1, &[(l1, 2, 3)]) });
     assert_eq!(b.committed()[0].placed, b1[1]);
+}
+
+/// LOG-3: what a writer with late acknowledgements sees committed is off its window, acknowledged once, and not
+/// sent again.
+#[test]
+fn own_batches_that_the_subscription_shows_count_as_acknowledged_if_acknowledgements_are_late() {
+    let cfg = ClientConfig { window_batches: 8, prompt_acks: false, ..config() };
+    let (mut b, orderer, serving) = subscribed(cfg, 22);
+    append_each(&mut b, 8);
+    let conns: Vec<_> = b.up.keys().copied().collect();
+    let mut sent =
+        conns.into_iter().flat_map(|c| b.sent(c).into_iter().map(move |p| (c, p)).collect::<Vec<_>>());
+    let (conn, first) = sent.find(|(_, p)| matches!(p.message, Message::Append(_))).expect("appends");
+    let packets: Vec<Packet> = std::iter::once(first).chain(sent.map(|(_, p)| p)).collect();
+    let Message::Append(Append { lane: l, .. }) = packets[0].message else { panic!("an append") };
+    let prompt: Vec<bool> = packets
+        .iter()
+        .filter_map(|p| if let Message::Append(m) = &p.message { Some(m.prompt) } else { None })
+        .collect();
+    assert_eq!(prompt, [false, false, true, true, true, true, true, true], "beyond a quarter of the window");
+    let (mut placed, mut prev) = (Vec::new(), 0);
+    for (i, (_, bytes)) in appends(&packets).into_iter().enumerate() {
+        let p = PlacedBatch::place(l, Incarnation(1), Lsn(i as u64), prev, Batch::check(bytes).unwrap());
+        prev = p.placement.crc;
+        placed.push(p);
+    }
+    b.say_with(serving[l.shard().0 as usize - 1], Push { lane: l }, &placed);
+    assert_eq!(b.client.pending_batches(), 8, "durable somewhere is not committed");
+    b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(l, 0, 5)]) });
+    let acked = |b: &mut Bench| -> Vec<(Seq, Gsn)> {
+        let all = b.events().into_iter();
+        all.filter_map(|e| {
+            if let LogEvent::Appended { seq, first_gsn, .. } = e { Some((seq, first_gsn)) } else { None }
+        })
+        .collect()
+    };
+    assert_eq!(acked(&mut b), (0..5).map(|i| (Seq(i), Gsn(i))).collect::<Vec<_>>());
+    assert_eq!(b.client.pending_batches(), 3);
+    // The acknowledgements come late, and say the same and more.
+    ack(&mut b, conn, &[(3, 3), (4, 4), (5, 5)]);
+    assert_eq!((acked(&mut b), b.closing.len()), (vec![(Seq(5), Gsn(5))], 0));
+    b.close(conn);
+    let again = loop {
+        b.ms(100);
+        connect_all(&mut b);
+        let conns: Vec<_> = b.up.keys().copied().collect();
+        let packets: Vec<Packet> = conns.into_iter().flat_map(|c| b.sent(c)).collect();
+        let again = seqs(&packets);
+        if !again.is_empty() {
+            break again;
+        }
+    };
+    assert_eq!(again, [6, 7]);
 }
 
 #[test]

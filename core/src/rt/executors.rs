@@ -3,7 +3,7 @@
 
 use super::clock;
 use super::pump::{Node, NodeSpec, Pump};
-use super::ring::{Op, Ring};
+use super::ring::{Done, Op, Ring};
 use super::wake::{Elsewhere, Finished, Waker};
 use crate::machine::Machine;
 use std::sync::mpsc;
@@ -22,12 +22,13 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts a thread that runs the nodes of `jobs` side by side until all have ended or one fails.
+    /// Starts a thread that runs the nodes of `jobs` side by side until all have ended or one fails. It polls
+    /// for `spin` before it sleeps.
     ///
     /// # Errors
     /// If the thread can't be made.
-    pub fn start(name: &str, jobs: Vec<Job>) -> Result<Self, String> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(jobs));
+    pub fn start(name: &str, spin: Duration, jobs: Vec<Job>) -> Result<Self, String> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(spin, jobs));
         Ok(Self { thread: thread.map_err(|e| format!("can't start a thread: {e}"))? })
     }
 
@@ -77,14 +78,14 @@ impl Host<'_> {
     }
 }
 
-fn run(jobs: Vec<Job>) -> Result<(), String> {
+fn run(spin: Duration, jobs: Vec<Job>) -> Result<(), String> {
     let mut ring = Ring::new()?;
-    let outcome = drive(&mut ring, jobs);
+    let outcome = drive(&mut ring, spin, jobs);
     ring.end();
     outcome
 }
 
-fn drive(ring: &mut Ring, jobs: Vec<Job>) -> Result<(), String> {
+fn drive(ring: &mut Ring, spin: Duration, jobs: Vec<Job>) -> Result<(), String> {
     let waker = Waker::new()?;
     waker.listen(ring);
     let (results, finished) = mpsc::channel();
@@ -110,8 +111,7 @@ fn drive(ring: &mut Ring, jobs: Vec<Job>) -> Result<(), String> {
         if ended.iter().all(|ended| *ended) {
             return Ok(());
         }
-        ring.enter(sleep)?;
-        ring.reap(&mut done);
+        wait(ring, sleep, spin, &mut done)?;
         for d in done.drain(..) {
             match d.op {
                 Op::Wake { .. } => waker.listen(ring),
@@ -125,4 +125,26 @@ fn drive(ring: &mut Ring, jobs: Vec<Job>) -> Result<(), String> {
             }
         }
     }
+}
+
+/// Hands in what was asked for, and waits until something is done, at most for `sleep`.
+fn wait(ring: &mut Ring, sleep: Duration, spin: Duration, done: &mut Vec<Done>) -> Result<(), String> {
+    let spin = spin.min(sleep);
+    if !spin.is_zero() {
+        let since = clock::now();
+        loop {
+            ring.enter(Duration::ZERO)?;
+            ring.reap(done);
+            if !done.is_empty() {
+                return Ok(());
+            }
+            if clock::now().since(since) >= spin {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+    }
+    ring.enter(sleep)?;
+    ring.reap(done);
+    Ok(())
 }

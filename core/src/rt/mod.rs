@@ -5,6 +5,7 @@
 //! - [`executors`]: threads, and the nodes on them.
 //! - [`datadir`]: whose directory is this?
 //! - [`pump`]: one node's turn: machine in the middle, network and disk around it.
+//! - [`snapshots`]: files of an application's state, on a thread of their own.
 //! - `net`, `conn`, `disk`: its parts.
 //! - `ring`, `aligned`, `wake`: what they stand on: requests to the kernel, memory for direct I/O, other threads.
 
@@ -18,6 +19,7 @@ mod net;
 pub mod preflight;
 pub mod pump;
 mod ring;
+pub mod snapshots;
 mod wake;
 
 pub use conn::{Framing, node_framing};

@@ -276,7 +276,8 @@ impl<C> Net<C> {
             }
             let sent = if conn.polling { Ok(false) } else { conn.send_now() };
             if let Some(high) = conn.backlog_changed() {
-                self.inbox.push_back(Input::Backlog { conn: id, high });
+                // Before what else waits: the machine is to know of it in its next turn.
+                self.inbox.push_front(Input::Backlog { conn: id, high });
             }
             match sent {
                 Ok(true) if conn.closing => self.shut(id),

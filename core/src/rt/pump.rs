@@ -6,6 +6,7 @@ use super::conn::Framing;
 use super::disk::{Disk, RunningDisk, loaded};
 use super::net::Net;
 use super::ring::{Done, Op, Ring};
+use super::snapshots::{SnapshotStore, SnapshotWriter};
 use super::wake::{Elsewhere, Finished, Stop};
 use crate::machine::{Input, Machine, Output};
 use crate::time::Instant;
@@ -29,6 +30,8 @@ pub struct NodeSpec {
     pub frame_limit: usize,
     /// Its log, if it has one, already recovered.
     pub disk: Option<Disk>,
+    /// Where it saves snapshots, if it takes any.
+    pub snapshots: Option<SnapshotStore>,
     /// Asks it to end.
     pub stop: Stop,
 }
@@ -66,6 +69,7 @@ pub(super) struct Pump<M: Machine, F> {
     on_event: F,
     net: Net<M::Command>,
     disk: Option<RunningDisk>,
+    snapshots: Option<SnapshotWriter>,
     stop: Stop,
     now: Instant,
     wall_at: Instant,
@@ -85,12 +89,20 @@ where
         ring: &mut Ring,
     ) -> Result<Self, String> {
         let disk = spec.disk.map(|disk| disk.start(elsewhere.clone())).transpose()?;
+        let snapshots = match spec.snapshots {
+            Some(store) => {
+                let node = elsewhere.clone();
+                let tell = move |gsn, last, result| node.tell(Finished::Snapshot { gsn, last, result });
+                Some(SnapshotWriter::start(store, Box::new(tell))?)
+            }
+            None => None,
+        };
         if let Some(listener) = &spec.listener {
             listener.set_nonblocking(false).map_err(|e| e.to_string())?; // the ring waits, not we
         }
         let net = Net::new(spec.name, spec.listener, spec.framing, spec.frame_limit, elsewhere, ring);
         let (stop, now) = (spec.stop, clock::now());
-        Ok(Self { machine, on_event, net, disk, stop, now, wall_at: Instant(0) })
+        Ok(Self { machine, on_event, net, disk, snapshots, stop, now, wall_at: Instant(0) })
     }
 
     fn carry_out(&mut self, ring: &mut Ring, output: Output<M::Event>) -> Result<(), String> {
@@ -104,6 +116,10 @@ where
             Output::Persist { token, records } => disk?.persist(token, records),
             Output::Load { token, pos } => disk?.load(ring, token, pos, &mut self.net.inbox),
             Output::Release { segment } => disk?.release(segment),
+            Output::SaveSnapshot { gsn, bytes, last } => {
+                let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
+                writer.save(gsn, bytes, last)?;
+            }
             Output::Event(event) => (self.on_event)(event)?,
         }
         Ok(())
@@ -167,6 +183,9 @@ where
         match finished {
             Finished::Segment { number, bytes, result } => {
                 self.disk.as_mut().expect("it asked").segment_made(number, bytes, &result);
+            }
+            Finished::Snapshot { gsn, last, result } => {
+                self.net.inbox.push_back(Input::SnapshotSaved { gsn, last, result });
             }
             Finished::Resolved { conn, result } => self.net.resolved(ring, conn, result),
         }

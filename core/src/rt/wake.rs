@@ -1,6 +1,7 @@
 //! How do other threads reach a thread that sleeps in its ring? An event descriptor that the ring reads.
 
 use super::ring::{Op, Ring};
+use crate::ids::Gsn;
 use crate::machine::ConnId;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +71,8 @@ impl Stop {
 pub(super) enum Finished {
     /// A segment of the log was made, of so many bytes.
     Segment { number: u32, bytes: u32, result: std::io::Result<()> },
+    /// A piece of a snapshot was saved, or couldn't be.
+    Snapshot { gsn: Gsn, last: bool, result: Result<(), String> },
     /// Where a name leads.
     Resolved { conn: ConnId, result: Result<std::net::SocketAddr, String> },
 }
@@ -85,12 +88,15 @@ pub(super) struct Elsewhere {
 impl Elsewhere {
     /// Does `work` on a thread of its own and brings back what came of it.
     pub fn run(&self, work: impl FnOnce() -> Finished + Send + 'static) {
-        let Self { node, results, waker } = self.clone();
-        let done = move || {
-            let _ = results.send((node, work())); // nobody listens any more at the end
-            waker.wake();
-        };
+        let elsewhere = self.clone();
+        let done = move || elsewhere.tell(work());
         std::thread::Builder::new().name("blocking".into()).spawn(done).expect("a thread");
+    }
+
+    /// Brings to the node what came of its work.
+    pub fn tell(&self, finished: Finished) {
+        let _ = self.results.send((self.node, finished)); // nobody listens any more at the end
+        self.waker.wake();
     }
 
     /// Does `work` on a thread of its own.

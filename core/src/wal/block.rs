@@ -254,11 +254,11 @@ impl RecordHeader {
 }
 
 fn record_crc(segment: u32, offset: u32, whole: &[u8]) -> u32 {
-    let mut place = [0u8; 8];
-    place[..4].copy_from_slice(&segment.to_le_bytes());
-    place[4..].copy_from_slice(&offset.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&place), &whole[..12]);
-    crc32c::crc32c_append(crc, &whole[16..])
+    let mut front = [0u8; 20];
+    front[..4].copy_from_slice(&segment.to_le_bytes());
+    front[4..8].copy_from_slice(&offset.to_le_bytes());
+    front[8..].copy_from_slice(&whole[..12]);
+    crc32c::crc32c_append(crc32c::crc32c(&front), &whole[16..])
 }
 
 /// A record within a block that was checked.

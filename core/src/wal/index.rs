@@ -48,14 +48,15 @@ impl IndexBuilder {
 
     /// Adds a record. `data` if the index repeats it, in parts.
     pub fn push(&mut self, kind: u8, aux: u32, key1: u64, key2: u64, pos: WalPos, data: Option<&[Bytes]>) {
-        self.entries.put_u64_le(key1);
-        self.entries.put_u64_le(key2);
-        self.entries.put_u32_le(pos.offset);
-        self.entries.put_u32_le(pos.len);
-        self.entries.put_u32_le(aux);
-        self.entries.put_u8(kind);
-        self.entries.put_u8(if data.is_some() { WITH_DATA } else { 0 });
-        self.entries.put_u16_le(0);
+        let mut entry = [0u8; ENTRY_BYTES];
+        entry[..8].copy_from_slice(&key1.to_le_bytes());
+        entry[8..16].copy_from_slice(&key2.to_le_bytes());
+        entry[16..20].copy_from_slice(&pos.offset.to_le_bytes());
+        entry[20..24].copy_from_slice(&pos.len.to_le_bytes());
+        entry[24..28].copy_from_slice(&aux.to_le_bytes());
+        entry[28] = kind;
+        entry[29] = if data.is_some() { WITH_DATA } else { 0 };
+        self.entries.put_slice(&entry);
         for part in data.unwrap_or_default() {
             self.entries.put_slice(part);
         }

@@ -48,7 +48,13 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
         return Ok((Recovered::empty(1), Wal::new(cfg.clone(), at)));
     };
     refuse_foreign(&reader, cfg)?;
-    let base = newest_checkpoint(&reader, first, last)?;
+    let base = newest_checkpoint(&reader, last)?;
+    // What its owner had released when it made that checkpoint is not looked at: a release that was cut short
+    // may have left any of it.
+    let stated = base.as_ref().map_or(0, |b| b.records[0].header.key1.min(b.header.segment.into()) as u32);
+    reader.check_dense(stated)?;
+    let leftovers: Vec<u32> = reader.sizes.range(..stated).map(|(n, _)| *n).collect();
+    let first = first.max(stated);
     if base.is_none() && first > 1 {
         return Err(WalError::NoCheckpoint { first });
     }
@@ -62,7 +68,8 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     walk.prev = base.as_ref().map(|b| predecessor(&b.header));
     let case = walk.go_from(start, u32::MAX, true)?;
     let (incarnation, end) = (walk.newest + 1, (walk.segment, walk.offset, case));
-    let at = walk.resume(first, base.as_ref().map(|b| b.header.segment))?;
+    let mut at = walk.resume(first, base.as_ref().map(|b| b.header.segment))?;
+    (at.stated, at.leftovers) = (stated, leftovers);
     let recovered =
         Recovered { incarnation, checkpoint, sealed, tail: walk.entries, damage: walk.damage, end };
     Ok((recovered, Wal::new(cfg.clone(), at)))
@@ -80,6 +87,8 @@ fn fresh(next: u32, next_ready: Option<u32>) -> Resume {
         next_ready,
         oldest: next,
         checkpoint: None,
+        stated: 0,
+        leftovers: Vec::new(),
         unsynced: Vec::new(),
     }
 }
@@ -104,8 +113,8 @@ fn foreign(opened: Opened, segment: u32, offset: u32, cfg: &WalConfig) -> Result
 }
 
 /// Case P: the newest segment that opens with a good checkpoint.
-fn newest_checkpoint(reader: &Reader, first: u32, last: u32) -> Result<Option<Good>, WalError> {
-    for segment in (first..=last).rev() {
+fn newest_checkpoint(reader: &Reader, last: u32) -> Result<Option<Good>, WalError> {
+    for &segment in reader.sizes.range(..=last).rev().map(|(n, _)| n) {
         if let Found::Good(good) = reader.at(segment, 0)?
             && good.header.kind == BlockKind::Checkpoint
         {
@@ -442,6 +451,8 @@ impl<'a> Walk<'a> {
             next_ready,
             oldest,
             checkpoint,
+            stated: 0,
+            leftovers: Vec::new(),
             unsynced,
         })
     }

@@ -52,7 +52,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Lists the files and checks that none is missing between others.
+    /// Lists the files.
     pub fn new(source: &'a dyn WalSource, cfg: &'a WalConfig) -> Result<Self, WalError> {
         let listed = source.segments().map_err(|error| WalError::Io { segment: None, offset: 0, error })?;
         let mut sizes = BTreeMap::new();
@@ -62,13 +62,21 @@ impl<'a> Reader<'a> {
                 return Err(WalError::Twice { segment });
             }
         }
-        if let Some((&first, &last)) = sizes.keys().next().zip(sizes.keys().next_back())
-            && sizes.len() as u64 != u64::from(last - first) + 1
-            && let Some(segment) = (first..last).find(|n| !sizes.contains_key(n))
-        {
-            return Err(WalError::Missing { segment });
-        }
         Ok(Self { source, cfg, sizes, scanned: RefCell::default() })
+    }
+
+    /// Case N: none is missing between others, from segment `floor` on. The first may be: it was released later.
+    pub fn check_dense(&self, floor: u32) -> Result<(), WalError> {
+        let mut before = None;
+        for &segment in self.sizes.range(floor..).map(|(n, _)| n) {
+            if let Some(before) = before
+                && segment != before + 1
+            {
+                return Err(WalError::Missing { segment: before + 1 });
+            }
+            before = Some(segment);
+        }
+        Ok(())
     }
 
     /// Bytes of a segment, 0 if it isn't there.

@@ -29,7 +29,8 @@
 //! the next group or, after a second, the idle block brings. Until then its rot can't be told from a torn
 //! write.
 //!
-//! Cases of whole files: **N** a segment is missing between others, refuse; **O** older segments are
+//! Cases of whole files: **N** a segment is missing between others, refuse, unless the newest checkpoint says that
+//! it, and all before it, are not needed: then what is left of those is ignored; **O** older segments are
 //! deleted and no checkpoint is readable, refuse; **P** a segment doesn't open with a good checkpoint
 //! (torn roll, or damage), an older one is used; **Q** the index of a sealed segment can't be read, its
 //! blocks are; **R** bytes, but no block at all, refuse.

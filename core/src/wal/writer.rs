@@ -37,6 +37,10 @@ pub(super) struct Resume {
     pub oldest: u32,
     /// Newest segment that opens with a checkpoint.
     pub checkpoint: Option<u32>,
+    /// Segments before this one are not needed, as that checkpoint says.
+    pub stated: u32,
+    /// Segments from before `oldest` that a release which was cut short has left.
+    pub leftovers: Vec<u32>,
     /// Segments with groups that were found, but are not known to be synced.
     pub unsynced: Vec<u32>,
 }
@@ -63,6 +67,8 @@ pub struct Wal {
     idle: bool,
     /// What the owner said it no longer needs.
     released: u32,
+    /// What of that the newest checkpoint says, durable or not.
+    stating: u32,
 }
 
 impl Wal {
@@ -78,6 +84,7 @@ impl Wal {
             opened: false,
             idle: false,
             released: 0,
+            stating: 0,
         }
     }
 
@@ -263,7 +270,8 @@ impl Wal {
         let Some(Queued::Roll { checkpoint }) = self.queue.pop_front() else { unreachable!("looked at") };
         self.roll = None;
         self.at.current.as_mut().expect("entered").based = true;
-        self.plan(BlockKind::Checkpoint, vec![own(0, 0, 0, checkpoint)])
+        self.stating = self.released.max(self.at.stated);
+        self.plan(BlockKind::Checkpoint, vec![own(0, u64::from(self.stating), 0, checkpoint)])
     }
 
     /// Ends the current segment with its index.
@@ -349,7 +357,9 @@ impl Wal {
         self.at.synced_through = group;
         match kind {
             BlockKind::Open => self.opened = true,
-            BlockKind::Checkpoint => self.at.checkpoint = Some(plan.segment),
+            BlockKind::Checkpoint => {
+                (self.at.checkpoint, self.at.stated) = (Some(plan.segment), self.stating);
+            }
             BlockKind::Records | BlockKind::Index => {}
         }
         plan.batches.into_iter().filter_map(|b| Some((b.token?, b.positions))).collect()
@@ -369,13 +379,16 @@ impl Wal {
     }
 
     /// The owner needs no segment before `before`. Gives those to be deleted, oldest first: never one at or
-    /// behind the newest durable checkpoint. What can't be deleted yet is given by a later call.
+    /// behind the newest durable checkpoint, and only those that this checkpoint says are not needed, so that
+    /// whatever a crash leaves of them is not missed. What can't be deleted yet is given by a later call.
     pub fn release(&mut self, before: u32) -> Vec<u32> {
         self.released = self.released.max(before);
-        let end = self.released.min(self.at.checkpoint.unwrap_or(0));
+        let end = self.at.stated.min(self.at.checkpoint.unwrap_or(0));
         let start = self.at.oldest;
         self.at.oldest = start.max(end);
-        (start..end).collect()
+        let mut gone = std::mem::take(&mut self.at.leftovers);
+        gone.extend(start..end);
+        gone
     }
 }
 

@@ -85,11 +85,22 @@ body! {
 }
 
 body! {
-    /// The answer to `Status`.
+    /// How long do your stages take? Answered by `StatusIs`, whose JSON is then that of
+    /// [`Stages`](crate::stages::Stages).
+    Stages {
+        /// Comes back.
+        request: u64,
+        /// Whether to count anew from now on, after the answer.
+        reset: bool,
+    }
+}
+
+body! {
+    /// The answer to `Status` and `Stages`.
     StatusIs {
         /// Of the question.
         request: u64,
-        /// A JSON object; its fields are for people and tests, not for the protocol.
+        /// A JSON object, or array of stages; its fields are for people and tests, not for the protocol.
         json: String,
     }
 }
@@ -111,6 +122,31 @@ body! {
     }
 }
 
+/// Which cuts a slot waits for. It is sent the others, too, in the same order, but perhaps some
+/// milliseconds later and several at a time.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
+pub enum CutsWanted {
+    /// None: no writer waits for an acknowledgement.
+    #[default]
+    Late,
+    /// Those with records of a lane that it is primary of.
+    Own,
+    /// All: somebody reads what was just ordered.
+    All,
+}
+
 body! {
     /// What a slot holds. Supersedes all it said before, in this registration.
     Report {
@@ -118,6 +154,8 @@ body! {
         slot: SlotId,
         /// Its start.
         incarnation: Incarnation,
+        /// Which cuts it wants at once; before its first report in a registration, all.
+        cuts: CutsWanted,
         /// Each shard whose figures moved since its last report on this connection (all, in the first).
         shards: Vec<ShardReport>,
     }
@@ -232,12 +270,59 @@ body! {
 }
 
 body! {
+    /// Keep what I may still need: automatic trimming stays at or below every consumer's position. Registers
+    /// the name, or moves it on; a position never moves back. Answered by `ConsumerIs` once it is decided, or
+    /// by `Refused` when there are too many consumers or the name is none.
+    Consumer {
+        /// Comes back.
+        request: u64,
+        /// Its name: 1 to 64 bytes.
+        name: String,
+        /// First GSN it still needs.
+        upto: Gsn,
+    }
+}
+
+body! {
+    /// Where a consumer is, as decided.
+    ConsumerIs {
+        /// Of the question.
+        request: u64,
+        /// Its position; `None` if there is no consumer of that name any more. Never below `trim`.
+        upto: Option<Gsn>,
+        /// The trim point: what lies before it can't be read any more.
+        trim: Gsn,
+    }
+}
+
+body! {
+    /// That consumer will not come back: it holds the trim point back no longer. Answered by `ConsumerIs`.
+    ForgetConsumer {
+        /// Comes back.
+        request: u64,
+        /// Its name.
+        name: String,
+    }
+}
+
+body! {
+    /// The trim point, as decided: nothing below it will be read any more. Only ever grows.
+    TrimIs {
+        /// First GSN that is still readable.
+        gsn: Gsn,
+    }
+}
+
+body! {
     /// The payload is one batch.
     Append {
         /// The lane; its primary must be the receiver.
         lane: LaneId,
         /// The first batch this writer has in this lane: lower ones are elsewhere, or were never.
         start: Seq,
+        /// Whether its writer waits for the acknowledgement of this batch, and so of all before it. If not, it
+        /// may come some milliseconds later: the writer expects to learn in another way what became of it.
+        prompt: bool,
     }
 }
 
@@ -349,6 +434,23 @@ body! {
         stream: u64,
         /// Of the question.
         from: Lsn,
+    }
+}
+
+body! {
+    /// What you lack of this lane was trimmed: go on from here. Your own records of it, all of them before
+    /// `from`, will not be read any more; the stream continues at `from`.
+    LaneBase {
+        /// The lane.
+        lane: LaneId,
+        /// The primary's start.
+        incarnation: Incarnation,
+        /// Of the `Sync` that opened this stream.
+        stream: u64,
+        /// First LSN of what follows.
+        from: Lsn,
+        /// Checksum of the placement before it.
+        last: u32,
     }
 }
 

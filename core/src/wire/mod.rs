@@ -30,8 +30,10 @@ macro_rules! messages {
                 match self { $( Message::$name(_) => stringify!($name), )* }
             }
 
-            fn body(&self) -> rkyv::util::AlignedVec {
-                match self { $( Message::$name(m) => rkyv::to_bytes::<rkyv::rancor::Error>(m), )* }
+            /// Writes the body behind what is in `out`.
+            fn body(&self, out: Vec<u8>) -> Vec<u8> {
+                use rkyv::{api::high::to_bytes_in, rancor::Error};
+                match self { $( Message::$name(m) => to_bytes_in::<_, Error>(m, out), )* }
                     .expect("our own messages serialize")
             }
 
@@ -63,6 +65,8 @@ messages! {
     3 Status;
     /// The answer, as JSON.
     4 StatusIs;
+    /// Any client: how long do your stages take? Answered by `StatusIs`.
+    5 Stages;
 
     /// Slot -> orderer: here I am.
     10 Register;
@@ -86,6 +90,14 @@ messages! {
     19 TailIs;
     /// Orderer -> orderer: raft's own bytes, as payload.
     20 Raft;
+    /// Client -> leader: I am this consumer, and need nothing before there.
+    21 Consumer;
+    /// The answer.
+    22 ConsumerIs;
+    /// Any client -> leader: that consumer is gone for good.
+    23 ForgetConsumer;
+    /// Leader -> slot: nothing before this is read any more.
+    24 TrimIs;
 
     /// Writer -> primary: one batch, as payload.
     30 Append;
@@ -103,6 +115,8 @@ messages! {
     36 FetchLane;
     /// The answer: placed batches, as payload.
     37 LaneIs;
+    /// Primary -> backup, instead of what was trimmed: go on from there.
+    38 LaneBase;
 
     /// Reader -> replica: the shard's records of a range of GSNs.
     40 Read;
@@ -135,8 +149,29 @@ pub fn encode(message: impl Into<Message>) -> Bytes {
 /// # Panics
 /// If the frame would exceed [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX): senders cut their payloads.
 pub fn encode_with(message: impl Into<Message>, payload: &[&[u8]]) -> Bytes {
-    let message = message.into();
-    frame::encode(message.kind(), &message.body(), payload)
+    encode_ref(&message.into(), payload)
+}
+
+/// Encodes a message that its owner goes on using.
+///
+/// # Panics
+/// As [`encode_with`].
+pub fn encode_ref(message: &Message, payload: &[&[u8]]) -> Bytes {
+    // Bodies are written where the last one was, so that a frame costs one allocation, of its exact length.
+    let mut body = message.body(SCRATCH.take());
+    let frame = frame::encode(message.kind(), &body, payload);
+    if body.capacity() <= SCRATCH_BYTES_MAX {
+        body.clear();
+        SCRATCH.set(body);
+    }
+    frame
+}
+
+/// Bytes of a body beyond which its memory is given back.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
 }
 
 /// Decodes one whole frame of foreign bytes.

@@ -5,10 +5,12 @@ mod message;
 mod ready;
 mod record;
 mod storage;
+mod thrifty;
 mod timing;
 
 pub(crate) use ready::{Committed, Work};
 pub(crate) use record::{RAFT, Restored, restore};
+pub(crate) use thrifty::{HOLD, Outgoing, Thrifty};
 pub(crate) use timing::{TICK, Ticker};
 
 use bytes::Bytes;
@@ -208,6 +210,17 @@ impl Consensus {
     /// Who leads, if that is known.
     pub fn leader(&self) -> Option<OrdererId> {
         Some(OrdererId(self.node.raft.leader_id)).filter(|id| id.0 != 0)
+    }
+
+    /// The last entry known to be committed.
+    pub fn committed(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// The last entry that each member has confirmed to this leader.
+    pub fn matched(&self) -> impl Iterator<Item = (OrdererId, u64)> + '_ {
+        let prs = self.node.raft.prs();
+        self.node.store().voters().iter().filter_map(|&id| Some((OrdererId(id), prs.get(id)?.matched)))
     }
 
     /// The present term.

@@ -3,9 +3,10 @@
 
 use super::Consensus;
 use super::record::{RaftRecord, SnapshotImage};
+use super::thrifty::Outgoing;
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::prelude::{Entry, EntryType, Message};
+use raft::prelude::{Entry, EntryType, Message, MessageType};
 use zoolog_core::wal::WalRecord;
 use zoolog_core::{OrdererId, Token};
 
@@ -21,8 +22,8 @@ pub(crate) struct Committed {
 #[derive(Default)]
 pub(crate) struct Work {
     pub persist: Option<(Token, WalRecord)>,
-    /// To members, in raft's encoding.
-    pub messages: Vec<(OrdererId, Bytes)>,
+    /// To members.
+    pub messages: Vec<Outgoing>,
     /// A state that replaces ours: (index, image).
     pub snapshot: Option<(u64, Bytes)>,
     /// To be applied, then reported by [`Consensus::applied`].
@@ -35,15 +36,30 @@ pub(crate) struct Work {
 pub(super) struct Waiting {
     token: Option<Token>,
     number: u64,
-    messages: Vec<(OrdererId, Bytes)>,
+    messages: Vec<Outgoing>,
     pub snapshot: Option<u64>,
 }
 
-fn encode(messages: Vec<Message>) -> Vec<(OrdererId, Bytes)> {
-    let bytes = |m: Message| {
-        (OrdererId(m.to), Bytes::from(m.write_to_bytes().expect("raft's own messages serialize")))
-    };
-    messages.into_iter().map(bytes).collect()
+/// Whether `next` says all that `m` does: appends are confirmed up to an index, so of several answers in a
+/// row only the last is needed.
+fn supersedes(next: &Message, m: &Message) -> bool {
+    let confirms = |m: &Message| m.get_msg_type() == MessageType::MsgAppendResponse && !m.reject;
+    confirms(m) && confirms(next) && (m.to, m.term) == (next.to, next.term) && m.index <= next.index
+}
+
+fn encode(messages: Vec<Message>) -> Vec<Outgoing> {
+    let mut out = Vec::with_capacity(messages.len());
+    let mut rest = messages.into_iter().peekable();
+    while let Some(m) = rest.next() {
+        if rest.peek().is_some_and(|next| supersedes(next, &m)) {
+            continue;
+        }
+        let append = m.get_msg_type() == MessageType::MsgAppend;
+        let append = append.then(|| m.entries.last().map_or(m.index, |e| e.index));
+        let bytes = Bytes::from(m.write_to_bytes().expect("raft's own messages serialize"));
+        out.push(Outgoing { to: OrdererId(m.to), bytes, append });
+    }
+    out
 }
 
 fn committed(e: Entry) -> Committed {
@@ -104,7 +120,7 @@ impl Consensus {
     }
 
     /// The record of `token`, and with it all before it, is durable. Returns the messages that waited.
-    pub fn persisted(&mut self, token: Token) -> Vec<(OrdererId, Bytes)> {
+    pub fn persisted(&mut self, token: Token) -> Vec<Outgoing> {
         let known = self.waiting.iter().any(|w| w.token == Some(token));
         assert!(known, "{token:?} became durable, {} readies wait for others", self.waiting.len());
         let mut messages = Vec::new();
@@ -123,5 +139,33 @@ impl Consensus {
         }
         self.tame();
         messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_confirmations_in_a_row_only_the_last_is_sent() {
+        let m = |kind, to, index, reject| {
+            let mut m = Message::default();
+            m.set_msg_type(kind);
+            (m.to, m.term, m.index, m.reject) = (to, 3, index, reject);
+            m
+        };
+        use MessageType::{MsgAppendResponse as Yes, MsgHeartbeatResponse as Beat};
+        let all = vec![
+            m(Yes, 1, 5, false),
+            m(Yes, 1, 6, false),
+            m(Yes, 1, 6, true),
+            m(Yes, 1, 7, false),
+            m(Beat, 1, 0, false),
+            m(Yes, 1, 9, false),
+            m(Yes, 1, 8, false),
+            m(Yes, 2, 9, false),
+        ];
+        let kept = [1, 2, 3, 4, 5, 6, 7].map(|i| Bytes::from(all[i].write_to_bytes().unwrap()));
+        assert_eq!(encode(all).into_iter().map(|o| o.bytes).collect::<Vec<_>>(), kept);
     }
 }

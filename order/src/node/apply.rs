@@ -2,21 +2,21 @@
 //! tells everybody concerned.
 
 use super::Orderer;
+use super::status::RAFT;
 use crate::consensus::{Committed, Work};
 use crate::node::OrderEvent;
 use crate::sequencer::{Applied, State};
 use tracing::warn;
-use zoolog_core::wire::{self, CutIs, RefusedWhy, ViewIs};
-use zoolog_core::{CutNumber, Output, ShardId, SlotId};
+use zoolog_core::wire::{self, RefusedWhy, ViewIs};
+use zoolog_core::{CutNumber, Instant, Output, ShardId, SlotId};
 
 impl Orderer {
-    pub(super) fn carry_out(&mut self, work: Work) {
+    pub(super) fn carry_out(&mut self, now: Instant, work: Work) {
         if let Some((token, record)) = work.persist {
+            self.persisting.begin(token, now, 1);
             self.out.push_back(Output::Persist { token, records: vec![record] });
         }
-        for (to, bytes) in work.messages {
-            self.send_raft(to, bytes);
-        }
+        self.send_raft(now, work.messages);
         if let Some((index, image)) = work.snapshot {
             self.state = State::decode(self.cfg.cluster, &image)
                 .unwrap_or_else(|e| panic!("a snapshot that was checked when it came: {e}"));
@@ -25,7 +25,7 @@ impl Orderer {
         }
         let last = work.entries.last().map(|e| e.index);
         for entry in work.entries {
-            self.apply(entry);
+            self.apply(now, entry);
         }
         if let Some(index) = last {
             self.consensus.applied(index);
@@ -36,12 +36,15 @@ impl Orderer {
         self.finish_tails();
     }
 
-    fn apply(&mut self, entry: Committed) {
+    fn apply(&mut self, now: Instant, entry: Committed) {
         let Committed { index, term, data } = entry;
         assert_eq!(index, self.applied + 1, "entries are applied one by one");
         self.applied = index;
         if let Some(data) = data {
-            match self.state.apply(&data) {
+            let applied = self.state.apply(&data);
+            self.consumers_applied(index, &applied);
+            match applied {
+                Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
                 Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
                 // Who waits for it is let in once all that is committed is applied.
                 Applied::Registered { view_changed: true, .. } => self.push_view(&[]),
@@ -63,11 +66,13 @@ impl Orderer {
                 }
                 Applied::Cut(cut) => {
                     if self.is_leading() {
-                        let bytes = wire::encode(CutIs { cut });
-                        self.push(&bytes);
+                        self.push_cut(now, cut);
                     }
                 }
             }
+        }
+        if let Some(lead) = &mut self.lead {
+            lead.rafting.end(index, now, &mut self.stages, RAFT);
         }
         if let Some(lead) = &mut self.lead
             && lead.applied(index, term)

@@ -103,7 +103,12 @@ impl Orderer {
         };
         let leader_only = matches!(
             packet.message,
-            Message::Register(_) | Message::Report(_) | Message::WatchCuts(_) | Message::Tail(_)
+            Message::Register(_)
+                | Message::Report(_)
+                | Message::WatchCuts(_)
+                | Message::Tail(_)
+                | Message::Consumer(_)
+                | Message::ForgetConsumer(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -116,9 +121,12 @@ impl Orderer {
             (Who::Slot(slot, started), Message::Report(r)) => self.report(conn, slot, started, r),
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
+            (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
+            (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {
                 self.status(conn, s.request)
             }
+            (Who::Client, Message::Stages(m)) => self.answer_stages(conn, &m),
             (_, other) => {
                 let text = format!("{} has no place on this connection, of {who:?}", other.name());
                 self.refuse(conn, Refusal::new(RefusedWhy::Unexpected, text));

@@ -1,11 +1,15 @@
 //! What does a leader decide? The soft state of one term: who is there, what to propose, and when.
 
 use super::Orderer;
+use super::consumers::Gathered;
+use super::late::Late;
 use super::slots::Newcomer;
+use super::status::CUT_WAIT;
 use crate::node::OrderEvent;
 use crate::sequencer::{Command, FormView, Pace, Reports, place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tracing::warn;
+use zoolog_core::stages::Pending;
 use zoolog_core::{ConnId, Instant, Output, ServerId, SlotId, ViewNumber};
 
 /// What a leader knows in its term, and forgets with it.
@@ -21,6 +25,8 @@ pub(super) struct Lead {
     hold_until: Option<Instant>,
     /// Indices of cuts proposed and not yet applied.
     in_flight: VecDeque<u64>,
+    /// Since when each of them waits for its quorum.
+    pub rafting: Pending<u64>,
     /// Index of a proposed view.
     forming: Option<u64>,
     /// Slots whose registration isn't decided yet.
@@ -29,6 +35,10 @@ pub(super) struct Lead {
     pub watchers: Vec<(ConnId, u64)>,
     /// Who gets every cut.
     pub pushing: BTreeSet<ConnId>,
+    /// Cuts that some slots get later.
+    pub late: Late,
+    /// What consumers said.
+    pub consumers: Gathered,
 }
 
 impl Lead {
@@ -41,10 +51,13 @@ impl Lead {
             cut_due: None,
             hold_until: None,
             in_flight: VecDeque::new(),
+            rafting: Pending::default(),
             forming: None,
             newcomers: BTreeMap::new(),
             watchers: Vec::new(),
             pushing: BTreeSet::new(),
+            late: Late::default(),
+            consumers: Gathered::default(),
         }
     }
 
@@ -73,6 +86,9 @@ impl Orderer {
         if leads == led {
             return;
         }
+        let mut ready = Vec::new();
+        self.thrifty.role_changed(&mut ready);
+        self.transmit(ready);
         if let Some(term) = led {
             self.step_down(term);
         }
@@ -103,6 +119,7 @@ impl Orderer {
         self.admit_watchers();
         self.form_first_view();
         self.propose_cut(now);
+        self.propose_consumers(now);
         self.start_tails(now);
     }
 
@@ -126,15 +143,20 @@ impl Orderer {
 
     fn propose_cut(&mut self, now: Instant) {
         let Some(lead) = &mut self.lead else { return };
-        let cut = lead.reports.proposal(&self.state);
-        lead.pace.want(now, cut.is_some());
+        lead.pace.want(now, lead.reports.wants());
         let held = lead.hold_until.is_some_and(|until| now < until);
         let due = lead.pace.due(lead.in_flight.len()).is_some_and(|due| due <= now);
-        if let Some(cut) = cut.filter(|_| due && !held) {
-            match self.consensus.propose(Command::Cut(cut.clone()).encode()) {
+        // Put together only when it may leave: with many lanes that is most of a cut's price.
+        let cut = if due && !held { lead.reports.proposal(&self.state) } else { None };
+        if let Some(cut) = cut {
+            match self.consensus.propose(Command::encode_cut(&cut)) {
                 Some(index) => {
                     lead.in_flight.push_back(index);
-                    lead.reports.proposed(&cut);
+                    lead.reports.proposed(&self.state, &cut);
+                    lead.rafting.begin(index, now, 1);
+                    if let Some(since) = lead.pace.wanted_since() {
+                        self.stages.record(CUT_WAIT, now.since(since), 1);
+                    }
                     lead.pace.proposed(now);
                     lead.hold_until = None;
                 }
@@ -142,6 +164,7 @@ impl Orderer {
                 None => lead.hold_until = Some(now + crate::consensus::TICK),
             }
         }
+        lead.pace.want(now, lead.reports.wants());
         let due = lead.pace.due(lead.in_flight.len());
         lead.cut_due = due.map(|due| lead.hold_until.map_or(due, |until| due.max(until)));
     }

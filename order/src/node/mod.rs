@@ -2,6 +2,8 @@
 
 mod apply;
 mod conns;
+mod consumers;
+mod late;
 mod lead;
 mod peers;
 mod slots;
@@ -10,7 +12,7 @@ mod subscribers;
 mod tail;
 
 use crate::config::{OrderError, OrdererConfig};
-use crate::consensus::{self, Consensus, RAFT, Restored, Ticker};
+use crate::consensus::{self, Consensus, RAFT, Restored, Thrifty, Ticker};
 use crate::sequencer::State;
 use bytes::Bytes;
 use conns::Conn;
@@ -18,6 +20,7 @@ use lead::Lead;
 use peers::Peers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tail::Tails;
+use zoolog_core::stages::{Pending, Stages};
 use zoolog_core::wal::{Recovered, WalPos};
 use zoolog_core::{ConnId, Incarnation, Input, Instant, Machine, Output, ShardId, Token, ViewNumber};
 
@@ -63,7 +66,12 @@ pub struct Orderer {
     /// When each accepted connection must have said hello, oldest first.
     silent: VecDeque<(Instant, ConnId)>,
     peers: Peers,
+    thrifty: Thrifty,
     tails: Tails,
+    /// Records on their way to the disk.
+    persisting: Pending<Token>,
+    /// How long its stages take.
+    stages: Stages,
     /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
     segments: Option<(u32, u32)>,
     out: VecDeque<Output<OrderEvent>>,
@@ -118,7 +126,10 @@ impl Orderer {
             conns: BTreeMap::new(),
             silent: VecDeque::new(),
             peers: Peers::new(&cfg, seed, recovered.incarnation, now),
+            thrifty: Thrifty::new(cfg.peers.iter().map(|(id, _)| *id).filter(|id| *id != cfg.id)),
             tails: Tails::default(),
+            persisting: Pending::default(),
+            stages: Stages::new(&status::STAGES),
             segments: None,
             out: VecDeque::new(),
             fresh: true,
@@ -142,6 +153,7 @@ impl Orderer {
     }
 
     fn send(&mut self, conn: ConnId, bytes: Bytes) {
+        self.send_late(conn);
         self.out.push_back(Output::Send { conn, bytes });
     }
 
@@ -161,10 +173,10 @@ impl Orderer {
         self.retry_tails(now);
     }
 
-    fn persisted(&mut self, token: Token, positions: &[WalPos]) {
-        for (to, bytes) in self.consensus.persisted(token) {
-            self.send_raft(to, bytes);
-        }
+    fn persisted(&mut self, now: Instant, token: Token, positions: &[WalPos]) {
+        self.persisting.end(token, now, &mut self.stages, status::RAFT_WAL);
+        let messages = self.consensus.persisted(token);
+        self.send_raft(now, messages);
         let Some(segment) = positions.iter().map(|p| p.segment).max() else { return };
         match self.segments {
             None => self.segments = Some((segment, segment)),
@@ -184,8 +196,9 @@ impl Orderer {
             self.follow_role();
             self.lead_on(now);
             let Some(work) = self.consensus.next_work() else { break };
-            self.carry_out(work);
+            self.carry_out(now, work);
         }
+        self.send_held(now);
         if self.consensus.wants_snapshot() && self.consensus.is_leader() {
             self.consensus.offer_snapshot(self.applied, self.state.encode());
         }
@@ -203,8 +216,11 @@ impl Machine for Orderer {
             Input::Connected { conn } => self.connected(now, conn),
             Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
             Input::Closed { conn } => self.closed(now, conn),
-            Input::Persisted { token, positions } => self.persisted(token, &positions),
+            Input::Persisted { token, positions } => self.persisted(now, token, &positions),
             Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),
+            Input::SnapshotSaved { gsn, .. } => {
+                panic!("an orderer takes no snapshots, yet one of {gsn} came")
+            }
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
         // After the input: a heartbeat that has come must count before the time that passed without one.
@@ -226,7 +242,10 @@ impl Machine for Orderer {
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let tick = (self.ticker.next(), "raft tick");
         let cut = self.lead.as_ref().and_then(|l| l.cut_due).map(|due| (due, "cut"));
-        Some(cut.map_or(tick, |cut| cut.min(tick)))
+        let late = self.lead.as_ref().and_then(|l| l.late.due()).map(|due| (due, "cuts are held back"));
+        let ready = self.lead.as_ref().filter(|l| l.ready);
+        let consumers = ready.and_then(|l| l.consumers.due()).map(|due| (due, "consumers moved"));
+        [cut, late, consumers, self.thrifty.deadline()].into_iter().flatten().chain([tick]).min()
     }
 
     fn checkpoint(&self) -> Bytes {

@@ -3,6 +3,7 @@
 
 use super::Orderer;
 use crate::config::OrdererConfig;
+use crate::consensus::Outgoing;
 use crate::node::OrderEvent;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -121,6 +122,9 @@ impl Orderer {
             info!(%id, addr, "connection to orderer lost");
         }
         self.consensus.unreachable(id);
+        let mut ready = Vec::new();
+        self.thrifty.lost(id, &mut ready);
+        self.transmit(ready);
     }
 
     /// Members answer nothing over a connection that we dialled, but that they refuse it.
@@ -134,13 +138,42 @@ impl Orderer {
         self.out.push_back(Output::Close { conn });
     }
 
-    /// Sends a raft message, or drops it if there is no way: raft repeats what matters. What may be under
-    /// way is bounded by raft's window of unconfirmed messages.
-    pub(super) fn send_raft(&mut self, to: OrdererId, payload: Bytes) {
-        if let Some(conn) = self.peers.way(to) {
-            let raft = Raft { from: self.cfg.id.0, crc: crc32c::crc32c(&payload) };
-            let frame = wire::encode_with(raft, &[&payload]);
-            self.send(conn, frame);
+    /// Sends raft's messages, some of them perhaps later.
+    pub(super) fn send_raft(&mut self, now: Instant, messages: Vec<Outgoing>) {
+        let mut ready = Vec::with_capacity(messages.len());
+        for m in messages {
+            self.thrifty.offer(now, m, &mut ready);
         }
+        self.transmit(ready);
+    }
+
+    /// Sends raft messages, or drops those for which there is no way: raft repeats what matters. What may be
+    /// under way is bounded by raft's window of unconfirmed messages.
+    pub(super) fn transmit(&mut self, messages: Vec<(OrdererId, Bytes)>) {
+        for (to, payload) in messages {
+            if let Some(conn) = self.peers.way(to) {
+                let raft = Raft { from: self.cfg.id.0, crc: crc32c::crc32c(&payload) };
+                let frame = wire::encode_with(raft, &[&payload]);
+                self.send(conn, frame);
+            }
+        }
+    }
+
+    /// At the end of a turn: what was held back for as long as it may be, appends and cuts alike, since we are
+    /// awake for one of them.
+    pub(super) fn send_held(&mut self, now: Instant) {
+        if self.consensus.is_leader() {
+            self.thrifty.progress(self.consensus.committed(), self.consensus.matched());
+        }
+        let mut ready = Vec::new();
+        self.thrifty.tick(now, &mut ready);
+        let cuts_due = self.lead.as_ref().and_then(|l| l.late.due()).is_some_and(|at| at <= now);
+        if cuts_due {
+            self.thrifty.release(&mut ready);
+        }
+        if cuts_due || !ready.is_empty() {
+            self.send_late_cuts();
+        }
+        self.transmit(ready);
     }
 }

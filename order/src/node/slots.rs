@@ -5,7 +5,7 @@ use super::Orderer;
 use super::conns::Who;
 use crate::sequencer::{Command, Refusal, Registration};
 use tracing::info;
-use zoolog_core::wire::{self, PartsAre, RefusedWhy, Register, Report, ViewIs};
+use zoolog_core::wire::{self, CutsWanted, PartsAre, RefusedWhy, Register, Report, ViewIs};
 use zoolog_core::{ConnId, CutNumber, Incarnation, ShardId, SlotId};
 
 /// Reports that may arrive before the registration is decided.
@@ -113,6 +113,7 @@ impl Orderer {
                 return self.refuse(conn, refusal);
             }
         }
+        self.tell_trim(conn);
         for report in n.early {
             self.report(conn, slot, incarnation, report);
         }
@@ -168,8 +169,12 @@ impl Orderer {
             let text = "a report before a registration";
             return self.refuse(conn, Refusal::new(RefusedWhy::Unexpected, text));
         }
+        let all = report.cuts == CutsWanted::All;
         if let Err(refusal) = lead.reports.take(&self.state, conn, report) {
-            self.refuse(conn, refusal);
+            return self.refuse(conn, refusal);
+        }
+        if all {
+            self.send_late(conn);
         }
     }
 

@@ -4,6 +4,14 @@ use super::Orderer;
 use zoolog_core::ConnId;
 use zoolog_core::wire::{self, StatusIs};
 
+/// A leader's stage: there is something to propose, until a cut is proposed.
+pub(super) const CUT_WAIT: usize = 0;
+/// A leader's stage: a cut is proposed, until it is committed and applied here.
+pub(super) const RAFT: usize = 1;
+/// Every orderer's stage: a record of raft's is given to the log, until it is durable.
+pub(super) const RAFT_WAL: usize = 2;
+pub(super) const STAGES: [&str; 3] = ["cut_wait", "raft", "raft_wal"];
+
 /// A JSON string.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -20,13 +28,27 @@ fn quoted(text: &str) -> String {
 }
 
 impl Orderer {
+    /// How long its stages take; they are counted anew if `reset`.
+    pub(super) fn answer_stages(&mut self, conn: ConnId, m: &wire::Stages) {
+        self.send(conn, wire::encode(StatusIs { request: m.request, json: self.stages.json() }));
+        if m.reset {
+            self.stages.reset();
+        }
+    }
+
     pub(super) fn status(&mut self, conn: ConnId, request: u64) {
         let addr = self.consensus.leader().and_then(|id| self.cfg.addr(id));
         let live = self.lead.as_ref().map_or(0, |l| l.reports.connected().len());
         let state = &self.state;
+        let mut consumers = String::new();
+        for (name, at) in state.consumers() {
+            let comma = if consumers.is_empty() { "" } else { "," };
+            consumers.push_str(&format!("{comma}{}:{at}", quoted(name)));
+        }
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
-             \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"cut\":{},\"tail\":{},\"applied\":{}}}",
+             \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"cut\":{},\"tail\":{},\"trim\":{},\
+             \"consumers\":{{{consumers}}},\"applied\":{}}}",
             self.cfg.id,
             self.is_leading(),
             addr.map_or("null".into(), quoted),
@@ -36,6 +58,7 @@ impl Orderer {
             state.servers(),
             state.last_cut(),
             state.tail(),
+            state.trim(),
             self.applied,
         );
         self.send(conn, wire::encode(StatusIs { request, json }));

@@ -5,9 +5,9 @@ use super::Orderer;
 use super::conns::Who;
 use crate::sequencer::Refusal;
 use bytes::Bytes;
-use zoolog_core::ConnId;
-use zoolog_core::cut::CutLane;
-use zoolog_core::wire::{self, OrderIs, RefusedWhy};
+use zoolog_core::cut::{Cut, CutLane};
+use zoolog_core::wire::{self, CutIs, OrderIs, RefusedWhy};
+use zoolog_core::{ConnId, Instant, Output};
 
 /// Subscribers besides the slots; what one more costs the leader is a frame per cut.
 const SUBSCRIBERS_MAX: usize = 256;
@@ -27,8 +27,9 @@ impl Orderer {
     /// Answers who has asked for cuts.
     pub(super) fn admit_watchers(&mut self) {
         let Some(lead) = &mut self.lead else { return };
-        for (conn, request) in std::mem::take(&mut lead.watchers) {
-            lead.pushing.insert(conn);
+        let watchers = std::mem::take(&mut lead.watchers);
+        lead.pushing.extend(watchers.iter().map(|(conn, _)| *conn));
+        for (conn, request) in watchers {
             let state = &self.state;
             let answer = OrderIs {
                 request,
@@ -38,8 +39,7 @@ impl Orderer {
                 view: state.view().clone(),
                 lanes: state.lanes().map(|(lane, to)| CutLane { lane, from: 0, to }).collect(),
             };
-            let bytes = wire::encode(answer);
-            self.out.push_back(zoolog_core::Output::Send { conn, bytes });
+            self.send(conn, wire::encode(answer));
         }
     }
 
@@ -47,14 +47,49 @@ impl Orderer {
         if let Some(lead) = &mut self.lead {
             lead.pushing.remove(&conn);
             lead.watchers.retain(|(c, _)| *c != conn);
+            lead.late.forget(conn);
         }
     }
 
     /// Sends to everybody who hears of cuts.
     pub(super) fn push(&mut self, bytes: &Bytes) {
-        let Some(lead) = &self.lead else { return };
-        for &conn in &lead.pushing {
-            self.out.push_back(zoolog_core::Output::Send { conn, bytes: bytes.clone() });
+        let pushing: Vec<ConnId> = self.lead.iter().flat_map(|l| l.pushing.iter().copied()).collect();
+        for conn in pushing {
+            self.send(conn, bytes.clone());
+        }
+    }
+
+    /// Sends a cut: at once to subscribers and to slots that wait for it, later to other slots.
+    pub(super) fn push_cut(&mut self, now: Instant, cut: Cut) {
+        let Some(lead) = &mut self.lead else { return };
+        let waiting = lead.reports.wanting(&self.state, &cut);
+        let bytes = wire::encode(CutIs { cut });
+        let is_slot = |conn: &ConnId| self.conns.get(conn).is_some_and(|c| matches!(c.who, Who::Slot(..)));
+        let may_wait = |conn: &ConnId| is_slot(conn) && !waiting.contains(conn);
+        let (later, at_once): (Vec<ConnId>, Vec<ConnId>) = lead.pushing.iter().copied().partition(may_wait);
+        for conn in at_once {
+            self.send(conn, bytes.clone());
+        }
+        let Some(lead) = self.lead.as_mut().filter(|_| !later.is_empty()) else { return };
+        lead.late.push(bytes);
+        later.into_iter().for_each(|conn| lead.late.hold(now, conn));
+        if lead.late.is_full() {
+            self.send_late_cuts();
+        }
+    }
+
+    /// Sends the cuts that are held back for `conn`.
+    pub(super) fn send_late(&mut self, conn: ConnId) {
+        if let Some(lead) = &mut self.lead {
+            let cuts = lead.late.take(conn).into_iter();
+            self.out.extend(cuts.map(|bytes| Output::Send { conn, bytes }));
+        }
+    }
+
+    /// Sends all cuts that are held back.
+    pub(super) fn send_late_cuts(&mut self) {
+        for conn in self.lead.as_ref().map_or(Vec::new(), |l| l.late.waiting()) {
+            self.send_late(conn);
         }
     }
 }

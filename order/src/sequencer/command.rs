@@ -1,8 +1,12 @@
 //! What is in a raft entry? One proposal, versioned; what becomes of it is decided when it is applied.
 
+use super::packed;
+use super::trim::ConsumerAt;
 use zoolog_core::{CutNumber, Incarnation, LaneId, ShardId, SlotId, ViewNumber};
 
 const VERSION: u8 = 1;
+/// A cut, packed. Those of [`VERSION`] are still read.
+const PACKED_CUT: u8 = 2;
 
 /// A proposal to change the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -13,6 +17,10 @@ pub enum Command {
     FormView(FormView),
     /// Lanes are this long on all their replicas.
     Cut(ProposedCut),
+    /// Consumers need nothing before these positions any more; those that are new are registered.
+    Consumers(Vec<ConsumerAt>),
+    /// The consumer of that name is gone for good.
+    ForgetConsumer(String),
 }
 
 /// A slot, as it presented itself.
@@ -50,6 +58,9 @@ pub struct ProposedCut {
 impl Command {
     /// As the data of a raft entry.
     pub fn encode(&self) -> Vec<u8> {
+        if let Self::Cut(cut) = self {
+            return Self::encode_cut(cut);
+        }
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(self).expect("our own commands serialize");
         let mut out = Vec::with_capacity(1 + body.len());
         out.push(VERSION);
@@ -57,14 +68,22 @@ impl Command {
         out
     }
 
+    /// [`Command::Cut`] as the data of a raft entry.
+    pub fn encode_cut(cut: &ProposedCut) -> Vec<u8> {
+        let mut out = vec![PACKED_CUT];
+        packed::encode(cut, &mut out);
+        out
+    }
+
     /// From the data of a raft entry. `None` for anything that is not a command of this version: the entry
     /// then changes nothing, on any orderer.
     pub fn decode(data: &[u8]) -> Option<Self> {
         let (&version, body) = data.split_first()?;
-        if version != VERSION {
-            return None;
+        match version {
+            VERSION => rkyv::from_bytes::<Self, rkyv::rancor::Error>(body).ok(),
+            PACKED_CUT => packed::decode(body).map(Self::Cut),
+            _ => None,
         }
-        rkyv::from_bytes::<Self, rkyv::rancor::Error>(body).ok()
     }
 }
 
@@ -76,9 +95,8 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_is_no_command_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-            let mut with_version = vec![VERSION];
-            with_version.extend_from_slice(&bytes);
-            for data in [&bytes, &with_version] {
+            let with = |version: u8| [&[version], &bytes[..]].concat();
+            for data in [&bytes, &with(VERSION), &with(PACKED_CUT)] {
                 if let Some(c) = Command::decode(data) {
                     // Bytes that happen to be a command are one: they come back as it.
                     prop_assert_eq!(Command::decode(&c.encode()), Some(c));
@@ -96,7 +114,7 @@ mod tests {
         let data = c.encode();
         assert_eq!(Command::decode(&data), Some(c));
         let mut newer = data.clone();
-        newer[0] = VERSION + 1;
+        newer[0] = PACKED_CUT + 1;
         assert_eq!(Command::decode(&newer), None);
         assert_eq!(Command::decode(&[]), None);
     }

@@ -1,70 +1,77 @@
 //! What does a proposed cut become? Number, base and clipping are computed here, when it is applied.
 
 use super::{Applied, GSN_MAX, ProposedCut, State};
-use std::collections::BTreeMap;
-use zoolog_core::cut::{Cut, CutLane, ShardPart};
+use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::ShardState;
-use zoolog_core::{CutNumber, LaneId, ShardId};
+use zoolog_core::{Gsn, LaneId, ShardId};
 
 impl State {
     pub(super) fn cut(&mut self, proposed: ProposedCut) -> Applied {
-        for (shard, number) in proposed.known {
-            self.forget(shard, number);
-        }
-        let mut grown: BTreeMap<LaneId, u64> = BTreeMap::new();
-        for (lane, len) in proposed.lanes {
-            if len > self.order.len(lane) && self.takes(lane) {
-                let to = grown.entry(lane).or_insert(len);
-                *to = len.max(*to);
+        let ProposedCut { mut lanes, known } = proposed;
+        let mut at = 0;
+        for (shard, number) in known {
+            if let Some(i) = self.position(&mut at, shard) {
+                self.parts[i].forget(number.min(self.number));
             }
         }
-        if grown.is_empty() {
+        // A leader lists lanes in order, each once. What anything else lists comes to the same.
+        if !lanes.is_sorted_by(|a, b| a.0 < b.0) {
+            lanes.sort_unstable();
+        }
+        let lanes = self.grown(&lanes);
+        if lanes.is_empty() {
             return Applied::Nothing("a cut that adds nothing");
         }
         // Summed in 128 bits: a slot's lengths are foreign numbers, up to the largest there are.
-        let added: u128 = grown.iter().map(|(l, to)| u128::from(to - self.order.len(*l))).sum();
-        if u128::from(self.order.tail.0) + added > u128::from(GSN_MAX) {
+        let added: u128 = lanes.iter().map(|l| u128::from(l.to - l.from)).sum();
+        if u128::from(self.tail.0) + added > u128::from(GSN_MAX) {
             return Applied::Nothing("a cut beyond the last GSN");
         }
-        let lanes =
-            grown.iter().map(|(&lane, &to)| CutLane { lane, from: self.order.len(lane), to }).collect();
-        let cut =
-            Cut { number: self.order.number.next(), base: self.order.tail, view: self.view.number, lanes };
-        self.order.apply(&cut).unwrap_or_else(|e| panic!("our own cut {cut:?} doesn't follow: {e}"));
-        self.keep_parts(&cut);
+        let cut = Cut { number: self.number.next(), base: self.tail, view: self.view.number, lanes };
+        self.grow(&cut);
         Applied::Cut(cut)
     }
 
-    /// Whether a lane may grow: it exists, its shard takes appends, and its parts find room.
-    fn takes(&self, lane: LaneId) -> bool {
-        let Some(shard) = self.view.shard(lane.shard()) else { return false };
-        let (kept, room) = self.parts_kept(shard.id);
-        shard.state == ShardState::Live && usize::from(lane.index()) < shard.replicas.len() && kept < room
-    }
-
-    fn keep_parts(&mut self, cut: &Cut) {
-        let mut last: Option<ShardId> = None;
-        for run in cut.runs() {
-            let shard = run.lane.shard();
-            // The lanes of a shard are neighbours: its first run starts its part.
-            if last != Some(shard) {
-                let part = ShardPart { number: cut.number, base: run.first_gsn, lens: self.lens(shard) };
-                self.parts.entry(shard).or_default().parts.push_back(part);
+    /// What of proposed lengths, which ascend, is new: of lanes that exist, of shards that take appends and have
+    /// room for one more part.
+    fn grown(&self, proposed: &[(LaneId, u64)]) -> Vec<CutLane> {
+        let mut lanes: Vec<CutLane> = Vec::with_capacity(proposed.len());
+        let (mut at, room) = (0, self.room());
+        let mut of: Option<(ShardId, Option<&[u64]>)> = None;
+        for &(lane, to) in proposed {
+            let shard = lane.shard();
+            if of.is_none_or(|(last, _)| last != shard) {
+                let takes = |i: &usize| {
+                    self.view.shards[*i].state == ShardState::Live && self.parts[*i].kept() < room
+                };
+                let i = self.position(&mut at, shard).filter(takes);
+                of = Some((shard, i.map(|i| &self.parts[i].lens[..])));
             }
-            last = Some(shard);
+            let from = of.and_then(|(_, lens)| lens?.get(usize::from(lane.index())).copied());
+            let Some(from) = from.filter(|from| to > *from) else { continue };
+            match lanes.last_mut() {
+                Some(last) if last.lane == lane => last.to = to,
+                _ => lanes.push(CutLane { lane, from, to }),
+            }
         }
+        lanes
     }
 
-    /// Drops the parts that all replicas hold.
-    fn forget(&mut self, shard: ShardId, number: CutNumber) {
-        let number = number.min(self.order.number);
-        if let Some(keep) = self.parts.get_mut(&shard)
-            && number > keep.known
-        {
-            keep.known = number;
-            let dropped = keep.parts.partition_point(|p| p.number <= number);
-            keep.parts.drain(..dropped);
+    /// Takes the cut over: lengths, parts, number and tail.
+    fn grow(&mut self, cut: &Cut) {
+        let (mut at, mut next) = (0, cut.base);
+        for shard in cut.lanes.chunk_by(|a, b| a.lane.shard() == b.lane.shard()) {
+            let i = self.position(&mut at, shard[0].lane.shard()).expect("a shard that was found before");
+            let (parts, base) = (&mut self.parts[i], next);
+            for l in shard {
+                let len = &mut parts.lens[usize::from(l.lane.index())];
+                assert!(*len == l.from && l.from < l.to, "our own cut: {l:?}, its length is {len}");
+                *len = l.to;
+                next = Gsn(next.0 + (l.to - l.from));
+            }
+            parts.keep(cut.number, base);
         }
+        (self.number, self.tail) = (cut.number, next);
     }
 }
 
@@ -74,7 +81,7 @@ mod tests {
     use super::super::{Command, FormView, PARTS_MAX};
     use super::*;
     use proptest::prelude::*;
-    use zoolog_core::{Gsn, ViewNumber};
+    use zoolog_core::{CutNumber, ViewNumber};
 
     fn lane(shard: u32, index: u8) -> LaneId {
         LaneId::new(ShardId(shard), index)
@@ -171,7 +178,8 @@ mod tests {
                 if let Applied::Cut(cut) = propose(&mut s, &lanes, &known) {
                     prop_assert_eq!((cut.number, cut.base, cut.view), (number.next(), tail, ViewNumber(1)));
                     for run in cut.runs() {
-                        prop_assert_eq!(s.order.len(run.lane), run.first_lsn.0 + run.count);
+                        let len = s.lens(run.lane.shard())[usize::from(run.lane.index())];
+                        prop_assert_eq!(len, run.first_lsn.0 + run.count);
                     }
                     number = cut.number;
                     tail = cut.end();

@@ -6,47 +6,86 @@
 //! - ORD-4: the kept parts of a shard ascend in number, GSN and lengths, lie behind `known` and end at the
 //!   shard's committed lengths.
 //! - ORD-5: shard ids ascend and were never used twice; a shard's replicas are on different servers.
+//! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 
-use super::{Applied, GSN_MAX, SHARDS_MAX, SLOTS_MAX, State};
+use super::{Applied, CONSUMERS_MAX, GSN_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
 use std::collections::BTreeSet;
-use zoolog_core::{CutNumber, Gsn, ShardId};
+use zoolog_core::view::ShardView;
+use zoolog_core::{CutNumber, Gsn};
 
 /// With this many cuts between full checks, checking costs a large cluster next to nothing.
 const FULL_EVERY: u64 = 1024;
-/// Up to this many lanes a full check is as cheap as a partial one.
-const FEW_LANES: usize = 32;
+/// Up to this many shards a full check is as cheap as a partial one.
+const FEW_SHARDS: usize = 16;
 
 pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &Applied) {
     let (number, tail) = before;
     match applied {
         Applied::Cut(cut) => {
-            let order = &state.order;
             assert!(
-                cut.number == number.next() && order.number == cut.number,
+                cut.number == number.next() && state.number == cut.number,
                 "ORD-1: cut {} after {number}, state at {}",
                 cut.number,
-                order.number
+                state.number
             );
             assert!(
-                cut.base == tail && order.tail == cut.end() && order.tail > tail,
+                cut.base == tail && state.tail == cut.end() && state.tail > tail,
                 "ORD-2: cut {cut:?} on tail {tail} gives {}",
-                order.tail
+                state.tail
             );
-            let mut shards: Vec<ShardId> = cut.lanes.iter().map(|l| l.lane.shard()).collect();
-            shards.dedup();
-            shards.into_iter().for_each(|s| parts(state, s, true).unwrap_or_else(|e| panic!("{e}")));
-            if order.lens.len() <= FEW_LANES || cut.number.0.is_multiple_of(FULL_EVERY) {
+            let (mut at, mut last) = (0, None);
+            for shard in cut.lanes.iter().map(|l| l.lane.shard()) {
+                if last == Some(shard) {
+                    continue;
+                }
+                last = Some(shard);
+                let i = state.position(&mut at, shard);
+                let i = i.unwrap_or_else(|| panic!("ORD-3: cut {cut:?} has the unknown shard {shard}"));
+                parts(state, i, true).unwrap_or_else(|e| panic!("{e}"));
+            }
+            let few = state.parts.len() <= FEW_SHARDS || cfg!(debug_assertions);
+            if few || cut.number.0.is_multiple_of(FULL_EVERY) {
                 sum(state).unwrap_or_else(|e| panic!("{e}"));
             }
         }
         _ => assert!(
-            (state.order.number, state.order.tail) == before,
+            (state.number, state.tail) == before,
             "ORD-1: {applied:?} moved the order from {before:?} to {:?}",
-            (state.order.number, state.order.tail)
+            (state.number, state.tail)
         ),
     }
     if matches!(applied, Applied::Formed(_) | Applied::Registered { view_changed: true, .. }) {
         all(state).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// What an entry may do to the trim point, which was `before`.
+pub(super) fn trim_after(state: &State, before: Gsn, applied: &Applied) {
+    match applied {
+        Applied::Trimmed(gsn) => {
+            assert!(
+                *gsn == state.trim && state.trim > before,
+                "ORD-6: trimmed to {gsn}, from {before} to {}",
+                state.trim
+            );
+            consumers(state).unwrap_or_else(|e| panic!("{e}"));
+        }
+        _ => assert!(state.trim == before, "ORD-6: {applied:?} moved trim from {before} to {}", state.trim),
+    }
+}
+
+fn consumers(state: &State) -> Result<(), String> {
+    let (trim, tail) = (state.trim, state.tail);
+    if trim > tail {
+        return Err(format!("ORD-6: trimmed to {trim}, the tail is {tail}"));
+    }
+    if state.consumers.len() > CONSUMERS_MAX {
+        return Err(format!("ORD-6: {} consumers", state.consumers.len()));
+    }
+    let stray = |(name, at): &(&String, &Gsn)| !is_name(name) || **at < trim || **at > tail;
+    match state.consumers.iter().find(stray) {
+        Some((name, at)) => Err(format!("ORD-6: consumer {name:?} at {at}, trim {trim}, tail {tail}")),
+        None => Ok(()),
     }
 }
 
@@ -55,15 +94,13 @@ pub(super) fn all(state: &State) -> Result<(), String> {
     bounds(state)?;
     sum(state)?;
     shards(state)?;
-    if let Some(stray) = state.parts.keys().find(|s| state.view.shard(**s).is_none()) {
-        return Err(format!("ORD-4: parts of the unknown shard {stray}"));
-    }
-    state.view.shards.iter().try_for_each(|s| parts(state, s.id, false))
+    consumers(state)?;
+    (0..state.parts.len()).try_for_each(|i| parts(state, i, false))
 }
 
 /// Each cut adds a record and each number has room to grow, so no counter of ours can overflow.
 fn bounds(state: &State) -> Result<(), String> {
-    let (number, tail, view) = (state.order.number, state.order.tail, state.view.number);
+    let (number, tail, view) = (state.number, state.tail, state.view.number);
     if number.0 > tail.0 || tail.0 > GSN_MAX || view.0 > GSN_MAX || state.next_shard.0 > u32::MAX / 2 {
         return Err(format!("ORD-1: cut {number}, tail {tail}, view {view}, shard {}", state.next_shard));
     }
@@ -74,17 +111,16 @@ fn bounds(state: &State) -> Result<(), String> {
 }
 
 fn sum(state: &State) -> Result<(), String> {
-    let sum: u128 = state.order.lens.values().map(|n| u128::from(*n)).sum();
-    if sum != u128::from(state.order.tail.0) {
-        return Err(format!("ORD-2: lanes hold {sum} records, the tail is {}", state.order.tail));
+    let sum: u128 = state.parts.iter().flat_map(|p| &p.lens).map(|n| u128::from(*n)).sum();
+    if sum != u128::from(state.tail.0) {
+        return Err(format!("ORD-2: lanes hold {sum} records, the tail is {}", state.tail));
     }
-    let known = |lane: &zoolog_core::LaneId| {
-        state.view.shard(lane.shard()).is_some_and(|s| usize::from(lane.index()) < s.replicas.len())
-    };
-    match state.order.lens.keys().find(|l| !known(l)) {
-        Some(stray) => Err(format!("ORD-3: a length for the unknown lane {stray}")),
-        None => Ok(()),
+    let lanes = |s: &ShardView| s.replicas.len();
+    if !state.view.shards.iter().map(lanes).eq(state.parts.iter().map(|p| p.lens.len())) {
+        let (shards, known) = (state.view.shards.len(), state.parts.len());
+        return Err(format!("ORD-3: lengths of {known} shards for a view of {shards}, or of other lanes"));
     }
+    Ok(())
 }
 
 fn shards(state: &State) -> Result<(), String> {
@@ -102,28 +138,29 @@ fn shards(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// The parts of one shard: all of them, or only the newest two, which is all that a cut can spoil.
-fn parts(state: &State, shard: ShardId, newest: bool) -> Result<(), String> {
-    let Some(keep) = state.parts.get(&shard) else { return Ok(()) };
-    let lens = state.lens(shard);
+/// The parts of the `i`th shard: all of them, or only the newest two, which is all that a cut can spoil.
+fn parts(state: &State, i: usize, newest: bool) -> Result<(), String> {
+    let (keep, shard) = (&state.parts[i], state.view.shards[i].id);
+    let lens = &keep.lens;
     let wrong = |what: &str| {
-        let ends = (keep.parts.front(), keep.parts.back());
+        let ends = (keep.heads().front(), keep.heads().back());
         Err(format!("ORD-4: {what}: shard {shard}, known {}, parts {ends:?}, lengths {lens:?}", keep.known))
     };
-    if keep.known > state.order.number {
+    if keep.known > state.number {
         return wrong("known is ahead of the last cut");
     }
-    if keep.parts.front().is_some_and(|p| p.number <= keep.known) {
+    let Some(last) = keep.kept().checked_sub(1) else { return Ok(()) };
+    if keep.heads()[0].0 <= keep.known {
         return wrong("a known part is kept");
     }
-    if keep.parts.back().is_some_and(|p| p.lens != lens || p.number > state.order.number) {
+    if !keep.ends(last).eq(lens.iter().copied()) || keep.heads()[last].0 > state.number {
         return wrong("the last part is not the committed lengths");
     }
-    let skip = if newest { keep.parts.len().saturating_sub(2) } else { 0 };
-    let pairs = keep.parts.iter().skip(skip).zip(keep.parts.iter().skip(skip + 1));
-    for (a, b) in pairs {
-        let grows = a.lens.len() == b.lens.len() && a.lens.iter().zip(&b.lens).all(|(x, y)| x <= y);
-        if a.number >= b.number || a.base >= b.base || !grows || a.lens == b.lens {
+    for b in if newest { last } else { 1 }.max(1)..=last {
+        let a = b - 1;
+        let (older, newer) = (keep.heads()[a], keep.heads()[b]);
+        let grows = keep.ends(a).zip(keep.ends(b)).all(|(x, y)| x <= y) && !keep.ends(a).eq(keep.ends(b));
+        if older.0 >= newer.0 || older.1 >= newer.1 || !grows {
             return wrong("parts don't ascend");
         }
     }

@@ -1,22 +1,30 @@
 //! What has been decided? The replicated state: the same on all orderers after the same entry, a pure
 //! function of the entries before it.
 
+mod board;
 mod command;
 mod cuts;
 mod invariants;
 mod pace;
+mod packed;
+mod parts;
 mod reports;
 mod snapshot;
+mod trim;
 mod views;
 
 pub use command::{Command, FormView, ProposedCut, Registration};
 pub(crate) use pace::Pace;
+pub use parts::Parts;
 pub(crate) use reports::{Refusal, Reports};
+pub use trim::ConsumerAt;
+pub(crate) use trim::is_name;
 pub(crate) use views::place;
 
-use std::collections::{BTreeMap, VecDeque};
-use zoolog_core::cut::{Cut, Order, ShardPart};
-use zoolog_core::view::View;
+use std::collections::BTreeMap;
+use zoolog_core::cut::{Cut, ShardPart};
+pub use zoolog_core::limits::CONSUMERS_MAX;
+use zoolog_core::view::{ShardView, View};
 use zoolog_core::{ClusterId, CutNumber, Gsn, Incarnation, LaneId, ShardId, SlotId};
 
 /// Slots that may ever register; more are turned away.
@@ -41,15 +49,6 @@ pub struct SlotEntry {
     pub domain: String,
 }
 
-/// The parts of a shard that some replica may not hold durably yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
-    /// All replicas hold this and earlier parts: they were dropped.
-    pub known: CutNumber,
-    /// Later ones, ascending.
-    pub parts: VecDeque<ShardPart>,
-}
-
 /// What all orderers agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -57,8 +56,16 @@ pub struct State {
     pub(crate) slots: BTreeMap<SlotId, SlotEntry>,
     pub(crate) view: View,
     pub(crate) next_shard: ShardId,
-    pub(crate) order: Order,
-    pub(crate) parts: BTreeMap<ShardId, Parts>,
+    /// The last cut.
+    pub(crate) number: CutNumber,
+    /// First GSN not yet assigned.
+    pub(crate) tail: Gsn,
+    /// Of each shard of the view, in the view's order: found by position, not by id, on the way of a cut.
+    pub(crate) parts: Vec<Parts>,
+    /// What each consumer still needs.
+    pub(crate) consumers: BTreeMap<String, Gsn>,
+    /// First GSN that is still readable.
+    pub(crate) trim: Gsn,
 }
 
 /// What an entry did.
@@ -88,6 +95,8 @@ pub enum Applied {
     Formed(Vec<ShardId>),
     /// There is a new cut.
     Cut(Cut),
+    /// The trim point has moved to there.
+    Trimmed(Gsn),
 }
 
 impl State {
@@ -98,32 +107,38 @@ impl State {
             slots: BTreeMap::new(),
             view: View::default(),
             next_shard: ShardId(1),
-            order: Order::default(),
-            parts: BTreeMap::new(),
+            number: CutNumber(0),
+            tail: Gsn(0),
+            parts: Vec::new(),
+            consumers: BTreeMap::new(),
+            trim: Gsn(0),
         }
     }
 
     /// Applies the data of one committed entry. Anything can be in it: what makes no sense changes nothing.
     pub fn apply(&mut self, data: &[u8]) -> Applied {
-        let before = (self.order.number, self.order.tail);
+        let (before, trim) = ((self.number, self.tail), self.trim);
         let applied = match Command::decode(data) {
             None => Applied::Nothing("not a command of this version"),
             Some(Command::Register(r)) => self.register(r),
             Some(Command::FormView(f)) => self.form_view(f),
             Some(Command::Cut(c)) => self.cut(c),
+            Some(Command::Consumers(list)) => self.move_consumers(list),
+            Some(Command::ForgetConsumer(name)) => self.forget_consumer(&name),
         };
         invariants::after_entry(self, before, &applied);
+        invariants::trim_after(self, trim, &applied);
         applied
     }
 
     /// First GSN not yet assigned.
     pub fn tail(&self) -> Gsn {
-        self.order.tail
+        self.tail
     }
 
     /// The last cut.
     pub fn last_cut(&self) -> CutNumber {
-        self.order.number
+        self.number
     }
 
     /// The shards.
@@ -131,9 +146,32 @@ impl State {
         &self.view
     }
 
+    /// Position of that shard in the view. `at` is where to look first, and afterwards just behind the shard: who
+    /// asks for shards by ascending id walks along them.
+    pub(crate) fn position(&self, at: &mut usize, id: ShardId) -> Option<usize> {
+        let shards = &self.view.shards;
+        let (mut from, mut to, mut step) = (0, *at, 1);
+        if shards.get(*at).is_some_and(|s| s.id <= id) {
+            (from, to) = (*at, *at + 1);
+            while shards.get(to).is_some_and(|s| s.id <= id) {
+                (from, to, step) = (to, to + step, step * 2);
+            }
+        }
+        let i = from + shards[from..to.min(shards.len())].partition_point(|s| s.id < id);
+        let found = shards.get(i).is_some_and(|s| s.id == id);
+        if found {
+            *at = i + 1;
+        }
+        found.then_some(i)
+    }
+
+    fn of(&self, shard: ShardId) -> Option<&Parts> {
+        self.position(&mut 0, shard).map(|i| &self.parts[i])
+    }
+
     /// Committed length of each lane of a shard; empty for an unknown one.
     pub fn lens(&self, shard: ShardId) -> Vec<u64> {
-        self.view.shard(shard).map_or(Vec::new(), |s| s.lanes().map(|l| self.order.len(l)).collect())
+        self.of(shard).map_or(Vec::new(), |p| p.lens.clone())
     }
 
     /// Shards that have a replica in `slot`.
@@ -143,23 +181,16 @@ impl State {
 
     /// Parts of `shard` beyond `after`, or `None` if some of those were dropped already.
     pub fn parts_after(&self, shard: ShardId, after: CutNumber) -> Option<Vec<ShardPart>> {
-        let Some(keep) = self.parts.get(&shard) else { return Some(Vec::new()) };
+        let Some(keep) = self.of(shard) else { return Some(Vec::new()) };
         if after < keep.known {
             return None;
         }
-        let from = keep.parts.partition_point(|p| p.number <= after);
-        Some(keep.parts.iter().skip(from).cloned().collect())
+        Some(keep.after(after).collect())
     }
 
-    /// Parts of `shard` that are kept, and how many may be.
-    pub(crate) fn parts_kept(&self, shard: ShardId) -> (usize, usize) {
-        let share = PARTS_MAX / self.view.shards.len().max(1);
-        (self.parts.get(&shard).map_or(0, |p| p.parts.len()), share)
-    }
-
-    /// The newest part that all replicas of `shard` hold, as far as was decided.
-    pub(crate) fn known(&self, shard: ShardId) -> CutNumber {
-        self.parts.get(&shard).map_or(CutNumber(0), |p| p.known)
+    /// How many parts of each shard may be kept.
+    pub(crate) fn room(&self) -> usize {
+        PARTS_MAX / self.view.shards.len().max(1)
     }
 
     /// Servers that have registered a slot.
@@ -169,9 +200,14 @@ impl State {
         servers.len()
     }
 
-    /// All committed lane lengths, ascending by lane.
+    /// The lanes that hold something, and how much of it is committed, ascending by lane.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = (LaneId, u64)> + '_ {
-        self.order.lens.iter().map(|(l, n)| (*l, *n))
+        let lanes = |(shard, parts): (&ShardView, &Parts)| {
+            let id = shard.id;
+            let lens = parts.lens.clone().into_iter().enumerate();
+            lens.map(move |(i, len)| (LaneId::new(id, i as u8), len)).filter(|(_, len)| *len > 0)
+        };
+        self.view.shards.iter().zip(&self.parts).flat_map(lanes)
     }
 }
 
@@ -205,5 +241,19 @@ mod tests {
         let form = FormView { expected: ViewNumber(0), shards };
         assert!(matches!(s.apply(&Command::FormView(form).encode()), Applied::Formed(_)));
         s
+    }
+
+    /// Wherever the search starts, and whether ids ascend or not.
+    #[test]
+    fn a_shard_is_found_at_its_position_from_anywhere() {
+        let s = formed(3, 40, 2);
+        for from in 0..45 {
+            for id in 0..45 {
+                let mut at = from;
+                let expected = (1..=40).contains(&id).then(|| id as usize - 1);
+                assert_eq!(s.position(&mut at, ShardId(id)), expected, "shard {id} from {from}");
+                assert_eq!(at, expected.map_or(from, |i| i + 1));
+            }
+        }
     }
 }

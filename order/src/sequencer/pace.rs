@@ -27,6 +27,11 @@ impl Pace {
         self.wanted = wanted.then(|| self.wanted.unwrap_or(now));
     }
 
+    /// Since when there is something to propose.
+    pub fn wanted_since(&self) -> Option<Instant> {
+        self.wanted
+    }
+
     /// When to propose it, with so many proposals not yet applied; `None` if nothing is wanted, or if a
     /// proposal has to be applied first.
     pub fn due(&self, in_flight: usize) -> Option<Instant> {

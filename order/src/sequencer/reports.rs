@@ -1,11 +1,12 @@
 //! What do the replicas hold? The leader's soft state, of one term: registrations made with it, the newest
 //! figures of each, and from them the next proposal.
 
-use super::{GSN_MAX, ProposedCut, State};
+use super::board::Board;
+use super::{ProposedCut, State};
 use std::collections::{BTreeMap, BTreeSet};
-use zoolog_core::view::ShardView;
-use zoolog_core::wire::{RefusedWhy, Report, ShardReport};
-use zoolog_core::{ConnId, CutNumber, Incarnation, LaneId, ShardId, SlotId};
+use zoolog_core::cut::Cut;
+use zoolog_core::wire::{CutsWanted, RefusedWhy, Report};
+use zoolog_core::{ConnId, Incarnation, ShardId, SlotId, ViewNumber};
 
 /// Why a conversation ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,52 +21,91 @@ impl Refusal {
     }
 }
 
-/// What one replica of a shard said last.
-#[derive(Clone, Debug)]
-struct Held {
-    durable: Vec<u64>,
-    part: CutNumber,
-}
-
 /// One registration.
 #[derive(Clone, Debug)]
 struct Live {
     conn: Option<ConnId>,
     incarnation: Incarnation,
-    shards: BTreeMap<ShardId, Held>,
+    /// Which cuts it wants at once.
+    cuts: CutsWanted,
 }
 
-/// All registrations of this term.
+/// All registrations of this term. Slots have numbers here and shards their positions in the view, so that a
+/// report and a cut touch what they name and nothing else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reports {
-    live: BTreeMap<SlotId, Live>,
-    /// Longest length proposed per lane, while proposals are in flight.
-    proposed: BTreeMap<LaneId, u64>,
-    /// Shards whose minimum may have moved.
-    moved: BTreeSet<ShardId>,
+    numbers: BTreeMap<SlotId, u32>,
+    /// By number of the slot. Those without connection have not registered, or are gone.
+    live: Vec<Live>,
+    /// The view that `boards` are of.
+    view: ViewNumber,
+    /// By position in the view.
+    boards: Vec<Board>,
+    /// A bit per shard that reports have come for since its last proposal.
+    moved: Vec<u64>,
+    /// Reports have brought something to propose.
+    wanted: bool,
+    /// Counts the times at which nothing was in flight.
+    round: u64,
 }
 
 impl Reports {
+    fn number(&mut self, slot: SlotId) -> u32 {
+        *self.numbers.entry(slot).or_insert_with(|| {
+            self.live.push(Live { conn: None, incarnation: Incarnation(0), cuts: CutsWanted::All });
+            (self.live.len() - 1) as u32
+        })
+    }
+
+    /// Takes over a view that has changed. What was said of a shard that is still the same stays.
+    fn follow(&mut self, state: &State) {
+        if self.view == state.view.number {
+            return;
+        }
+        self.view = state.view.number;
+        let moved: BTreeSet<ShardId> = set_bits(&self.moved).map(|i| self.boards[i].id()).collect();
+        let mut old: BTreeMap<ShardId, Board> =
+            std::mem::take(&mut self.boards).into_iter().map(|b| (b.id(), b)).collect();
+        self.moved = vec![0; state.view.shards.len().div_ceil(64)];
+        for (i, shard) in state.view.shards.iter().enumerate() {
+            let slots: Vec<u32> = shard.replicas.iter().map(|r| self.number(r.slot)).collect();
+            let known = old.remove(&shard.id).filter(|b| b.slots() == slots);
+            if known.is_some() && moved.contains(&shard.id) {
+                self.moved[i / 64] |= 1 << (i % 64);
+            }
+            self.boards.push(known.unwrap_or_else(|| Board::new(shard.id, slots)));
+        }
+    }
+
     /// The slot is registered, over `conn`. What it said before counts no more. Returns the connection this
     /// one replaces.
     pub fn register(&mut self, slot: SlotId, incarnation: Incarnation, conn: ConnId) -> Option<ConnId> {
-        let fresh = Live { conn: Some(conn), incarnation, shards: BTreeMap::new() };
-        self.live.insert(slot, fresh).and_then(|old| old.conn).filter(|old| *old != conn)
+        let number = self.number(slot);
+        for board in &mut self.boards {
+            if let Some(replica) = board.replica(number) {
+                board.silence(replica);
+            }
+        }
+        let fresh = Live { conn: Some(conn), incarnation, cuts: CutsWanted::All };
+        let old = std::mem::replace(&mut self.live[number as usize], fresh);
+        old.conn.filter(|old| *old != conn)
     }
 
     /// The connection that speaks for the slot.
     pub fn conn(&self, slot: SlotId) -> Option<ConnId> {
-        self.live.get(&slot).and_then(|l| l.conn)
+        self.numbers.get(&slot).and_then(|n| self.live[*n as usize].conn)
     }
 
     /// Slots with a connection.
     pub fn connected(&self) -> BTreeSet<SlotId> {
-        self.live.iter().filter(|(_, l)| l.conn.is_some()).map(|(s, _)| *s).collect()
+        let connected = |n: u32| self.live[n as usize].conn.is_some();
+        self.numbers.iter().filter(|(_, n)| connected(**n)).map(|(s, _)| *s).collect()
     }
 
     /// The connection is gone. What was said over it stays true: it is durable.
     pub fn closed(&mut self, slot: SlotId, conn: ConnId) {
-        if let Some(live) = self.live.get_mut(&slot)
+        if let Some(&n) = self.numbers.get(&slot)
+            && let live = &mut self.live[n as usize]
             && live.conn == Some(conn)
         {
             live.conn = None;
@@ -77,122 +117,132 @@ impl Reports {
     /// # Errors
     /// When it contradicts the view, itself, or what is committed.
     pub fn take(&mut self, state: &State, conn: ConnId, report: Report) -> Result<(), Refusal> {
+        self.follow(state);
         let slot = report.slot;
-        let Some(live) = self.live.get_mut(&slot) else { return Ok(()) };
+        let Some(&number) = self.numbers.get(&slot) else { return Ok(()) };
+        let live = &mut self.live[number as usize];
         if live.conn != Some(conn) || live.incarnation != report.incarnation {
             return Ok(());
         }
-        for r in report.shards {
-            check(state, &self.proposed, slot, &r, live.shards.get(&r.shard))?;
-            self.moved.insert(r.shard);
-            live.shards.insert(r.shard, Held { durable: r.durable, part: r.part });
+        live.cuts = report.cuts;
+        let (mut at, room) = (0, state.room());
+        for r in &report.shards {
+            let place = state.position(&mut at, r.shard);
+            let place = place.and_then(|i| Some((i, self.boards[i].replica(number)?)));
+            let Some((i, replica)) = place else {
+                let text = format!("slot {slot} reports for shard {}, of which it has no replica", r.shard);
+                return Err(Refusal::new(RefusedWhy::Invalid, text));
+            };
+            let board = &mut self.boards[i];
+            board.check(state, (i, replica, slot), r, self.round)?;
+            board.take(replica, r);
+            self.moved[i / 64] |= 1 << (i % 64);
+            let Some(part) = board.part().filter(|_| !self.wanted) else { continue };
+            let kept = &state.parts[i];
+            let has_room = kept.kept() < room;
+            let grown = has_room && board.grown(&kept.lens, self.round).next().is_some();
+            self.wanted = grown || (part > kept.known && is_pressing(kept.kept(), room));
         }
         Ok(())
     }
 
-    /// The next proposal, `None` if there is no news. Costs nothing when no report came.
-    pub fn proposal(&mut self, state: &State) -> Option<ProposedCut> {
-        let mut cut = ProposedCut::default();
-        let mut pressing = false;
-        let mut still = BTreeSet::new();
-        for &id in &self.moved {
-            let Some(shard) = state.view.shard(id) else { continue };
-            let Some((lens, part)) = self.minimum(shard) else { continue };
-            let (kept, room) = state.parts_kept(id);
-            let grown = shard.lanes().zip(&lens).filter(|(lane, len)| {
-                **len > state.order.len(*lane).max(self.proposed.get(lane).copied().unwrap_or(0))
-            });
-            let before = cut.lanes.len();
-            if kept < room {
-                cut.lanes.extend(grown.map(|(lane, len)| (lane, *len)));
+    /// The connections over which a cut is waited for.
+    pub fn wanting(&mut self, state: &State, cut: &Cut) -> BTreeSet<ConnId> {
+        self.follow(state);
+        let all = self.live.iter().filter(|l| l.cuts == CutsWanted::All).filter_map(|l| l.conn);
+        let mut conns: BTreeSet<ConnId> = all.collect();
+        let wants_own = |l: &Live| l.cuts == CutsWanted::Own && l.conn.is_some();
+        let mut own: Vec<bool> = self.live.iter().map(wants_own).collect();
+        let mut left = own.iter().filter(|own| **own).count();
+        let mut at = 0;
+        for lanes in cut.lanes.chunk_by(|a, b| a.lane.shard() == b.lane.shard()) {
+            if left == 0 {
+                break;
             }
-            let news = part > state.known(id);
-            if news {
-                cut.known.push((id, part));
-            }
-            // Known parts travel with news of their shard, and alone only before the room for them is gone.
-            pressing |= news && kept * 2 > room;
-            if cut.lanes.len() > before || news {
-                still.insert(id);
+            let Some(i) = state.position(&mut at, lanes[0].lane.shard()) else { continue };
+            for lane in lanes {
+                let Some(&primary) = self.boards[i].slots().get(usize::from(lane.lane.index())) else {
+                    continue;
+                };
+                if std::mem::take(&mut own[primary as usize]) {
+                    conns.extend(self.live[primary as usize].conn);
+                    left -= 1;
+                }
             }
         }
-        self.moved = still;
-        (!cut.lanes.is_empty() || pressing).then_some(cut)
+        conns
+    }
+
+    /// Whether reports have brought something to propose.
+    pub fn wants(&self) -> bool {
+        self.wanted
+    }
+
+    /// The next proposal, `None` if there is no news. Costs as much as there are shards that reports came for.
+    pub fn proposal(&mut self, state: &State) -> Option<ProposedCut> {
+        self.follow(state);
+        let shards = self.moved.iter().map(|w| w.count_ones() as usize).sum();
+        let mut cut =
+            ProposedCut { lanes: Vec::with_capacity(2 * shards), known: Vec::with_capacity(shards) };
+        let (mut pressing, room) = (false, state.room());
+        for word in 0..self.moved.len() {
+            for bit in set_bits(&[self.moved[word]]) {
+                let i = word * 64 + bit;
+                let (board, kept) = (&self.boards[i], &state.parts[i]);
+                let before = (cut.lanes.len(), cut.known.len());
+                if let Some(part) = board.part() {
+                    if kept.kept() < room {
+                        cut.lanes.extend(board.grown(&kept.lens, self.round));
+                    }
+                    if part > kept.known {
+                        cut.known.push((board.id(), part));
+                        // Known parts travel with news of lanes, and alone only before the room for them is gone.
+                        pressing |= is_pressing(kept.kept(), room);
+                    }
+                }
+                if before == (cut.lanes.len(), cut.known.len()) {
+                    self.moved[word] &= !(1 << bit);
+                }
+            }
+        }
+        self.wanted = !cut.lanes.is_empty() || pressing;
+        self.wanted.then_some(cut)
     }
 
     /// The proposal is in raft's hands.
-    pub fn proposed(&mut self, cut: &ProposedCut) {
-        self.proposed.extend(cut.lanes.iter().copied());
-        self.moved.clear();
+    pub fn proposed(&mut self, state: &State, cut: &ProposedCut) {
+        let mut at = 0;
+        for lanes in cut.lanes.chunk_by(|a, b| a.0.shard() == b.0.shard()) {
+            let Some(i) = state.position(&mut at, lanes[0].0.shard()) else { continue };
+            for (lane, len) in lanes {
+                self.boards[i].propose(usize::from(lane.index()), *len, self.round);
+            }
+        }
+        self.moved.fill(0);
+        self.wanted = false;
     }
 
     /// No proposal is in flight any more: what was not committed of them may be proposed anew.
     pub fn settled(&mut self) {
-        self.proposed.clear();
-    }
-
-    /// Per lane the shortest durable length, and the oldest newest part; only when all replicas reported.
-    fn minimum(&self, shard: &ShardView) -> Option<(Vec<u64>, CutNumber)> {
-        let mut min: Option<(Vec<u64>, CutNumber)> = None;
-        for replica in &shard.replicas {
-            let held = self.live.get(&replica.slot)?.shards.get(&shard.id)?;
-            let (lens, part) = min.get_or_insert_with(|| (held.durable.clone(), held.part));
-            lens.iter_mut().zip(&held.durable).for_each(|(m, d)| *m = (*m).min(*d));
-            *part = (*part).min(held.part);
-        }
-        min
+        self.round += 1;
     }
 }
 
-/// Whether a replica can hold what it says it holds.
-fn check(
-    state: &State,
-    proposed: &BTreeMap<LaneId, u64>,
-    slot: SlotId,
-    r: &ShardReport,
-    before: Option<&Held>,
-) -> Result<(), Refusal> {
-    let invalid = |text: String| Err(Refusal::new(RefusedWhy::Invalid, text));
-    let damaged = |text: String| Err(Refusal::new(RefusedWhy::Damaged, text));
-    let id = r.shard;
-    let Some(shard) = state.view.shard(id).filter(|s| s.replica_in(slot).is_some()) else {
-        return invalid(format!("slot {slot} reports for shard {id}, of which it has no replica"));
-    };
-    let lanes = shard.replicas.len();
-    if r.durable.len() != lanes || r.accepted.len() != lanes {
-        return invalid(format!("shard {id} has {lanes} lanes, slot {slot} reports {r:?}"));
-    }
-    if r.durable.iter().zip(&r.accepted).any(|(d, a)| d > a || *a > GSN_MAX) {
-        return invalid(format!("slot {slot} holds more than it accepted, or than fits: {r:?}"));
-    }
-    if r.part > state.last_cut() {
-        return invalid(format!(
-            "slot {slot} knows part {} of shard {id}, the last cut is {}",
-            r.part,
-            state.last_cut()
-        ));
-    }
-    if r.part < state.known(id) {
-        return damaged(format!(
-            "slot {slot} lost part {} of shard {id}, it knows {}",
-            state.known(id),
-            r.part
-        ));
-    }
-    for (i, lane) in shard.lanes().enumerate() {
-        // A proposal in flight rests on what replicas said to be durable: less than that is as bad as less
-        // than what is committed.
-        let promised = state.order.len(lane).max(proposed.get(&lane).copied().unwrap_or(0));
-        let said = before.and_then(|b| b.durable.get(i)).copied().unwrap_or(0);
-        if r.durable[i] < promised.max(said) {
-            let text = format!(
-                "slot {slot} holds {} records of lane {lane}, {promised} are committed and it said {said} before: repair it first",
-                r.durable[i]
-            );
-            return damaged(text);
-        }
-    }
-    Ok(())
+/// Whether known parts can't wait for news of lanes.
+fn is_pressing(kept: usize, room: usize) -> bool {
+    kept * 2 > room
+}
+
+/// Positions of the bits that are set, ascending.
+fn set_bits(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    words.iter().enumerate().flat_map(|(i, &word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(i * 64 + bit)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -201,6 +251,9 @@ mod tests {
     use super::super::tests::{formed, slot};
     use super::*;
     use proptest::prelude::*;
+    use zoolog_core::cut::CutLane;
+    use zoolog_core::wire::ShardReport;
+    use zoolog_core::{CutNumber, Gsn, LaneId};
 
     fn report(slot: SlotId, incarnation: u64, shard: u32, durable: &[u64], part: u64) -> Report {
         let r = ShardReport {
@@ -209,7 +262,7 @@ mod tests {
             durable: durable.to_vec(),
             part: CutNumber(part),
         };
-        Report { slot, incarnation: Incarnation(incarnation), shards: vec![r] }
+        Report { slot, incarnation: Incarnation(incarnation), cuts: CutsWanted::Own, shards: vec![r] }
     }
 
     /// A state with one shard of slots 0 and 1, both registered over connections 0 and 1.
@@ -245,7 +298,7 @@ mod tests {
         say(&s, &mut r, 1, [5, 5]).unwrap();
         let cut = r.proposal(&s).unwrap();
         assert_eq!(r.proposal(&s).as_ref(), Some(&cut), "asking changes nothing");
-        r.proposed(&cut);
+        r.proposed(&s, &cut);
         say(&s, &mut r, 1, [5, 5]).unwrap();
         assert_eq!(r.proposal(&s), None);
         commit(&mut s, cut);
@@ -261,7 +314,7 @@ mod tests {
         assert_eq!(say(&s, &mut r, 0, [5, 4]).unwrap_err().why, RefusedWhy::Damaged);
         say(&s, &mut r, 1, [5, 5]).unwrap();
         let cut = r.proposal(&s).unwrap();
-        r.proposed(&cut);
+        r.proposed(&s, &cut);
         r.register(slot(1), Incarnation(1), ConnId(1));
         assert_eq!(say(&s, &mut r, 1, [5, 4]).unwrap_err().why, RefusedWhy::Damaged, "it was promised");
         commit(&mut s, cut);
@@ -293,7 +346,7 @@ mod tests {
         }
         let cut = r.proposal(&s).unwrap();
         assert_eq!(cut.known, []);
-        r.proposed(&cut);
+        r.proposed(&s, &cut);
         commit(&mut s, cut);
         r.settled();
         for i in 0..2u32 {
@@ -309,6 +362,34 @@ mod tests {
         r.register(slot(0), Incarnation(2), ConnId(9));
         let lost = r.take(&s, ConnId(9), report(slot(0), 2, 1, &[6, 5], 0)).unwrap_err();
         assert_eq!(lost.why, RefusedWhy::Damaged);
+    }
+
+    #[test]
+    fn a_cut_is_waited_for_by_primaries_of_its_lanes_and_by_those_who_want_all() {
+        let (s, mut r) = two();
+        let cut = |index: u8| {
+            let lanes = vec![CutLane { lane: LaneId::new(ShardId(1), index), from: 0, to: 1 }];
+            Cut { number: CutNumber(1), base: Gsn(0), view: ViewNumber(1), lanes }
+        };
+        assert_eq!(r.wanting(&s, &cut(0)).len(), 2, "who has said nothing gets all");
+        let primary = ConnId(s.view.shards[0].replicas[0].slot.server.0.into());
+        let backup = ConnId(1 - primary.0);
+        for (cuts, of_own, of_other) in [
+            (CutsWanted::Late, vec![], vec![]),
+            (CutsWanted::Own, vec![primary], vec![backup]),
+            (CutsWanted::All, vec![ConnId(0), ConnId(1)], vec![ConnId(0), ConnId(1)]),
+        ] {
+            for i in 0..2 {
+                r.take(
+                    &s,
+                    ConnId(i),
+                    Report { cuts, shards: vec![], ..report(slot(i as u32), 1, 1, &[], 0) },
+                )
+                .unwrap();
+            }
+            assert_eq!(r.wanting(&s, &cut(0)).into_iter().collect::<Vec<_>>(), of_own);
+            assert_eq!(r.wanting(&s, &cut(1)).into_iter().collect::<Vec<_>>(), of_other);
+        }
     }
 
     #[test]
@@ -343,7 +424,7 @@ mod tests {
                     for (lane, len) in &cut.lanes {
                         prop_assert!(held.iter().all(|h| *len <= h[usize::from(lane.index())]));
                     }
-                    r.proposed(&cut);
+                    r.proposed(&s, &cut);
                     commit(&mut s, cut);
                     r.settled();
                 }

@@ -2,12 +2,11 @@
 //! as a foreign value when it comes back.
 
 use super::{Parts, SlotEntry, State, invariants};
-use std::collections::BTreeMap;
-use zoolog_core::cut::{Order, ShardPart};
+use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {
@@ -19,6 +18,8 @@ struct Image {
     tail: Gsn,
     lens: Vec<(LaneId, u64)>,
     parts: Vec<(ShardId, CutNumber, Vec<ShardPart>)>,
+    consumers: Vec<(String, Gsn)>,
+    trim: Gsn,
 }
 
 impl State {
@@ -29,10 +30,14 @@ impl State {
             slots: self.slots.iter().map(|(s, e)| (*s, e.clone())).collect(),
             view: self.view.clone(),
             next_shard: self.next_shard,
-            number: self.order.number,
-            tail: self.order.tail,
+            number: self.number,
+            tail: self.tail,
             lens: self.lanes().collect(),
-            parts: self.parts.iter().map(|(s, p)| (*s, p.known, p.parts.iter().cloned().collect())).collect(),
+            parts: (self.view.shards.iter().zip(&self.parts))
+                .map(|(s, p)| (s.id, p.known, p.after(CutNumber(0)).collect()))
+                .collect(),
+            consumers: self.consumers.iter().map(|(name, at)| (name.clone(), *at)).collect(),
+            trim: self.trim,
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
@@ -55,21 +60,46 @@ impl State {
         if image.cluster != cluster {
             return Err(format!("an image of cluster {:032x}, ours is {:032x}", image.cluster.0, cluster.0));
         }
-        let parts = image
-            .parts
-            .into_iter()
-            .map(|(s, known, parts)| (s, Parts { known, parts: parts.into() }))
-            .collect::<BTreeMap<_, _>>();
-        let state = Self {
+        let mut state = Self {
             cluster,
             slots: image.slots.into_iter().collect(),
+            parts: image.view.shards.iter().map(|s| Parts::new(s.replicas.len())).collect(),
             view: image.view,
             next_shard: image.next_shard,
-            order: Order { number: image.number, tail: image.tail, lens: image.lens.into_iter().collect() },
-            parts,
+            number: image.number,
+            tail: image.tail,
+            consumers: image.consumers.into_iter().collect(),
+            trim: image.trim,
         };
+        state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;
         Ok(state)
+    }
+
+    /// Puts lengths and parts where their shards are.
+    fn fill(
+        &mut self,
+        lens: Vec<(LaneId, u64)>,
+        parts: Vec<(ShardId, CutNumber, Vec<ShardPart>)>,
+    ) -> Result<(), String> {
+        let mut at = 0;
+        for (lane, len) in lens {
+            let shard = self.position(&mut at, lane.shard());
+            at = shard.unwrap_or(0);
+            let place = shard.and_then(|i| self.parts[i].lens.get_mut(usize::from(lane.index())));
+            *place.ok_or_else(|| format!("ORD-3: a length for the unknown lane {lane}"))? = len;
+        }
+        at = 0;
+        for (shard, known, list) in parts {
+            let Some(i) = self.position(&mut at, shard) else {
+                return Err(format!("ORD-4: parts of the unknown shard {shard}"));
+            };
+            self.parts[i].known = known;
+            if !list.iter().all(|part| self.parts[i].restore(part)) {
+                return Err(format!("ORD-4: parts of shard {shard} have other lanes than it has"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -110,7 +140,7 @@ mod tests {
     #[test]
     fn a_state_that_contradicts_itself_is_refused() {
         let mut s = some_state();
-        s.order.tail = s.order.tail.plus(1);
+        s.tail = s.tail.plus(1);
         assert!(State::decode(s.cluster, &s.encode()).unwrap_err().starts_with("ORD-2"));
     }
 

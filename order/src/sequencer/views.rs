@@ -1,6 +1,8 @@
 //! Which slots make which shards? Registrations and views as they are applied, and the leader's placement.
 
-use super::{Applied, FormView, NAME_BYTES_MAX, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, State};
+use super::{
+    Applied, FormView, NAME_BYTES_MAX, Parts, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, State,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::view::{ReplicaView, ShardState, ShardView};
@@ -69,7 +71,7 @@ impl State {
                 .map(|&slot| ReplicaView { slot, addr: self.slots[&slot].addr.clone() })
                 .collect();
             self.view.shards.push(ShardView { id, replicas, state: ShardState::Live });
-            self.parts.entry(id).or_default();
+            self.parts.push(Parts::new(slots.len()));
             ids.push(id);
         }
         self.view.number = self.view.number.next();

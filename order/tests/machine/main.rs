@@ -1,10 +1,12 @@
 //! Three orderers in virtual time, with honest and dishonest company.
 
 mod catching_up;
+mod consumers;
 mod cuts;
 mod driver;
 mod elections;
 mod model;
 mod schedules;
+mod stages;
 mod strangers;
 mod tails;

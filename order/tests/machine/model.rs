@@ -39,6 +39,10 @@ pub struct Slot {
     pub shards: BTreeMap<ShardId, Replica>,
     pub guest: Option<usize>,
     pub registered: bool,
+    /// Which cuts it waits for.
+    pub cuts: CutsWanted,
+    /// First GSN that can be read, as the leader said.
+    pub trim: Gsn,
     /// The last cut seen over this connection.
     seen: CutNumber,
     first_report: bool,
@@ -55,7 +59,10 @@ impl Slot {
             incarnation: 1,
             shards: BTreeMap::new(),
             guest: None,
+            trim: Gsn(0),
             registered: false,
+            // One of each kind.
+            cuts: [CutsWanted::Late, CutsWanted::Own, CutsWanted::All][server as usize % 3],
             seen: CutNumber(0),
             first_report: true,
             next: server as usize,
@@ -115,6 +122,10 @@ impl Slot {
                         matches!(r.why, RefusedWhy::Stale | RefusedWhy::NotReady),
                         "an honest slot: {r:?}"
                     );
+                }
+                Message::TrimIs(t) => {
+                    assert!(t.gsn >= self.trim, "trim {} after {}", t.gsn, self.trim);
+                    self.trim = t.gsn;
                 }
                 other => panic!("a slot got {other:?}"),
             }
@@ -196,7 +207,10 @@ impl Slot {
                 part: r.part,
             })
             .collect();
-        sim.send(g, Report { slot: self.id, incarnation: Incarnation(self.incarnation), shards });
+        sim.send(
+            g,
+            Report { slot: self.id, incarnation: Incarnation(self.incarnation), cuts: self.cuts, shards },
+        );
     }
 }
 

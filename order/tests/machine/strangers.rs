@@ -58,7 +58,7 @@ fn messages_of_another_role_are_refused() {
     let mut sim = Sim::new(3, 2);
     let leader = sim.elect();
     let slot = SlotId { server: ServerId(1), index: 0 };
-    let report = Report { slot, incarnation: Incarnation(1), shards: vec![] };
+    let report = Report { slot, incarnation: Incarnation(1), cuts: CutsWanted::Own, shards: vec![] };
     let (addr, domain) = ("a:1".to_string(), String::new());
     let register = Register { slot, incarnation: Incarnation(1), addr, domain, parts: vec![] };
     for m in [

@@ -6,10 +6,11 @@ use crate::writers::Judged;
 use zoolog_core::batch::{Batch, PlacedBatch};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::AppendRefusedWhy;
-use zoolog_core::{LaneId, Lsn, Seq};
+use zoolog_core::{LaneId, Lsn, Seq, WriterId};
 
 impl Replica {
-    /// Takes a writer's batch into the own lane, or answers a resent one.
+    /// Takes a writer's batch into the own lane, or answers a resent one. The writer has nothing before `start`
+    /// in the lane, and waits for the answer if `prompt`.
     ///
     /// # Errors
     /// Why it isn't taken, and the number that would be.
@@ -17,7 +18,7 @@ impl Replica {
         &mut self,
         fx: &mut Effects,
         conn: ConnId,
-        start: Seq,
+        (start, prompt): (Seq, bool),
         batch: Batch,
     ) -> Result<(), (AppendRefusedWhy, Seq)> {
         let (writer, seq) = (batch.writer(), batch.seq());
@@ -32,16 +33,17 @@ impl Replica {
         }
         match self.own.writers.judge(&batch, start) {
             Judged::Refused(why, expected) => return Err((why, expected)),
-            Judged::Known(first_lsn) => {
+            Judged::Known(first_lsn, gsn) => {
                 self.own.writers.seen_on(writer, conn);
-                if let Some(gsn) = self.history.gsn(self.shard, self.index, Lsn(first_lsn)) {
+                let gsn = gsn.or_else(|| self.history.gsn(self.shard, self.index, Lsn(first_lsn)));
+                if let Some(gsn) = gsn {
                     fx.acks.entry((conn, writer)).or_default().push((seq, gsn));
                 }
             }
             Judged::New => {
                 let (incarnation, lane) = (self.own.incarnation, self.own_lane());
                 let placed = PlacedBatch::place(lane.id, incarnation, Lsn(lane.accepted), lane.last, batch);
-                self.enter(fx, placed);
+                self.enter(fx, placed, prompt);
                 self.own.writers.seen_on(writer, conn);
             }
         }
@@ -49,11 +51,12 @@ impl Replica {
     }
 
     /// Puts a placed batch at the end of the own lane: a new one, or one adopted from a backup.
-    pub(super) fn enter(&mut self, fx: &mut Effects, placed: PlacedBatch) {
+    pub(super) fn enter(&mut self, fx: &mut Effects, placed: PlacedBatch, prompt: bool) {
         let (batch, first_lsn) = (&placed.batch, placed.placement.first_lsn.0);
         self.own.writers.took(batch, first_lsn);
         let bytes = placed.encoded_len();
         self.own.uncommitted_bytes += bytes;
+        self.own.awaited += usize::from(prompt);
         self.own.pending.push_back(Pending {
             writer: batch.writer(),
             epoch: batch.epoch(),
@@ -61,9 +64,16 @@ impl Replica {
             first_lsn,
             end: placed.end_lsn().0,
             bytes,
+            prompt,
+            at: Some(fx.now),
         });
         self.own_lane_mut().accept(placed.clone());
         fx.staged.push(placed);
+    }
+
+    /// Whether the own lane has batch `seq` of that writer, or one behind it.
+    pub fn has_taken(&self, writer: WriterId, seq: Seq) -> bool {
+        self.own.writers.next(writer).is_some_and(|next| next > seq)
     }
 
     /// Whether its writers are to be slowed.

@@ -5,6 +5,7 @@ use super::Replica;
 use crate::effects::Effects;
 use crate::event::SlotEvent;
 use crate::marks::cut_record;
+use crate::stages::{ACK, ORDER};
 use zoolog_core::cut::{Cut, CutError, Run, ShardPart};
 use zoolog_core::wire::PartsAre;
 use zoolog_core::{CutNumber, LaneId};
@@ -73,7 +74,7 @@ impl Replica {
         }
         for part in m.parts {
             let n = part.number;
-            if n <= self.history.last().map_or(CutNumber(0), |p| p.number) {
+            if n <= self.history.number() {
                 continue;
             }
             if n > m.number || part.base >= m.tail || part.lens.iter().any(|&l| l >= SANE_MAX) {
@@ -128,7 +129,12 @@ impl Replica {
         let mut run: Option<Run> = None;
         while let Some(p) = self.own.pending.front().copied().filter(|p| p.end <= upto) {
             self.own.pending.pop_front();
+            let durable_at = self.own.synced.take(p.end);
+            if let Some(at) = durable_at.filter(|_| p.prompt) {
+                fx.stages.record(ORDER, fx.now.since(at), 1);
+            }
             self.own.uncommitted_bytes -= p.bytes;
+            self.own.awaited -= usize::from(p.prompt);
             if run.is_none_or(|r| r.first_lsn.0 + r.count <= p.first_lsn) {
                 run = self.run_at(p.first_lsn);
             }
@@ -139,21 +145,24 @@ impl Replica {
                     Some(format!("lane {}: a cut ends inside the batch at {}", r.lane, p.first_lsn));
                 return;
             }
-            if let Some(conn) = self.own.writers.committed(p.writer, p.epoch) {
-                let gsn = r.first_gsn.plus(p.first_lsn - r.first_lsn.0);
+            let gsn = r.first_gsn.plus(p.first_lsn - r.first_lsn.0);
+            if let Some(conn) = self.own.writers.committed(p.writer, p.epoch, p.first_lsn, gsn) {
                 fx.acks.entry((conn, p.writer)).or_default().push((p.seq, gsn));
+                if let Some(at) = p.at.filter(|_| p.prompt) {
+                    fx.stages.record(ACK, fx.now.since(at), 1);
+                }
             }
         }
     }
 
     /// Newest part known here.
     pub fn newest_part(&self) -> CutNumber {
-        self.history.last().map_or(CutNumber(0), |p| p.number)
+        self.history.number()
     }
 
     /// Whether nothing was ever said about this shard, and nothing is in it.
     pub fn is_unborn(&self) -> bool {
-        self.history.last().is_none() && self.lanes.iter().all(|l| l.accepted == 0)
+        self.history.lanes().is_none() && self.lanes.iter().all(|l| l.accepted == 0)
     }
 
     /// Whether something is durable here and not ordered yet.

@@ -3,6 +3,7 @@
 
 use super::Replica;
 use super::sync::Phase;
+use zoolog_core::{CutNumber, Gsn};
 
 impl Replica {
     /// Panics, with the figures, if this replica contradicts itself.
@@ -22,6 +23,13 @@ impl Replica {
                 "lane {id}: {committed} committed, the parts say {}",
                 self.history.len(i as u8)
             );
+            // LOG-2: only what is committed and durable is trimmed, and whole parts of it.
+            assert!(
+                self.history.start(i as u8) <= lane.start && lane.start <= accepted,
+                "lane {id}: trimmed to {}, its parts to {}, {accepted} accepted",
+                lane.start,
+                self.history.start(i as u8)
+            );
             // LOG-3: what is cached is the lane's end, so that what is not durable is never forgotten.
             let (start, end) = (lane.cache_start(), lane.cache_end());
             assert!(end.is_none_or(|e| e == accepted), "lane {id}: cached up to {end:?} of {accepted}");
@@ -31,6 +39,15 @@ impl Replica {
             );
         }
         self.check_own();
+        let base = self.history.base().map_or((CutNumber(0), Gsn(0)), |b| (b.number, b.end));
+        assert!(
+            base.0 <= self.part_durable && base.1 <= self.trim.max(self.known),
+            "shard {shard}: begins behind cut {} at {}, durable is part {}, trimmed to {}",
+            base.0,
+            base.1,
+            self.part_durable,
+            self.trim
+        );
         assert!(
             self.part_durable <= self.marked,
             "shard {shard}: part {} durable, {} handed to the log",
@@ -57,6 +74,13 @@ impl Replica {
                 own.uncommitted_bytes
             );
         }
+        // SYS-1: what is remembered for measuring is no more than what waits.
+        assert!(
+            own.synced.len() <= own.pending.len() + 1,
+            "lane {id}: {} syncs are remembered for {} pending batches",
+            own.synced.len(),
+            own.pending.len()
+        );
         for stream in own.backups.iter().flatten().filter_map(|b| b.stream.as_ref()) {
             match stream.phase {
                 // LOG-1: no LSN is placed before all backups have said what they hold.

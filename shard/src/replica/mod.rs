@@ -10,6 +10,7 @@ mod replicate;
 mod report;
 mod subscribe;
 mod sync;
+pub(crate) mod trim;
 
 pub(crate) use commit::check_sane;
 pub(crate) use read::{answer as read_answer, unavailable};
@@ -17,15 +18,17 @@ pub(crate) use subscribe::PushCache;
 
 use crate::config::Bounds;
 use crate::lane::Lane;
+use crate::stages::Synced;
 use crate::writers::Writers;
 use recover::Images;
 use std::collections::{BTreeMap, VecDeque};
 use subscribe::Subscription;
 use sync::{Backup, Inbound};
+use trim::Places;
 use zoolog_core::cut::ShardHistory;
 use zoolog_core::machine::ConnId;
 use zoolog_core::view::{ShardState, ShardView};
-use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, Seq, ShardId, SlotId, WriterId};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, SlotId, WriterId};
 
 /// One shard's copy in a slot.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ pub(crate) struct Replica {
     pub lanes: Vec<Lane>,
     /// The shard's parts.
     pub history: ShardHistory,
+    /// First GSN that is still readable, as far as known here.
+    pub trim: Gsn,
+    /// Where the marks of its parts lie.
+    pub places: Places,
     /// What of the order is known here exactly: the shard has no records between its newest part and this.
     pub known: Gsn,
     /// The last cut that was looked at since registration; `None` before anything was said.
@@ -83,6 +90,10 @@ pub(crate) struct Own {
     pub pending: VecDeque<Pending>,
     /// Their bytes.
     pub uncommitted_bytes: usize,
+    /// How many of them somebody waits for.
+    pub awaited: usize,
+    /// When they became durable, for what is measured.
+    pub synced: Synced,
     /// By index; `None` at our own.
     pub backups: Vec<Option<Backup>>,
 }
@@ -96,6 +107,10 @@ pub(crate) struct Pending {
     first_lsn: u64,
     end: u64,
     bytes: usize,
+    /// Whether its writer waits for the acknowledgement.
+    prompt: bool,
+    /// When it was placed, if that was in this life.
+    at: Option<Instant>,
 }
 
 impl Replica {
@@ -117,8 +132,9 @@ impl Replica {
             inbound.push(Inbound::fenced(fence.max(lane.placed_by)));
             lanes.push(lane);
         }
-        let (history, broken) = images.histories.remove(&shard).unwrap_or_default();
-        let marked = history.last().map_or(CutNumber(0), |p| p.number);
+        let (found, trimmed) = (images.parts.remove(&shard).unwrap_or_default(), images.trims.remove(&shard));
+        let (history, broken, places) = (found.history, found.broken, found.places);
+        let marked = history.number();
         let own_lane = LaneId::new(shard, index);
         let writers = images
             .writers
@@ -134,6 +150,8 @@ impl Replica {
             index,
             slots: view.replicas.iter().map(|r| r.slot).collect(),
             live: view.state == ShardState::Live,
+            trim: Gsn(0),
+            places,
             known: history.end(),
             seen: None,
             marked,
@@ -149,6 +167,8 @@ impl Replica {
                 writers,
                 pending: VecDeque::new(),
                 uncommitted_bytes: 0,
+                awaited: 0,
+                synced: Synced::default(),
                 backups: backups.collect(),
             },
             lanes,
@@ -161,12 +181,15 @@ impl Replica {
         if replica.lens_fit() {
             replica.recount();
         }
+        if let Some((trim, base)) = trimmed {
+            replica.restore_trim(trim, base.number);
+        }
         replica
     }
 
     /// Whether the recovered parts have as many lanes as the shard; broken if not.
     fn lens_fit(&mut self) -> bool {
-        if self.history.last().is_some_and(|p| p.lens.len() != self.lanes.len()) {
+        if self.history.lanes().is_some_and(|lanes| lanes != self.lanes.len()) {
             self.broken = Some("its cut marks are of another number of lanes".into());
             self.history = ShardHistory::default();
             return false;
@@ -181,11 +204,22 @@ impl Replica {
             lane.evict();
         }
         let own = &self.lanes[usize::from(self.index)];
-        for (writer, epoch, seq, first_lsn, count) in self.own.writers.recount(own.committed) {
+        let gsn = |lsn| self.history.gsn(self.shard, self.index, Lsn(lsn));
+        for (writer, epoch, seq, first_lsn, count) in self.own.writers.recount(own.committed, gsn) {
             let bytes = own.find(first_lsn).map_or(0, |f| f.bytes);
             self.own.uncommitted_bytes += bytes;
             let end = first_lsn + u64::from(count);
-            self.own.pending.push_back(Pending { writer, epoch, seq, first_lsn, end, bytes });
+            self.own.awaited += 1;
+            self.own.pending.push_back(Pending {
+                writer,
+                epoch,
+                seq,
+                first_lsn,
+                end,
+                bytes,
+                prompt: true,
+                at: None,
+            });
         }
     }
 

@@ -10,14 +10,21 @@ use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{Read, ReadEnd, ReadIs};
 
 impl Replica {
-    /// Starts to answer a read: its job comes to [`Effects::done`], perhaps at once.
-    pub fn read(&self, fx: &mut Effects, conn: ConnId, m: &Read) {
+    /// Starts to answer a read: its job comes to [`Effects::done`], perhaps at once. Returns whether it asks for
+    /// what is not ordered yet, as far as is known here.
+    pub fn read(&self, fx: &mut Effects, conn: ConnId, m: &Read) -> bool {
         let (answer, pieces) = self.plan(m);
+        let ahead = answer.end == ReadEnd::NotYet;
         fx.load(Purpose::Read { conn, answer }, pieces);
+        ahead
     }
 
     fn plan(&self, m: &Read) -> (ReadIs, Vec<Piece>) {
         let mut answer = unavailable(m);
+        if m.from < self.trim {
+            (answer.end, answer.covers) = (ReadEnd::Trimmed, self.trim);
+            return (answer, Vec::new());
+        }
         if !self.is_sound() {
             return (answer, Vec::new());
         }

@@ -1,16 +1,28 @@
 //! What did the log hold? Lanes, parts and writers' windows, from the indexes of sealed segments, the
 //! checkpoint, and the records behind it, in this order.
 
+use super::trim::Places;
 use crate::config::Bounds;
 use crate::lane::{Entry, Lane};
 use crate::marks::{self, Checkpoint, LaneMark};
 use crate::writers::Writers;
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::batch::PlacedBatch;
-use zoolog_core::cut::{ShardHistory, ShardPart};
+use zoolog_core::cut::{ShardBase, ShardHistory};
 use zoolog_core::view::View;
 use zoolog_core::wal::{Recovered, WalEntry};
-use zoolog_core::{CutNumber, Incarnation, LaneId, ShardId, SlotId};
+use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, ShardId, SlotId};
+
+/// What was found of a shard's parts.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// The parts.
+    pub history: ShardHistory,
+    /// Why they are not all there, if so.
+    pub broken: Option<String>,
+    /// Where their marks lie.
+    pub places: Places,
+}
 
 /// What recovery found and no replica has claimed yet.
 #[derive(Debug, Default)]
@@ -19,8 +31,10 @@ pub(crate) struct Images {
     pub view: Option<View>,
     /// Lanes, with the newest incarnation that had opened a stream of it to us.
     pub lanes: BTreeMap<LaneId, (Lane, Incarnation)>,
-    /// Parts, and why they are not all there, if so.
-    pub histories: BTreeMap<ShardId, (ShardHistory, Option<String>)>,
+    /// Parts.
+    pub parts: BTreeMap<ShardId, Parts>,
+    /// Where shards begin that were trimmed, and the trim point then.
+    pub trims: BTreeMap<ShardId, (Gsn, ShardBase)>,
     /// Windows of the writers of own lanes.
     pub writers: BTreeMap<LaneId, Writers>,
 }
@@ -47,11 +61,12 @@ impl Images {
                 "damage in the log"
             );
         }
-        let mut images = Self { view: checkpoint.view, ..Self::default() };
+        let mut images = Self { view: checkpoint.view.clone(), ..Self::default() };
         for entry in recovered.tail.iter().filter(|e| e.kind == marks::VIEW) {
             let data = entry.data.as_ref().ok_or("a view without data")?;
             images.view = Some(marks::decode_view(data).ok_or("a malformed view")?);
         }
+        images.begin(&checkpoint, recovered, bounds)?;
         for entry in &recovered.sealed {
             images.take(entry, bounds, None)?;
         }
@@ -75,6 +90,47 @@ impl Images {
         Ok(images)
     }
 
+    /// Before any entry: where shards and lanes begin, what lies before that being trimmed and its segments gone,
+    /// or to be ignored. That is the newest trim mark's place, but at most the checkpoint's: the marks and
+    /// batches behind the checkpoint are all there, and writers' windows need their positions.
+    fn begin(
+        &mut self,
+        checkpoint: &Checkpoint,
+        recovered: &Recovered,
+        bounds: &Bounds,
+    ) -> Result<(), String> {
+        for (shard, trim, base) in &checkpoint.trims {
+            self.trims.insert(*shard, (*trim, base.clone()));
+        }
+        for entry in recovered.tail.iter().filter(|e| e.kind == marks::TRIM) {
+            let base =
+                entry.data.as_ref().and_then(|d| marks::decode_base(d)).ok_or("a malformed trim mark")?;
+            let shard = shard_of(entry)?;
+            let sane = [base.number.0, base.end.0].iter().chain(&base.lens).all(|n| *n < LSN_MAX);
+            if !sane {
+                return Err(format!("shard {shard} begins at {base:?}"));
+            }
+            if self.trims.get(&shard).is_none_or(|(_, known)| known.number <= base.number) {
+                self.trims.insert(shard, (Gsn(entry.key2), base));
+            }
+        }
+        for (shard, newest) in &checkpoint.parts {
+            let Some((_, base)) = self.trims.get(shard) else { continue };
+            let base = if base.number <= newest.number { base } else { newest };
+            let history = ShardHistory::behind(base.clone());
+            self.parts.insert(*shard, Parts { history, ..Parts::default() });
+        }
+        for m in &checkpoint.lanes {
+            let parts = self.parts.get(&m.lane.shard());
+            let start = parts.map_or(0, |p| p.history.start(m.lane.index())).min(m.len).max(m.start);
+            if start >= LSN_MAX || self.lanes.contains_key(&m.lane) {
+                return Err(format!("lane {} begins at {start}, or twice", m.lane));
+            }
+            self.lane(m.lane, bounds).0.begin_at(start);
+        }
+        Ok(())
+    }
+
     fn own_lanes(&self, slot: SlotId) -> Option<BTreeSet<LaneId>> {
         let shards = &self.view.as_ref()?.shards;
         Some(shards.iter().filter_map(|s| Some(LaneId::new(s.id, s.replica_in(slot)?))).collect())
@@ -94,7 +150,16 @@ impl Images {
         match entry.kind {
             marks::BATCH => self.take_batch(entry, bounds, behind),
             marks::CUT => self.take_cut(entry),
-            marks::VIEW => Ok(()),
+            marks::VIEW | marks::TRIM => Ok(()),
+            // What it says is in the checkpoint, unless it comes behind that.
+            marks::LANE if behind.is_some() => {
+                let (lane, _) = self.lane(LaneId(entry.key1), bounds);
+                if entry.key2 > lane.accepted && entry.key2 < LSN_MAX {
+                    lane.adopt(entry.key2, entry.aux);
+                }
+                Ok(())
+            }
+            marks::LANE => Ok(()),
             other => Err(format!("a record of kind {other} in segment {}", entry.pos.segment)),
         }
     }
@@ -135,37 +200,46 @@ impl Images {
     }
 
     fn take_cut(&mut self, entry: &WalEntry) -> Result<(), String> {
-        let shard =
-            ShardId(u32::try_from(entry.key1).map_err(|_| format!("a cut mark of shard {}", entry.key1))?);
+        let shard = shard_of(entry)?;
         let part = entry.data.as_ref().and_then(|d| marks::decode_part(d)).ok_or("a malformed cut mark")?;
-        let (history, broken) = self.histories.entry(shard).or_default();
-        let last = history.last().map_or(CutNumber(0), |p| p.number);
+        let Parts { history, broken, places } = self.parts.entry(shard).or_default();
+        let last = history.number();
         if broken.is_some() || part.number <= last {
             return Ok(());
         }
+        let number = part.number;
         // A part whose predecessor is lost would give wrong GSNs to what that one had added.
         if marks::low(last) != entry.aux {
-            *broken = Some(format!("the cut marks between {last} and {} are lost", part.number));
+            *broken = Some(format!("the cut marks between {last} and {number} are lost"));
         } else if let Err(e) = history.push(part) {
             *broken = Some(e.to_string());
+        } else {
+            places.note(number, entry.pos.segment);
         }
         Ok(())
     }
 
-    fn expect_part(&mut self, shard: ShardId, part: &ShardPart) {
-        let (history, broken) = self.histories.entry(shard).or_default();
-        if history.last() != Some(part) && broken.is_none() {
-            let last = history.last().map_or(CutNumber(0), |p| p.number);
-            *broken = Some(format!("the cut marks between {last} and {} are lost", part.number));
+    fn expect_part(&mut self, shard: ShardId, newest: &ShardBase) {
+        let Parts { history, broken, .. } = self.parts.entry(shard).or_default();
+        if newest_of(history, CutNumber(u64::MAX)).as_ref() != Some(newest) && broken.is_none() {
+            *broken =
+                Some(format!("the cut marks between {} and {} are lost", history.number(), newest.number));
         }
+    }
+
+    /// The oldest segment with something that nobody claimed.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        let lanes = self.lanes.values().filter_map(|(lane, _)| lane.oldest_segment());
+        lanes.chain(self.parts.values().filter_map(|p| p.places.oldest_segment())).min()
     }
 
     /// Adds what nobody claimed to a checkpoint, so that it isn't forgotten.
     pub fn add_to(&self, checkpoint: &mut Checkpoint) {
         checkpoint.lanes.extend(self.lanes.values().map(|(lane, fence)| lane_mark(lane, *fence)));
         let last =
-            |(&shard, (h, _)): (&ShardId, &(ShardHistory, Option<String>))| Some((shard, h.last()?.clone()));
-        checkpoint.parts.extend(self.histories.iter().filter_map(last));
+            |(&shard, p): (&ShardId, &Parts)| Some((shard, newest_of(&p.history, CutNumber(u64::MAX))?));
+        checkpoint.parts.extend(self.parts.iter().filter_map(last));
+        checkpoint.trims.extend(self.trims.iter().map(|(&shard, (trim, base))| (shard, *trim, base.clone())));
         checkpoint.writers.extend(self.writers.iter().map(|(&lane, w)| (lane, w.marks())));
     }
 }
@@ -174,7 +248,24 @@ impl Images {
 type Behind<'a> = Option<(&'a Option<BTreeSet<LaneId>>, &'a BTreeMap<LaneId, u64>)>;
 
 fn lane_mark(lane: &Lane, fence: Incarnation) -> LaneMark {
-    LaneMark { lane: lane.id, len: lane.accepted, last: lane.last, placed_by: lane.placed_by, fence }
+    let (id, start, len) = (lane.id, lane.start, lane.accepted);
+    LaneMark { lane: id, start, len, last: lane.last, placed_by: lane.placed_by, fence }
+}
+
+fn shard_of(entry: &WalEntry) -> Result<ShardId, String> {
+    u32::try_from(entry.key1).map(ShardId).map_err(|_| format!("a mark of shard {}", entry.key1))
+}
+
+/// The newest part up to that of cut `upto`, held or trimmed, as what lies behind it would begin with.
+fn newest_of(history: &ShardHistory, upto: CutNumber) -> Option<ShardBase> {
+    let parts = history.parts();
+    match parts.partition_point(|p| p.number <= upto).checked_sub(1) {
+        Some(i) => {
+            let p = &parts[i];
+            Some(ShardBase { number: p.number, end: p.base.plus(history.added(i)), lens: p.lens.clone() })
+        }
+        None => history.base().cloned(),
+    }
 }
 
 impl super::Replica {
@@ -183,10 +274,11 @@ impl super::Replica {
         for (lane, inbound) in self.lanes.iter().zip(&self.inbound) {
             checkpoint.lanes.push(lane_mark(lane, inbound.newest.0));
         }
-        let parts = self.history.parts();
-        let emitted = parts.partition_point(|p| p.number <= self.emitted);
-        if let Some(part) = emitted.checked_sub(1).and_then(|i| parts.get(i)) {
-            checkpoint.parts.push((self.shard, part.clone()));
+        if let Some(newest) = newest_of(&self.history, self.emitted) {
+            checkpoint.parts.push((self.shard, newest));
+        }
+        if let Some(base) = self.history.base() {
+            checkpoint.trims.push((self.shard, self.trim, base.clone()));
         }
         checkpoint.writers.push((self.own_lane().id, self.own.writers.marks()));
     }

@@ -8,7 +8,7 @@ use crate::loads::{Purpose, Stretch};
 use bytes::Bytes;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::{RefusedWhy, Replicate};
+use zoolog_core::wire::{LaneBase, RefusedWhy, Replicate};
 
 impl Replica {
     /// The primary's side, at the end of a turn: sends every backup that is in step what it lacks. The
@@ -31,7 +31,11 @@ impl Replica {
             return Ok(());
         };
         let Phase::Streaming { sent, prev, loading: false } = stream.phase else { return Ok(()) };
-        let (conn, number, lane) = (stream.conn, stream.number, self.own_lane());
+        let (conn, number) = (stream.conn, stream.number);
+        if sent < self.own_lane().start && self.send_base(fx, i) {
+            return self.pump_backup(fx, i);
+        }
+        let lane = self.own_lane();
         let contradiction = |what| {
             let text =
                 format!("lane {} at {sent}: the backup's last placement is {prev:#010x}, {what}", lane.id);
@@ -40,6 +44,7 @@ impl Replica {
         if sent == lane.accepted {
             return if prev == lane.last { Ok(()) } else { contradiction("ours is another") };
         }
+        let from = sent.max(lane.start);
         let phase = if sent >= lane.cache_start() {
             let batches: Vec<&PlacedBatch> = lane.cached_from(sent).collect();
             if batches[0].placement.first_lsn.0 != sent || batches[0].placement.prev != prev {
@@ -50,11 +55,11 @@ impl Replica {
             Phase::Streaming { sent: lane.accepted, prev: lane.last, loading: false }
         } else {
             let (pieces, to) =
-                lane.pieces(sent, lane.accepted, self.bounds.replicate_bytes, self.bounds.read_batches);
+                lane.pieces(from, lane.accepted, self.bounds.replicate_bytes, self.bounds.read_batches);
             if pieces.is_empty() {
                 return contradiction("and what follows is lost here");
             }
-            let stretch = Stretch { from: sent, to };
+            let stretch = Stretch { from, to };
             fx.load(Purpose::CatchUp { shard: self.shard, backup: i as u8, stream: number, stretch }, pieces);
             Phase::Streaming { sent, prev, loading: true }
         };
@@ -81,13 +86,21 @@ impl Replica {
             return Ok(()); // that stream is gone
         };
         let Phase::Streaming { sent, prev, loading: true } = stream.phase else { return Ok(()) };
-        assert!(sent == stretch.from, "lane {id}: {sent} sent while {stretch:?} was loaded");
+        assert!(sent <= stretch.from, "lane {id}: {sent} sent while {stretch:?} was loaded");
         let refuse = |text: String| Err((stream.conn, Refusal::new(RefusedWhy::Damaged, text)));
         let batches = match result {
             Ok(batches) => batches,
             Err(why) => return refuse(format!("what the backup lacks can't be read: {why}")),
         };
-        if batches.first().is_none_or(|b| b.placement.prev != prev) {
+        let Some(first) = batches.first().map(|b| b.placement) else {
+            return refuse(format!("lane {id} at {sent}: nothing is there"));
+        };
+        if sent < stretch.from {
+            // What lies between is trimmed, here too.
+            let base =
+                LaneBase { lane: id, incarnation, stream: number, from: first.first_lsn, last: first.prev };
+            fx.send(stream.conn, base);
+        } else if first.prev != prev {
             return refuse(format!("lane {id} at {sent}: the backup's last placement is another than ours"));
         }
         let last = batches.last().expect("there is a first").placement.crc;

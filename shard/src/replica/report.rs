@@ -13,6 +13,7 @@ impl Replica {
         self.lanes[i].made_durable(first_lsn, count, pos);
         self.moved = true;
         if i == usize::from(self.index) {
+            self.own.synced.upto(first_lsn + u64::from(count), fx.now);
             // Committed already if it was adopted to repair what was lost here.
             self.check_damage(fx);
             self.settle(fx);
@@ -22,7 +23,7 @@ impl Replica {
     }
 
     /// The mark of the part of cut `number` is durable: the orderers need not keep it for us.
-    pub fn part_mark_durable(&mut self, number: CutNumber) {
+    pub fn part_mark_durable(&mut self, number: CutNumber, segment: u32) {
         assert!(
             number > self.part_durable && number <= self.marked,
             "shard {}: the mark of cut {number} became durable, after {}, handed out were {}",
@@ -31,6 +32,7 @@ impl Replica {
             self.marked
         );
         self.part_durable = number;
+        self.places.note(number, segment);
     }
 
     /// Its figures now.

@@ -97,6 +97,10 @@ impl Replica {
         }
         for (&conn, sub) in &mut self.subs {
             for (lane, wanted) in self.lanes.iter().zip(&mut sub.lanes) {
+                if wanted.next < lane.start {
+                    // Trimmed under its feet: when it misses the batch it reads, and is told.
+                    wanted.next = u64::MAX;
+                }
                 if wanted.loading || wanted.next >= lane.durable {
                     continue;
                 }

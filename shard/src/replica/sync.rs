@@ -166,12 +166,14 @@ impl Replica {
     /// The connection is to be refused: the backup lacks what is committed, or has what we never placed.
     pub fn synced(&mut self, fx: &mut Effects, conn: ConnId, m: &Synced) -> Result<(), Refusal> {
         let (committed, accepted) = (self.own_lane().committed, self.own_lane().accepted);
+        let start = self.own_lane().start;
         let (serving, incarnation, id) = (self.own.serving, self.own.incarnation, self.own_lane().id);
         let Some(stream) = self.stream_mut(conn, m.incarnation, m.stream) else { return Ok(()) };
         if stream.phase != Phase::Asked {
             return Err(Refusal::new(RefusedWhy::Unexpected, "a second answer to Sync"));
         }
-        if m.len < committed {
+        // What it lacks from `start` on it must have had; what lies before that it need not have any more.
+        if m.len < committed && m.len >= start {
             let text = format!("of lane {id} {committed} records are committed, you hold {}", m.len);
             return Err(Refusal::new(RefusedWhy::Damaged, text));
         }
@@ -307,7 +309,7 @@ impl Replica {
                 ));
             }
             self.own.adopted += u64::from(placed.batch.count());
-            self.enter(fx, placed);
+            self.enter(fx, placed, true);
         }
         if self.own_lane().accepted == from {
             return damaged(format!("lane {}: {len} records stated, none from {from} on given", m.lane));

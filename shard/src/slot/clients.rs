@@ -38,6 +38,7 @@ impl Slot {
                 }
             }
             Message::Status(m) => self.answer_status(conn, m.request),
+            Message::Stages(m) => self.answer_stages(conn, &m),
             other => return Err(super::unexpected(&other)),
         }
         Ok(())
@@ -56,16 +57,18 @@ impl Slot {
         };
         let (writer, seq) = (batch.writer(), batch.seq());
         let c = self.conns.get_mut(&conn).expect("a frame comes over a connection");
-        if c.refused.is_some_and(|(w, expected)| w == writer && seq > expected) {
-            return; // its writer was told that this one is not taken either
-        }
         let replica = self.replicas.get_mut(&m.lane.shard()).filter(|r| r.index == m.lane.index());
         let Some(replica) = replica else {
             self.refuse_append(conn, writer, seq, AppendRefusedWhy::NotPrimary, seq);
             return;
         };
+        if let Some((_, expected)) = c.refused.filter(|(w, expected)| *w == writer && seq > *expected)
+            && !replica.has_taken(writer, expected)
+        {
+            return; // its writer was told that this one is not taken either
+        }
         let shard = replica.shard;
-        match replica.append(&mut self.fx, conn, m.start, batch) {
+        match replica.append(&mut self.fx, conn, (m.start, m.prompt), batch) {
             Ok(()) => {
                 let is_full = replica.is_full();
                 c.refused.take_if(|(w, expected)| *w == writer && seq >= *expected);
@@ -115,7 +118,7 @@ impl Slot {
             self.fx.send(conn, unavailable(m));
             return;
         };
-        replica.read(&mut self.fx, conn, m);
+        self.read_ahead |= replica.read(&mut self.fx, conn, m);
         self.conns.get_mut(&conn).expect("a connection").reads += 1;
     }
 

@@ -6,6 +6,7 @@ mod conns;
 mod orderer;
 mod peers;
 mod status;
+mod trim;
 mod turn;
 mod watch;
 
@@ -20,6 +21,7 @@ use conns::{Conn, Hold, Kind, admit};
 use orderer::Leader;
 use peers::Peer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use trim::Trim;
 use turn::Inflight;
 use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::machine::{ConnId, Input, Machine, Output};
@@ -38,6 +40,7 @@ pub struct Slot {
     /// What the log held of shards that no view has named yet.
     images: Images,
     leader: Leader,
+    trim: Trim,
     peers: BTreeMap<SlotId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
     held: BTreeSet<(Hold, ConnId)>,
@@ -52,6 +55,8 @@ pub struct Slot {
     in_turn: bool,
     /// There is more to push at once.
     hurry: Option<Instant>,
+    /// In this turn somebody asked for what is not ordered yet, as far as is known here.
+    read_ahead: bool,
 }
 
 impl Slot {
@@ -75,6 +80,7 @@ impl Slot {
             replicas: BTreeMap::new(),
             images,
             leader: Leader::default(),
+            trim: Trim::default(),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -85,6 +91,7 @@ impl Slot {
             streams: 0,
             in_turn: true,
             hurry: None,
+            read_ahead: false,
             cfg,
         };
         if let Some(view) = view {
@@ -127,6 +134,7 @@ impl Slot {
             let images = &mut self.images;
             let make = || Replica::new(shard, index, incarnation, bounds, images);
             let replica = self.replicas.entry(shard.id).or_insert_with(make);
+            replica.trim_is(self.trim.point);
             replica.live = shard.state == zoolog_core::view::ShardState::Live;
             replica.check_damage(&mut self.fx);
             replica.try_to_serve(&mut self.fx);
@@ -199,6 +207,7 @@ impl Machine for Slot {
 
     fn handle(&mut self, now: Instant, input: Input<()>) {
         self.in_turn = true;
+        self.fx.now = now;
         match input {
             Input::Accepted { conn, .. } => self.on_accepted(now, conn),
             Input::Connected { conn } => self.on_connected(now, conn),
@@ -209,12 +218,14 @@ impl Machine for Slot {
                 self.fx.loaded(token, result);
                 self.finish_jobs(now);
             }
+            Input::SnapshotSaved { gsn, .. } => panic!("a slot takes no snapshots, yet one of {gsn} came"),
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
     }
 
     fn poll_output(&mut self, now: Instant) -> Option<Output<SlotEvent>> {
         if std::mem::take(&mut self.in_turn) {
+            self.fx.now = now;
             self.end_turn(now);
         }
         self.fx.out.pop_front()

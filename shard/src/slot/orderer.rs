@@ -7,14 +7,17 @@ use super::watch::{Verdict, Watch, backoff};
 use crate::effects::Refusal;
 use crate::event::SlotEvent;
 use crate::replica::check_sane;
+use std::time::Duration;
 use zoolog_core::cut::{Cut, CutError};
 use zoolog_core::machine::ConnId;
 use zoolog_core::view::View;
-use zoolog_core::wire::{Hello, Message, PartsAre, RefusedWhy, Register, Report, Role, Status};
+use zoolog_core::wire::{CutsWanted, Hello, Message, PartsAre, RefusedWhy, Register, Report, Role, Status};
 use zoolog_core::{CutNumber, Instant};
 
 /// Failed attempts in a row after which a hint is no longer followed at once.
 const HINTS_MAX: u32 = 10;
+/// Who reads what is only just being ordered will read on for a while.
+const READERS: Duration = Duration::from_millis(100);
 
 /// The connection to the leader, or the search for it.
 #[derive(Debug, Default)]
@@ -34,6 +37,10 @@ pub(crate) struct Leader {
     /// Which orderer to try next.
     next: usize,
     fails: u32,
+    /// Which cuts we said that we want at once.
+    told: CutsWanted,
+    /// Until when readers count as waiting for every cut.
+    read_until: Option<Instant>,
     retry_at: Option<Instant>,
     watch: Watch,
 }
@@ -62,6 +69,8 @@ impl Slot {
         self.leader.up = true;
         self.leader.watch.heard(now);
         self.leader.number = None;
+        // Until our first report it takes us to want all.
+        self.leader.told = CutsWanted::All;
         self.hello(conn);
         let parts = self.replicas.iter().map(|(&id, r)| (id, r.newest_part())).collect();
         self.replicas.values_mut().for_each(|r| r.seen = None);
@@ -120,6 +129,7 @@ impl Slot {
                     return Err(self.contradiction(number, e));
                 }
             }
+            Message::TrimIs(m) => self.trim_is(m.gsn),
             Message::NotLeader(m) => {
                 self.leader.hint = m.leader.filter(|a| a.len() <= 256);
                 self.close(now, conn);
@@ -182,16 +192,33 @@ impl Slot {
         Ok(())
     }
 
-    /// At the end of a turn: one report, of the shards whose durable lengths moved.
-    pub(super) fn report(&mut self) {
+    /// Which cuts we wait for. Every batch that somebody waits for is counted from before the report by which
+    /// the leader learns that it is durable here, so the cut that orders it is never sent late.
+    fn cuts_wanted(&mut self, now: Instant) -> CutsWanted {
+        if std::mem::take(&mut self.read_ahead) {
+            self.leader.read_until = Some(now + READERS);
+        }
+        self.leader.read_until.take_if(|until| *until <= now);
+        match self.replicas.values().any(|r| r.own.awaited > 0) {
+            _ if self.leader.read_until.is_some() => CutsWanted::All,
+            true => CutsWanted::Own,
+            false => CutsWanted::Late,
+        }
+    }
+
+    /// At the end of a turn: one report, of the shards whose durable lengths moved; or because readers wait.
+    pub(super) fn report(&mut self, now: Instant) {
+        let cuts = self.cuts_wanted(now);
         let Some(conn) = self.leader.conn.filter(|_| self.leader.registered) else { return };
         let moved = self.replicas.values_mut().filter(|r| r.moved).map(|r| {
             r.moved = false;
             r.report()
         });
         let shards: Vec<_> = moved.collect();
-        if !shards.is_empty() {
-            self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, shards });
+        let hurry = cuts == CutsWanted::All && self.leader.told != cuts;
+        if !shards.is_empty() || hurry {
+            self.leader.told = cuts;
+            self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, cuts, shards });
         }
     }
 

@@ -177,6 +177,7 @@ impl Slot {
             Message::Sync(m) => m.lane,
             Message::Replicate(m) => m.lane,
             Message::FetchLane(m) => m.lane,
+            Message::LaneBase(m) => m.lane,
             Message::Status(m) => {
                 self.answer_status(conn, m.request);
                 return Ok(());
@@ -190,6 +191,7 @@ impl Slot {
             Message::Sync(m) => replica.sync(fx, conn, &m)?,
             Message::Replicate(m) => replica.replicate(fx, conn, &m, payload)?,
             Message::FetchLane(m) => replica.fetch_lane(fx, conn, &m)?,
+            Message::LaneBase(m) => replica.lane_base(fx, conn, &m)?,
             _ => {}
         }
         let is_full = replica.is_backup_full(lane);

@@ -3,12 +3,21 @@
 use super::Slot;
 use std::fmt::Write;
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::StatusIs;
+use zoolog_core::wire::{Stages, StatusIs};
 
 impl Slot {
     pub(super) fn answer_status(&mut self, conn: ConnId, request: u64) {
         let json = self.status();
         self.fx.send(conn, StatusIs { request, json });
+    }
+
+    /// How long the stages of appends take here; they are counted anew if `reset`.
+    pub(super) fn answer_stages(&mut self, conn: ConnId, m: &Stages) {
+        let json = self.fx.stages.json();
+        self.fx.send(conn, StatusIs { request: m.request, json });
+        if m.reset {
+            self.fx.stages.reset();
+        }
     }
 
     /// A JSON object: role, slot, incarnation, leader_connected, view, lanes with their lengths, and what is
@@ -26,22 +35,25 @@ impl Slot {
                     (None, true, ..) => "serving",
                 };
                 let comma = if lanes.is_empty() { "" } else { "," };
+                let (start, batches) = (lane.start, lane.batches());
                 let (accepted, durable, committed) = (lane.accepted, lane.durable, lane.committed);
                 let id = lane.id;
                 let _ = write!(
                     lanes,
-                    "{comma}{{\"lane\":\"{id}\",\"primary\":{primary},\"state\":\"{state}\",\"accepted\":{accepted},\
+                    "{comma}{{\"lane\":\"{id}\",\"primary\":{primary},\"state\":\"{state}\",\"start\":{start},\
+                     \"batches\":{batches},\"accepted\":{accepted},\
                      \"durable\":{durable},\"committed\":{committed}}}"
                 );
             }
         }
         format!(
             "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
-             \"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
+             \"trim\":{},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
             self.cfg.slot,
             self.incarnation,
             self.leader.registered,
             self.view.number,
+            self.trim.point,
             self.conns.len(),
             self.fx.loading(),
             self.unsynced_bytes,

@@ -7,6 +7,7 @@ use crate::effects::Refusal;
 use crate::loads::{Done, Purpose};
 use crate::marks::{Item, batch_record};
 use crate::replica::{PushCache, Replica};
+use crate::stages::{BACKUP_WAL, PRIMARY_WAL};
 use zoolog_core::Instant;
 use zoolog_core::machine::{ConnId, Output, Token};
 use zoolog_core::wal::WalPos;
@@ -18,6 +19,8 @@ pub(crate) struct Inflight {
     token: Token,
     items: Vec<Item>,
     bytes: usize,
+    /// When its batches were taken.
+    at: Instant,
 }
 
 impl Slot {
@@ -25,12 +28,13 @@ impl Slot {
         self.tend_leader(now);
         self.tend_peers(now);
         self.finish_jobs(now);
+        self.trim_log();
         self.persist();
         let mut refused: Vec<(ConnId, Refusal)> = Vec::new();
         for replica in self.replicas.values_mut() {
             refused.extend(replica.pump_backups(&mut self.fx));
         }
-        self.report();
+        self.report(now);
         self.acknowledge();
         self.hurry = None;
         let mut cache = PushCache::default();
@@ -68,7 +72,7 @@ impl Slot {
         }
         let token = self.fx.token();
         self.unsynced_bytes += bytes;
-        self.inflight.push_back(Inflight { token, items, bytes });
+        self.inflight.push_back(Inflight { token, items, bytes, at: self.fx.now });
         self.fx.out.push_back(Output::Persist { token, records });
     }
 
@@ -83,18 +87,27 @@ impl Slot {
             positions.len()
         );
         self.unsynced_bytes -= done.bytes;
+        // Batches placed here, and those that came from their primaries.
+        let (mut own, mut others) = (0, 0);
         for (item, &pos) in done.items.iter().zip(positions) {
             match *item {
                 Item::Batch { lane, first_lsn, count } => {
                     let replica = self.replicas.get_mut(&lane.shard()).expect("replicas stay");
                     replica.batch_durable(&mut self.fx, lane, first_lsn, count, pos);
+                    *if lane.index() == replica.index { &mut own } else { &mut others } += 1;
                 }
                 Item::Cut { shard, number } => {
-                    self.replicas.get_mut(&shard).expect("replicas stay").part_mark_durable(number);
+                    let replica = self.replicas.get_mut(&shard).expect("replicas stay");
+                    replica.part_mark_durable(number, pos.segment);
                 }
-                Item::View => {}
+                Item::Trim { release } => self.release(release),
+                Item::View | Item::Lane => {}
             }
+            self.entered(pos.segment);
         }
+        let took = self.fx.now.since(done.at);
+        self.fx.stages.record(PRIMARY_WAL, took, own);
+        self.fx.stages.record(BACKUP_WAL, took, others);
     }
 
     /// One `Appended` per writer and connection.

@@ -9,7 +9,7 @@ use zoolog_core::*;
 use zoolog_shard::Bounds;
 
 /// The actions that concern one link end, or one node's disk.
-fn deliver_to(world: &mut World, n: usize) {
+pub fn deliver_to(world: &mut World, n: usize) {
     while let Some(&a) = world.actions().iter().find(|a| match **a {
         Action::Deliver(l, i) => matches!(world.links[l].ends[i], End::Node(m, _) if m == n),
         _ => false,
@@ -26,6 +26,40 @@ fn deliver_to_orderer(world: &mut World) {
     {
         world.act(a);
     }
+}
+
+/// The leader hears for whom a cut is urgent, with the report that makes it possible.
+#[test]
+fn reports_say_whether_a_writer_or_a_reader_waits() {
+    let mut world = World::ready(1, &[&[0, 1]], &Bounds::default());
+    world.orderer.auto = false;
+    let (w, l) = (world.client(0), lane(1, 0));
+    world.settle();
+    let lazy = |seq: u64| {
+        let b = batch(9, seq, 1, 10);
+        encode_with(Append { lane: l, start: Seq(0), prompt: false }, &[b.bytes()])
+    };
+    let wanted = |world: &World| [0, 1].map(|n| world.orderer.wanted[&slot_id(n)]);
+    world.send(w, lazy(0));
+    world.settle();
+    assert_eq!(wanted(&world), [CutsWanted::Late, CutsWanted::Late]);
+    world.send(w, append(l, &batch(9, 1, 1, 10)));
+    world.settle();
+    assert_eq!(wanted(&world), [CutsWanted::Own, CutsWanted::Late], "only the primary answers writers");
+    world.cut();
+    world.settle();
+    assert_eq!(world.clients[w].acks().len(), 2);
+    world.send(w, lazy(2));
+    world.settle();
+    assert_eq!(wanted(&world), [CutsWanted::Late, CutsWanted::Late]);
+    // Somebody knows more of the order than this slot: it asks for every cut, though nothing else is new.
+    let reported = world.orderer.reported;
+    let r = world.client(1);
+    world.settle();
+    let (shard, from, to) = (ShardId(1), Gsn(0), Gsn(9));
+    world.send(r, encode(Read { request: 1, shard, from, to, max_bytes: 4096 }));
+    world.settle();
+    assert_eq!((wanted(&world)[1], world.orderer.reported), (CutsWanted::All, reported + 1));
 }
 
 /// LOG-2: an acknowledgement rests on the syncs of all replicas and on a cut (shared-log defect 9: acks
@@ -192,7 +226,7 @@ fn an_unknown_writer_begins_with_the_batch_it_says_it_begins_with() {
     world.settle();
     assert_eq!(world.clients[w].append_refusals(), [(Seq(5), AppendRefusedWhy::Gap, Seq(0))]);
     let w = world.client(0);
-    world.send(w, encode_with(Append { lane: lane(1, 0), start: Seq(5) }, &[b.bytes()]));
+    world.send(w, encode_with(Append { lane: lane(1, 0), start: Seq(5), prompt: true }, &[b.bytes()]));
     world.settle();
     assert_eq!(world.clients[w].acks(), [(Seq(5), Gsn(0))]);
 }
@@ -203,7 +237,7 @@ fn what_is_not_a_batch_or_not_ours_is_refused_and_costs_nothing_else() {
     let w = world.client(0);
     let mut bad = batch(9, 0, 1, 5).bytes().to_vec();
     bad[60] ^= 1;
-    world.send(w, encode_with(Append { lane: lane(1, 0), start: Seq(0) }, &[&bad]));
+    world.send(w, encode_with(Append { lane: lane(1, 0), start: Seq(0), prompt: true }, &[&bad]));
     world.send(w, append(lane(1, 1), &batch(9, 0, 1, 5)));
     world.send(w, append(lane(7, 0), &batch(8, 0, 1, 5)));
     world.settle();

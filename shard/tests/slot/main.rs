@@ -6,5 +6,7 @@ mod random;
 mod read;
 mod restart;
 mod rot;
+mod stages;
 mod subscribe;
+mod trim;
 mod world;

@@ -9,6 +9,7 @@ pub mod registers;
 pub mod sessions;
 pub mod tail;
 pub mod total_order;
+pub mod trim;
 pub mod writers;
 
 use crate::observe::Observation;
@@ -16,7 +17,7 @@ use crate::options::Options;
 use crate::schedule::NodeId;
 use bytes::Bytes;
 use std::fmt;
-use zoolog_core::wire::{self, Message};
+use zoolog_core::wire::{self, Message, ReadEnd};
 use zoolog_core::{Gsn, Instant};
 
 /// A broken promise.
@@ -67,6 +68,8 @@ pub struct Checks {
     pub writers: writers::Writers,
     /// LOG-4.
     pub content: content::Content,
+    /// LOG-6.
+    pub trim: trim::Trims,
     /// Tails are linearizable.
     pub tail: tail::Tails,
     /// ZK-1.
@@ -90,6 +93,7 @@ impl Checks {
             durability: Default::default(),
             writers: Default::default(),
             content: Default::default(),
+            trim: Default::default(),
             tail: Default::default(),
             registers: Default::default(),
             sessions: Default::default(),
@@ -99,8 +103,8 @@ impl Checks {
         }
     }
 
-    /// A node sent these bytes.
-    pub fn sent(&mut self, now: Instant, from: NodeId, bytes: &Bytes) -> Verdict {
+    /// A node sent these bytes to another.
+    pub fn sent(&mut self, now: Instant, from: NodeId, to: NodeId, bytes: &Bytes) -> Verdict {
         let mut rest = bytes.clone();
         while let Ok(Some(len)) = wire::frame_length(&rest, usize::MAX) {
             if len > rest.len() {
@@ -108,12 +112,19 @@ impl Checks {
             }
             let frame = rest.split_to(len);
             // Only these kinds are of interest: others need not be decoded.
-            if !matches!(u16::from_le_bytes([frame[6], frame[7]]), 14 | 30 | 31) {
+            if !matches!(u16::from_le_bytes([frame[6], frame[7]]), 14 | 21 | 22 | 24 | 30 | 31 | 41) {
                 continue;
             }
             let Ok(packet) = wire::decode(frame) else { continue };
             match packet.message {
                 Message::CutIs(m) => self.cuts.announced(from, &m.cut)?,
+                Message::TrimIs(m) => self.trim.stated("the leader", m.gsn)?,
+                Message::Consumer(m) => self.trim.said(from, m.upto),
+                Message::ConsumerIs(m) => {
+                    self.trim.stated("the leader", m.trim)?;
+                    m.upto.into_iter().for_each(|at| self.trim.registered(to, at));
+                }
+                Message::ReadIs(m) if m.end == ReadEnd::Trimmed => self.trim.stated("a replica", m.covers)?,
                 Message::Append(m) => self.content.appended(m.lane, packet.payload)?,
                 Message::Appended(m) => {
                     for (seq, gsn) in m.acks {
@@ -147,6 +158,10 @@ impl Checks {
                 self.cuts.delivered(*first_gsn, placed)?;
                 self.durability.delivered(*first_gsn, placed)?;
                 self.writers.advance(&self.order)?;
+            }
+            Observation::Gap { from, until } => {
+                self.order.stopped(node, name, *from)?;
+                self.trim.gap(name, *from, *until)?;
             }
             Observation::Tail { asked, gsn } => self.tail.answered(name, *asked, *gsn)?,
             Observation::State { applied, hash } => self.convergence.state(node, name, *applied, *hash)?,

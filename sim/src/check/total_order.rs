@@ -47,6 +47,13 @@ impl TotalOrder {
         self.next.insert(node, from);
     }
 
+    /// A reader was told that it can't go on from `from`: that must be where it is.
+    pub fn stopped(&self, node: NodeId, name: &str, from: Gsn) -> Verdict {
+        let expected = self.position(node);
+        promise!("LOG-1", expected == Some(from), "{name} is told of a gap at {from}, it is at {expected:?}");
+        Ok(())
+    }
+
     /// A reader died.
     pub fn gone(&mut self, node: NodeId) {
         self.next.remove(&node);

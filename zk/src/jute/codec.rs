@@ -85,7 +85,10 @@ impl<'a> Reader<'a> {
 
     /// A string that may be null. What is not UTF-8 becomes U+FFFD, as in Java; such paths are never valid.
     pub fn nullable_string(&mut self) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        Ok(self.buffer()?.map(String::from_utf8_lossy))
+        // Nearly all are UTF-8, which the plain check sees several times as fast.
+        let text =
+            |b: &'a [u8]| std::str::from_utf8(b).map_or_else(|_| String::from_utf8_lossy(b), Cow::Borrowed);
+        Ok(self.buffer()?.map(text))
     }
 
     /// A string; null counts as empty, since clients write the one for the other.

@@ -6,17 +6,17 @@ use super::own::Owner;
 use super::queue::{Entry, What, WriteOp};
 use super::reads::Reads;
 use super::submit::BODY_AT;
-use super::{Node, NodeEvent, reply};
+use super::{Node, NodeEvent, reply, status};
 use crate::jute::responses;
 use crate::state::APPLY_VERSION_MAX;
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, LogEvent, SharedLog};
-use zoolog_core::limits::{OUT_BYTES_MAX, OUT_BYTES_PAUSE};
+use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
 
-/// Until reads that would make a turn's answers too long are gone on with.
-const DEFER: Duration = Duration::from_millis(1);
+/// Until requests that would make a turn's answers too long are gone on with.
+pub(super) const DEFER: Duration = Duration::from_millis(1);
 
 impl<L: SharedLog> Node<L> {
     /// The log tells something.
@@ -35,35 +35,40 @@ impl<L: SharedLog> Node<L> {
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
             LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
             LogEvent::Gap { from, until } => {
-                self.fail(format!("the log from {from} to {until} was trimmed before this node applied it"));
+                self.fail(format!(
+                    "the log from {from} to {until} was trimmed before this node applied it: copy \
+                     DIR/snapshots of another ZooKeeper node here and start again"
+                ));
             }
             LogEvent::WriterLost { why, unknown_from } => {
                 self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
             }
-            // Ready and Appended are followed by what matters here; the others answer what was never asked.
-            LogEvent::Ready { .. }
-            | LogEvent::Appended { .. }
-            | LogEvent::AppendFailed { .. }
-            | LogEvent::ReadDone { .. } => {}
+            LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
+            // Appended is followed by what matters here; the others answer what was never asked.
+            LogEvent::Appended { .. } | LogEvent::AppendFailed { .. } | LogEvent::ReadDone { .. } => {}
         }
     }
 
     fn on_committed(&mut self, now: Instant, committed: &Committed) {
         assert_eq!(committed.from(), self.state.applied(), "the log delivers densely");
         let seq = committed.placed.batch.seq();
+        if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
+            self.stats.stages.record(status::LOG, now.since(since), 1);
+        }
         for (gsn, index, record) in committed.records() {
             let owner = committed.own.then(|| {
                 self.check_gap(now);
                 self.own.take(seq, index)
             });
             self.apply_one(now, gsn, &record, owner);
+            self.snapshots.applied(record.len());
         }
-        self.log.release(self.state.applied());
         let version = self.state.apply_version();
         if version > APPLY_VERSION_MAX {
             return self
                 .fail(format!("the state follows rules of version {version}, newer than this build's"));
         }
+        self.snapshot_if_due(now);
         self.reached(now);
     }
 
@@ -126,7 +131,7 @@ impl<L: SharedLog> Node<L> {
         if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
             return self.drop_conn(slot, "its session has moved or ended");
         }
-        self.stats.answered(now.since(entry.at));
+        self.stats.answered(status::WRITE, now.since(entry.at));
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
@@ -135,26 +140,19 @@ impl<L: SharedLog> Node<L> {
 
     /// Answers from the front of the connection's queue until something there has to wait.
     pub(super) fn pump(&mut self, now: Instant, slot: Slot) {
-        let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
         while let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) {
-            let ready = match conn.queue.front().map(|e| &e.what) {
-                None | Some(What::Write(_) | What::Unsent(..)) => false,
-                Some(What::Sync(round, _)) => self.syncs.is_done(*round),
-                Some(What::Refused(_)) => true,
-                Some(What::Read(..)) => {
-                    let fits = !conn.backlog && conn.out_bytes() <= OUT_BYTES_PAUSE;
-                    if !fits && !conn.backlog {
-                        self.deferred.insert(slot);
-                        self.deferred_at.get_or_insert(now + DEFER);
-                    }
-                    fits
-                }
+            let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
+                None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
+                Some(What::Sync(round, _)) => (!conn.backlog && self.syncs.is_done(*round), true),
+                Some(What::Refused(_)) => (!conn.backlog, true),
+                Some(What::Read(..)) => (conn.may_answer(), conn.backlog),
             };
             if !ready {
-                if conn.set_pause(requests, bytes) {
-                    self.conns.mark(slot);
+                if !backlog {
+                    self.defer(now, slot);
                 }
-                return;
+                self.release_held(now, slot);
+                return self.pause_or_resume(slot);
             }
             let entry = conn.queue.pop().expect("there is a front");
             self.answer(now, slot, entry);
@@ -177,19 +175,27 @@ impl<L: SharedLog> Node<L> {
             What::Refused(error) => responses::error(out, xid, zxid, error),
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
-        self.stats.answered(now.since(entry.at));
+        self.stats.answered(status::READ, now.since(entry.at));
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.
     pub(super) fn on_backlog(&mut self, now: Instant, id: ConnId, high: bool) {
         let Some(slot) = self.conns.slot(id) else { return };
-        self.conns.at(slot).backlog = high;
-        if !high {
-            self.pump(now, slot);
+        let conn = self.conns.at(slot);
+        conn.backlog = high;
+        if high || conn.open().is_none() {
+            return self.pause_or_resume(slot);
         }
+        // Who takes his answers is there; what he has sent meanwhile is not read yet.
+        (conn.heard_at, conn.moved_at, conn.untouched) = (now, now, true);
+        if self.is_starving(now, slot) {
+            return self.drop_conn(slot, super::session::STARVING);
+        }
+        self.hasten_touch(now, slot);
+        self.pump(now, slot);
     }
 
-    /// Goes on with the reads that a turn's answers had no room for.
+    /// Goes on with the requests that a turn's answers had no room for.
     pub(super) fn pump_deferred(&mut self, now: Instant) {
         if self.deferred_at.is_none_or(|at| at > now) {
             return;

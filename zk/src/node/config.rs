@@ -40,6 +40,10 @@ pub struct NodeConfig {
     pub handshake_patience: Duration,
     /// How long a client that has seen more than this node waits for it to catch up. Default 2 s.
     pub catch_up_patience: Duration,
+    /// Records applied since the last snapshot at which the next begins; 0: however many. Default 500,000.
+    pub snapshot_records: u64,
+    /// Bytes of such records at which it begins; 0: however many. Default 256 MiB.
+    pub snapshot_bytes: u64,
     /// Settings of the log client; its `cluster` and `orderers` are set from the fields above.
     pub log: ClientConfig,
 }
@@ -62,6 +66,8 @@ impl Default for NodeConfig {
             max_pending_bytes: 16 << 20,
             handshake_patience: Duration::from_secs(10),
             catch_up_patience: Duration::from_secs(2),
+            snapshot_records: 500_000,
+            snapshot_bytes: 256 << 20,
             log: ClientConfig::default(),
         }
     }
@@ -89,6 +95,8 @@ impl NodeConfig {
         self.max_pending_bytes = self.max_pending_bytes.max(2 * self.max_frame_bytes);
         self.log.cluster = self.cluster;
         self.log.orderers = self.orderers.clone();
+        // What becomes of a write is seen when it is applied.
+        self.log.prompt_acks = false;
         self
     }
 

@@ -9,7 +9,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use zoolog_core::limits::OUT_BYTES_PAUSE;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
+
+/// Bytes that a buffer with answers may be longer than these.
+const SPARE_BYTES_MAX: usize = 64 << 10;
 
 /// A connection's place in the table; used again after the connection has gone.
 pub(super) type Slot = u32;
@@ -76,6 +80,8 @@ pub(super) struct Conn {
     pub paused: bool,
     /// It takes its answers more slowly than they are made.
     pub backlog: bool,
+    /// Its first unsent write waits for its answers to be taken, not for room in the log.
+    pub held: bool,
     /// Frames from and to it.
     pub received: u64,
     pub sent: u64,
@@ -109,14 +115,17 @@ impl Conn {
         self.deadline
     }
 
-    /// Keeps the socket from being read while too much waits, and lets it be read again at half of that.
-    /// Returns whether that changed.
+    /// Keeps the socket from being read while too much waits, and lets it be read again at half of that; also
+    /// while the client doesn't take its answers. Who waits for his own answers needs no more in hand than
+    /// answers may take. Returns whether that changed.
     pub(super) fn set_pause(&mut self, max_requests: usize, max_bytes: usize) -> bool {
         let (n, bytes) = (self.queue.len(), self.queue.bytes());
-        let paused = match self.paused {
+        let max_bytes = if self.held { max_bytes.min(OUT_BYTES_PAUSE) } else { max_bytes };
+        let over = match self.paused {
             false => n > max_requests || bytes > max_bytes,
             true => n > max_requests / 2 || bytes > max_bytes / 2,
         };
+        let paused = self.backlog || over;
         std::mem::replace(&mut self.paused, paused) != paused
     }
 }
@@ -185,6 +194,7 @@ impl Conns {
             leaving: false,
             paused: false,
             backlog: false,
+            held: false,
             received: 0,
             sent: 0,
             told_paused: false,
@@ -248,6 +258,11 @@ impl Conns {
         self.get_mut(slot).expect("the slot is taken")
     }
 
+    /// Gives back what the connections don't need while nothing happens.
+    pub(super) fn relax(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|c| c.queue.relax());
+    }
+
     /// All, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Conn)> {
         self.slots.iter().zip(0..).filter_map(|(c, slot)| Some((slot, c.as_deref()?)))
@@ -287,6 +302,10 @@ impl Conns {
             conn.dirty = false;
             let id = conn.id;
             if !conn.out.is_empty() {
+                // A buffer that grew for a long answer may be twice as long, and may be kept for a while.
+                if conn.out.capacity() - conn.out.len() > SPARE_BYTES_MAX {
+                    conn.out.shrink_to_fit();
+                }
                 let bytes = Bytes::from(std::mem::take(&mut conn.out));
                 outputs.push_back(Output::Send { conn: id, bytes });
             }

@@ -58,6 +58,9 @@ impl<L: SharedLog> Node<L> {
     pub(super) fn on_first_frame(&mut self, now: Instant, slot: Slot, frame: &Bytes) {
         if super::framing::is_word(frame) {
             let text = words::answer(self, now, frame);
+            if &frame[..] == b"stgr" {
+                self.stats.stages.reset();
+            }
             self.conns.out(slot).extend_from_slice(text.as_bytes());
             return self.end_conn(slot);
         }

@@ -6,10 +6,11 @@
 //! records of one batch, the log's deliveries are applied, and each connection gets all its answers at once.
 //!
 //! # Rooms
-//! `handshake`: a connection gets its session; `submit`: a request arrives; `queue`: it waits;
+//! `handshake`: a connection gets its session; `submit`: a request arrives; `queue`: it waits; `held`: writes wait
+//! for answers to be taken;
 //! `reads`, `reply`: it is answered; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
-//! `words`, `status`: how the node is; `framing`, `password`, `config`.
+//! `snapshots`: when they are taken; `words`, `status`: how the node is; `framing`, `password`, `config`.
 
 mod apply;
 mod clocks;
@@ -17,12 +18,14 @@ mod config;
 mod connection;
 mod framing;
 mod handshake;
+mod held;
 mod own;
 mod password;
 mod queue;
 mod reads;
 mod reply;
 mod session;
+mod snapshots;
 mod status;
 mod submit;
 mod syncs;
@@ -36,6 +39,7 @@ pub use framing::framing;
 pub use status::NodeStatus;
 pub use words::VERSION;
 
+use crate::snapshot::Restored;
 use crate::state::State;
 use crate::txn::Change;
 use crate::watch::Watches;
@@ -44,6 +48,7 @@ use clocks::Clocks;
 use connection::{Conns, Phase, Slot};
 use own::Own;
 use password::Passwords;
+use snapshots::Snapshots;
 use status::Stats;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use syncs::Syncs;
@@ -96,14 +101,15 @@ pub struct Node<L = LogClient> {
     by_session: BTreeMap<i64, Slot>,
     /// Connections that have asked for a session that could not be proposed yet.
     waiting: BTreeSet<Slot>,
-    /// Connections with writes that the log had no room for, in the order in which that began. May hold some
-    /// that have none any more.
+    /// Connections with writes that the log had no room for, or that were held and are not any more, in the
+    /// order in which that began. May hold some that have none any more.
     blocked: VecDeque<Slot>,
-    /// Connections whose reads had no room in a turn's answers, and when to go on with them.
+    /// Connections whose requests had no room in a turn's answers, and when to go on with them.
     deferred: BTreeSet<Slot>,
     deferred_at: Option<Instant>,
     own: Own,
     syncs: Syncs,
+    snapshots: Snapshots,
     clocks: Clocks,
     pulse_at: Option<Instant>,
     touched_at: Instant,
@@ -129,20 +135,31 @@ impl Node<LogClient> {
     /// A node that has done nothing yet, on the sharded log. It reads the log from its start, and serves when
     /// it has applied all that is there. Never use a seed twice in a cluster's life.
     pub fn new(cfg: NodeConfig, seed: u64, now: Instant) -> Self {
+        Self::restore(cfg, seed, now, Restored::default())
+    }
+
+    /// The same, but from a snapshot: it reads the log from the snapshot's position on.
+    pub fn restore(cfg: NodeConfig, seed: u64, now: Instant, restored: Restored) -> Self {
         let cfg = cfg.bounded();
         let log = LogClient::new(cfg.log.clone(), seed, now);
-        Self::with_log(cfg, log, now)
+        Self::restore_with_log(cfg, log, now, restored)
     }
 }
 
 impl<L: SharedLog> Node<L> {
     /// A node on the given log, which has neither a subscription nor pending appends.
-    pub fn with_log(cfg: NodeConfig, mut log: L, now: Instant) -> Self {
+    pub fn with_log(cfg: NodeConfig, log: L, now: Instant) -> Self {
+        Self::restore_with_log(cfg, log, now, Restored::default())
+    }
+
+    /// The same, but from a snapshot.
+    pub fn restore_with_log(cfg: NodeConfig, mut log: L, now: Instant, restored: Restored) -> Self {
         let cfg = cfg.bounded();
-        let state = State::new();
+        let snapshots = Snapshots::new(&cfg, &restored, now);
+        let state = restored.state;
         log.subscribe(state.applied());
         let boot_tail = (Some(log.tail()), None);
-        Self {
+        let mut node = Self {
             passwords: Passwords::new(&cfg.secret),
             watches: Watches::new(cfg.max_watches),
             cfg,
@@ -156,6 +173,7 @@ impl<L: SharedLog> Node<L> {
             deferred_at: None,
             own: Own::new(now),
             syncs: Syncs::new(),
+            snapshots,
             clocks: Clocks::new(),
             pulse_at: None,
             touched_at: now,
@@ -171,7 +189,9 @@ impl<L: SharedLog> Node<L> {
             now,
             outbox: VecDeque::new(),
             changes: Vec::new(),
-        }
+        };
+        node.release_log();
+        node
     }
 
     /// The replicated state, as far as it is applied here.
@@ -297,6 +317,7 @@ impl<L: SharedLog> Machine for Node<L> {
                 self.log.handle(now, Input::Persisted { token, positions });
             }
             Input::Loaded { token, result } => self.log.handle(now, Input::Loaded { token, result }),
+            Input::SnapshotSaved { gsn, last, result } => self.on_snapshot_saved(now, gsn, last, result),
             Input::Timer => {
                 self.on_timer(now);
                 self.log.handle(now, Input::Timer);
@@ -328,6 +349,7 @@ impl<L: SharedLog> Machine for Node<L> {
                 Some(Output::Persist { token, records }) => return Some(Output::Persist { token, records }),
                 Some(Output::Load { token, pos }) => return Some(Output::Load { token, pos }),
                 Some(Output::Release { segment }) => return Some(Output::Release { segment }),
+                Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
                 None if self.end_turn(now) => {}
                 None => {
                     self.conns.drain(&mut self.outbox);

@@ -54,6 +54,11 @@ impl Own {
         self.vouched_at
     }
 
+    /// When the oldest record that has not come back was appended.
+    pub(super) fn oldest_at(&self) -> Option<Instant> {
+        self.sent.front().map(|s| s.at)
+    }
+
     /// The log has taken a record as (batch, index).
     pub(super) fn push(&mut self, now: Instant, (seq, index): (Seq, u32), owner: Owner) {
         self.sent.push_back(Sent { seq, index, at: now, owner });

@@ -12,6 +12,9 @@ use zoolog_core::Instant;
 /// Bytes counted for a request beside its frame: what it takes in the queue.
 const ENTRY_BYTES: usize = 128;
 
+/// Writes with frames of so many bytes are remembered for what they may do to the answers behind them.
+const LARGE_BYTES: usize = super::held::READ_BYTES_MIN;
+
 /// Which write it is: what its reply looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOp {
@@ -51,6 +54,8 @@ pub(super) struct Entry {
     pub at: Instant,
     /// Bytes of its frame.
     pub bytes: usize,
+    /// Bytes that its answer counts for.
+    pub answer_bytes: usize,
     /// The rest.
     pub what: What,
 }
@@ -64,6 +69,10 @@ pub(super) struct Queue {
     popped: u64,
     /// Numbers of the unsent ones, counted from the first that ever was in.
     unsent: VecDeque<u64>,
+    /// What the answers before the first unsent write count for; without one, all answers.
+    answer_bytes_ahead: usize,
+    /// Numbers and frame bytes of large writes, each larger than all that came after it.
+    large: VecDeque<(u64, usize)>,
 }
 
 impl Queue {
@@ -85,10 +94,30 @@ impl Queue {
         !self.unsent.is_empty()
     }
 
+    /// Bytes of the answers that will be made before the first unsent write may be applied, as foretold.
+    pub(super) fn answer_bytes_ahead(&self) -> usize {
+        self.answer_bytes_ahead
+    }
+
+    /// Bytes of the largest write that waits, 0 if all are small.
+    pub(super) fn largest_write(&self) -> usize {
+        self.large.front().map_or(0, |l| l.1)
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.bytes;
+        let number = self.popped + self.entries.len() as u64;
         if matches!(entry.what, What::Unsent(..)) {
-            self.unsent.push_back(self.popped + self.entries.len() as u64);
+            self.unsent.push_back(number);
+        }
+        if self.unsent.is_empty() {
+            self.answer_bytes_ahead += entry.answer_bytes;
+        }
+        if matches!(entry.what, What::Write(_) | What::Unsent(..)) && entry.bytes >= LARGE_BYTES {
+            while self.large.back().is_some_and(|l| l.1 <= entry.bytes) {
+                self.large.pop_back();
+            }
+            self.large.push_back((number, entry.bytes));
         }
         self.entries.push_back(entry);
     }
@@ -100,8 +129,10 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.bytes -= entry.bytes;
-        if self.unsent.front() == Some(&self.popped) {
-            self.unsent.pop_front();
+        assert_ne!(self.unsent.front(), Some(&self.popped), "{entry:?} is answered before it is sent");
+        self.answer_bytes_ahead -= entry.answer_bytes;
+        if self.large.front().is_some_and(|l| l.0 == self.popped) {
+            self.large.pop_front();
         }
         self.popped += 1;
         Some(entry)
@@ -124,6 +155,18 @@ impl Queue {
             What::Unsent(op, _) => entry.what = What::Write(op),
             ref other => panic!("{other:?} is not unsent"),
         }
+        let until = self.unsent.front().map_or(self.entries.len(), |n| (n - self.popped) as usize);
+        let sent = self.entries.range(at as usize..until);
+        self.answer_bytes_ahead += sent.map(|e| e.answer_bytes).sum::<usize>();
+    }
+
+    /// Gives memory back that a burst of requests has left.
+    pub(super) fn relax(&mut self) {
+        if self.entries.is_empty() && self.entries.capacity() > 0 {
+            self.entries = VecDeque::new();
+            self.unsent = VecDeque::new();
+            self.large = VecDeque::new();
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -134,9 +177,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn entry(what: What) -> Entry {
-        Entry { xid: 1, at: Instant(0), bytes: 10, what }
+        Entry { xid: 1, at: Instant(0), bytes: 10, answer_bytes: 7, what }
     }
 
     #[test]
@@ -154,5 +198,39 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| q.pop()).map(|e| format!("{:?}", e.what)).collect();
         assert_eq!(order, ["Write(Delete)", "Write(Create)", "Read(4, b\"\")", "Write(SetData)"]);
         assert_eq!((q.bytes(), q.is_empty()), (0, true));
+    }
+
+    proptest! {
+        /// Steps: push a read or a write with these bytes of frame and answer, send the first unsent, or pop.
+        #[test]
+        fn what_is_kept_along_is_what_a_look_at_all_entries_would_find(
+            steps in prop::collection::vec((0u8..5, 0usize..3 * LARGE_BYTES, 0usize..1000), 0..200),
+        ) {
+            let mut q = Queue::default();
+            for (kind, bytes, answer_bytes) in steps {
+                let write = WriteOp::SetData;
+                let what = match kind {
+                    0 => Some(What::Read(4, Bytes::new())),
+                    1 if q.has_unsent() => Some(What::Unsent(write, vec![])),
+                    1 => Some(What::Write(write)),
+                    2 => Some(What::Unsent(write, vec![])),
+                    _ => None,
+                };
+                let front_is_unsent = matches!(q.front(), Some(Entry { what: What::Unsent(..), .. }));
+                match what {
+                    Some(what) => q.push(Entry { xid: 1, at: Instant(0), bytes, answer_bytes, what }),
+                    None if kind == 3 && q.has_unsent() => q.first_unsent_is_sent(),
+                    None if kind == 4 && !front_is_unsent => drop(q.pop()),
+                    None => {}
+                }
+                let unsent = |e: &&Entry| matches!(e.what, What::Unsent(..));
+                let ahead = q.entries.iter().take_while(|e| !unsent(e)).map(|e| e.answer_bytes).sum::<usize>();
+                prop_assert_eq!(q.answer_bytes_ahead(), ahead);
+                let writes = q.entries.iter().filter(|e| !matches!(e.what, What::Read(..)));
+                let largest = writes.map(|e| e.bytes).filter(|b| *b >= LARGE_BYTES).max();
+                prop_assert_eq!(q.largest_write(), largest.unwrap_or(0));
+                prop_assert_eq!(q.has_unsent(), q.entries.iter().any(|e| unsent(&e)));
+            }
+        }
     }
 }

@@ -80,6 +80,7 @@ impl<L: SharedLog> Node<L> {
         };
         self.pulse_at = Some(now + interval / 2);
         self.close_stuck(now);
+        self.conns.relax();
         let quiet = |since: Instant| now.since(since) + interval / 4 >= interval;
         let heard = self.conns.iter().any(|(_, c)| c.untouched && c.open().is_some());
         // Without anybody heard, an empty touch says that the node is there, if nothing else has lately. It is
@@ -142,8 +143,11 @@ impl<L: SharedLog> Node<L> {
                 self.state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
             let seen = (session.attach, session.touch);
             let slot = self.by_session.get(&id).copied();
-            // While its socket is not read, silence says nothing about the client.
-            let heard_at = |c: &super::connection::Conn| if c.paused { now } else { c.heard_at };
+            // While its socket is not read, silence says nothing about the client, unless that is because the
+            // client doesn't read either.
+            let heard_at = |c: &super::connection::Conn| {
+                if c.paused && !c.backlog { now } else { c.heard_at }
+            };
             let heard_at = slot.map(|s| heard_at(self.conns.at(s)));
             if self.is_cut_off(now) {
                 self.clocks.restart(now);

@@ -5,10 +5,19 @@ use std::fmt;
 use std::time::Duration;
 use zoolog_client::SharedLog;
 use zoolog_core::Gsn;
+use zoolog_core::stages::Stages;
+
+/// Stages of a request that this node sees: a write from its frame to its answer, a read likewise, and of a write
+/// what the log takes, from the append to the delivery.
+pub(super) const WRITE: usize = 0;
+pub(super) const READ: usize = 1;
+pub(super) const LOG: usize = 2;
+const STAGES: [&str; 3] = ["zk_write", "zk_read", "zk_log"];
 
 /// Counters since the start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Stats {
+    pub stages: Stages,
     /// Frames from clients.
     pub received: u64,
     /// Frames to clients on connections that have ended.
@@ -19,9 +28,24 @@ pub(super) struct Stats {
     max_ms: u64,
 }
 
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            stages: Stages::new(&STAGES),
+            received: 0,
+            sent_before: 0,
+            answered: 0,
+            total_us: 0,
+            min_ms: None,
+            max_ms: 0,
+        }
+    }
+}
+
 impl Stats {
     /// A request was answered after that long.
-    pub(super) fn answered(&mut self, took: Duration) {
+    pub(super) fn answered(&mut self, stage: usize, took: Duration) {
+        self.stages.record(stage, took, 1);
         let ms = took.as_millis() as u64;
         self.answered += 1;
         self.total_us += took.as_micros() as u64;
@@ -43,6 +67,8 @@ pub struct NodeStatus {
     pub order_tail: Gsn,
     /// Hash of the state at `applied`.
     pub hash: u64,
+    /// Position of the newest snapshot that is known to be good.
+    pub snapshot: Option<Gsn>,
     /// Live sessions, of all nodes.
     pub sessions: usize,
     /// Its client connections.
@@ -74,7 +100,7 @@ impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"hash\":\"{:016x}\",\"sessions\":{},\
+            "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"hash\":\"{:016x}\",\"snapshot\":{},\"sessions\":{},\
              \"connections\":{},\"znodes\":{},\"ephemerals\":{},\"data_bytes\":{},\"watches\":{},\
              \"outstanding\":{},\"in_flight\":{},\"received\":{},\"sent\":{},\"uptime_ms\":{}}}",
             self.id,
@@ -82,6 +108,7 @@ impl fmt::Display for NodeStatus {
             self.applied,
             self.order_tail,
             self.hash,
+            self.snapshot.map_or(0, |gsn| gsn.0),
             self.sessions,
             self.connections,
             self.znodes,
@@ -108,6 +135,7 @@ impl<L: SharedLog> Node<L> {
             applied: self.state.applied(),
             order_tail: self.order_tail.max(self.state.applied()),
             hash: self.state.hash(),
+            snapshot: self.snapshots.newest(),
             sessions: self.state.sessions().len(),
             connections: self.conns.len(),
             znodes: self.state.znode_count(),

@@ -38,6 +38,7 @@ impl<L: SharedLog> Node<L> {
         self.hasten_touch(now, slot);
         let header =
             RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("8 bytes are there");
+        let mut path_bytes = 0;
         let what = match OpCode::from_code(header.op) {
             Some(OpCode::Ping) => {
                 let zxid = self.state.zxid();
@@ -58,15 +59,21 @@ impl<L: SharedLog> Node<L> {
             Some(
                 OpCode::Create | OpCode::Create2 | OpCode::Delete | OpCode::SetData | OpCode::CloseSession,
             ) => match write_of(header.op, body) {
-                Ok((kind, op)) => match self.submit(now, slot, kind, op) {
-                    Some(what) => what,
-                    None => return,
-                },
+                Ok((kind, op)) => {
+                    if let Op::Create { path, .. } = &op {
+                        path_bytes = path.len();
+                    }
+                    match self.submit(now, slot, kind, op) {
+                        Some(what) => what,
+                        None => return,
+                    }
+                }
                 Err(error) => What::Refused(error),
             },
             _ => What::Refused(ErrorCode::Unimplemented),
         };
-        let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), what };
+        let answer_bytes = self.answer_bytes(slot, &what, path_bytes);
+        let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), answer_bytes, what };
         self.enqueue(now, slot, entry);
     }
 
@@ -84,23 +91,21 @@ impl<L: SharedLog> Node<L> {
         if conn.queue.len() > HARD_FACTOR * requests || conn.queue.bytes() > 4 * bytes {
             return self.drop_conn(slot, "far more requests wait than it may have");
         }
-        if conn.set_pause(requests, bytes) {
-            self.conns.mark(slot);
-        }
+        self.pause_or_resume(slot);
     }
 
-    /// Gives a write of the connection's session to the log, or keeps it until there is room. `None` if the
-    /// connection was closed instead.
+    /// Gives a write of the connection's session to the log, or keeps it until there is room, there and for
+    /// the answers before it. `None` if the connection was closed instead.
     fn submit(&mut self, now: Instant, slot: Slot, kind: WriteOp, op: Op) -> Option<What> {
         let conn = self.conns.at(slot);
         let open = *conn.open().expect("only sessions submit");
-        let (id, after_unsent) = (conn.id, conn.queue.has_unsent());
+        let (id, after_unsent, hold) = (conn.id, conn.queue.has_unsent(), !conn.may_send());
         conn.leaving |= kind == WriteOp::CloseSession;
         let record = self.record(now, Some((open.session, open.attach.0)), op);
         if record.len() > limits::RECORD_BYTES_MAX {
             return Some(What::Refused(ErrorCode::BadArguments));
         }
-        let appended = if after_unsent { Err(AppendError::Full) } else { self.log.append(&record) };
+        let appended = if after_unsent || hold { Err(AppendError::Full) } else { self.log.append(&record) };
         match appended {
             Ok(place) => {
                 self.own.push(now, place, Owner::Request(slot, id));
@@ -110,8 +115,10 @@ impl<L: SharedLog> Node<L> {
                 Some(What::Write(kind))
             }
             Err(AppendError::Full) => {
-                if !after_unsent {
-                    self.blocked.push_back(slot);
+                match (after_unsent, hold) {
+                    (true, _) => {}
+                    (false, true) => self.hold(now, slot),
+                    (false, false) => self.blocked.push_back(slot),
                 }
                 Some(What::Unsent(kind, record))
             }
@@ -127,8 +134,14 @@ impl<L: SharedLog> Node<L> {
     pub(super) fn submit_blocked(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(&slot) = self.blocked.front() {
+            let mut hold = false;
             if let Some(conn) = self.conns.get_mut(slot) {
+                conn.held = false;
                 while let Some(record) = conn.queue.first_unsent() {
+                    hold = !conn.may_send();
+                    if hold {
+                        break;
+                    }
                     match self.log.append(record) {
                         Ok(place) => self.own.push(now, place, Owner::Request(slot, conn.id)),
                         Err(_) => return any,
@@ -139,8 +152,21 @@ impl<L: SharedLog> Node<L> {
                 }
             }
             self.blocked.pop_front();
+            if hold {
+                self.hold(now, slot);
+            }
+            self.pause_or_resume(slot);
         }
         any
+    }
+
+    /// Has the connection's socket read, or not.
+    pub(super) fn pause_or_resume(&mut self, slot: Slot) {
+        let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
+        let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) else { return };
+        if conn.set_pause(requests, bytes) {
+            self.conns.mark(slot);
+        }
     }
 
     /// Appends a record of the node, or of a session.

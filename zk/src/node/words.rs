@@ -39,6 +39,8 @@ pub(super) fn answer<L: SharedLog>(node: &Node<L>, now: Instant, word: &[u8]) ->
             node.watches.paths(),
             node.watches.count()
         ),
+        // `stgr` also counts anew from here on: see where words are taken.
+        b"stgs" | b"stgr" => node.stats.stages.json(),
         b"dirs" => "datadir_size: 0\nlogdir_size: 0\n".into(),
         _ => String::new(),
     }
@@ -125,6 +127,8 @@ fn monitor<L: SharedLog>(node: &Node<L>, s: &NodeStatus) -> String {
     line("applied_gsn", &s.applied);
     line("order_tail", &s.order_tail);
     line("state_hash", &format_args!("{:016x}", s.hash));
+    line("snapshot_gsn", &s.snapshot.map_or(0, |gsn| gsn.0));
+    line("snapshot_aside_bytes", &node.state.image_bytes());
     line("apply_version", &node.state.apply_version());
     line("records_in_flight", &s.in_flight);
     text

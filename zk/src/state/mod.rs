@@ -3,10 +3,12 @@
 
 mod acl;
 mod apply;
+mod image;
 mod record;
 mod sessions;
 
 pub use crate::tree::ChildNames;
+pub(crate) use image::{Image, StateLoader};
 pub use record::encode;
 pub use sessions::Session;
 
@@ -144,6 +146,11 @@ impl State {
     /// Number of ephemeral nodes.
     pub const fn ephemeral_count(&self) -> usize {
         self.tree.ephemerals()
+    }
+
+    /// Bytes that a snapshot being taken holds because nodes have changed since it began.
+    pub fn image_bytes(&self) -> usize {
+        self.tree.image_bytes()
     }
 
     /// Bytes of all paths and data, as ZooKeeper counts its "approximate data size".

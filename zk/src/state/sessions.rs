@@ -77,6 +77,18 @@ impl Sessions {
         id
     }
 
+    /// Adds a session as a snapshot has it; whether it is the only one of its id.
+    pub fn restore(&mut self, id: i64, timeout_ms: u32, attach: Gsn, touch: Gsn) -> bool {
+        let session = Session { timeout_ms, attach, touch, ephemerals: BTreeSet::new() };
+        self.hash = self.hash.wrapping_add(session.hash(id));
+        self.all.insert(id, session).is_none()
+    }
+
+    /// Gives a restored session an ephemeral; whether there is that session.
+    pub fn restore_ephemeral(&mut self, id: i64, slot: Slot) -> bool {
+        self.all.get_mut(&id).is_some_and(|session| session.ephemerals.insert(slot))
+    }
+
     fn change(&mut self, id: i64, f: impl FnOnce(&mut Session) -> bool) -> bool {
         let Some(session) = self.all.get_mut(&id) else { return false };
         let before = session.hash(id);

@@ -1,5 +1,6 @@
 //! Random histories against the model, agreement of states, garbage, and the session rules one by one.
 
+mod images;
 mod model;
 
 use super::*;

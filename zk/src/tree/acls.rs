@@ -4,6 +4,7 @@ use super::node::hash_words;
 use crate::jute::codes::perms;
 use crate::txn::{Acl, AuthId};
 use hashbrown::HashTable;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// An ACL in use.
@@ -13,11 +14,22 @@ pub struct AclId(u32);
 impl AclId {
     /// Anyone may do anything. Always there.
     pub const OPEN: Self = Self(0);
+
+    /// As it stands in a snapshot.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// What stands in a snapshot, whether it is in use or not.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
-    acl: Box<[Acl]>,
+    /// Shared with the snapshot being taken.
+    acl: Arc<[Acl]>,
     hash: u64,
     nodes: u64,
 }
@@ -85,6 +97,18 @@ impl Acls {
         let entries = &self.entries;
         self.index.insert_unique(hash, i, |&i| entries[i as usize].as_ref().map_or(0, |e| e.hash));
         AclId(i)
+    }
+
+    /// One node more uses this list, which is in use.
+    pub fn hold_again(&mut self, id: AclId) {
+        let entry = self.entries[id.0 as usize].as_mut();
+        entry.unwrap_or_else(|| panic!("ACL {} is not in use", id.0)).nodes += 1;
+    }
+
+    /// All lists but the open one, by their ids.
+    pub fn lists(&self) -> Vec<(AclId, Arc<[Acl]>)> {
+        let used = self.entries.iter().zip(0..).skip(1);
+        used.filter_map(|(e, i)| Some((AclId(i), e.as_ref()?.acl.clone()))).collect()
     }
 
     /// One node less uses it. The open one stays.

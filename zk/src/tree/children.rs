@@ -24,6 +24,12 @@ impl Children {
         self.chunks.iter().flatten()
     }
 
+    /// The children at these slots, which are in the order of their names; `None` if there are none.
+    pub fn from_sorted(slots: &[Slot]) -> Option<Self> {
+        let chunks: Vec<_> = slots.chunks(CHUNK).map(<[Slot]>::to_vec).collect();
+        (!slots.is_empty()).then_some(Self { chunks, len: slots.len() })
+    }
+
     /// Chunk that has, or should have, `name`, and where in it. Needs one chunk.
     fn find<'a>(&self, name: &str, name_of: impl Fn(Slot) -> &'a str) -> (usize, Result<usize, usize>) {
         let last = self.chunks.len() - 1;

@@ -10,9 +10,12 @@
 
 mod acls;
 mod children;
+mod image;
+mod load;
 mod node;
 pub mod path;
 mod slab;
+mod walk;
 mod write;
 
 use crate::jute::ErrorCode;
@@ -21,8 +24,10 @@ use acls::Acls;
 use hashbrown::HashTable;
 use node::{Node, ROOT_HASH, child_hash};
 use slab::Slab;
+use std::sync::Arc;
 
 pub use acls::world;
+pub(crate) use load::TreeLoader;
 pub(crate) use node::hash_words;
 pub use slab::Slot;
 pub use write::{Created, Deleted, NewNode, Stamp};
@@ -184,6 +189,41 @@ impl Tree {
             sum = sum.wrapping_add(n.hash(acl_hash));
         }
         sum
+    }
+
+    /// How many nodes are reached from the root over children, each found in the index under its own path.
+    #[cfg(test)]
+    pub(crate) fn walk_count(&self) -> usize {
+        let (mut count, mut open) = (0, vec![ROOT]);
+        while let Some(slot) = open.pop() {
+            assert_eq!(self.find(&self.path_of(slot)), Some(slot), "the index");
+            open.extend(self.nodes.get(slot).children.iter().flat_map(|c| c.slots()));
+            count += 1;
+        }
+        count
+    }
+
+    /// Begins an image of all nodes as they are now. Returns the ACLs that they use, by number, but the open
+    /// one. Panics while one is being taken.
+    pub(crate) fn begin_image(&mut self) -> Vec<(u32, Arc<[Acl]>)> {
+        self.nodes.begin_walk();
+        self.acls.lists().into_iter().map(|(id, acl)| (id.number(), acl)).collect()
+    }
+
+    /// Appends the next nodes of the image to `out`, till that has at least `bytes`, or `slots` slots were
+    /// looked at. Whether those were the last, which ends it. Panics if none was begun.
+    pub(crate) fn go_on_imaging(&mut self, out: &mut Vec<u8>, bytes: usize, slots: u32) -> bool {
+        self.nodes.go_on_walking(out, bytes, slots)
+    }
+
+    /// Gives the image up, if one is being taken.
+    pub(crate) fn end_image(&mut self) {
+        self.nodes.end_walk();
+    }
+
+    /// Bytes that the image being taken holds because nodes have changed since.
+    pub(crate) fn image_bytes(&self) -> usize {
+        self.nodes.aside_bytes()
     }
 }
 

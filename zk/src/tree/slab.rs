@@ -2,6 +2,7 @@
 //! growth never copies what is there.
 
 use super::node::Node;
+use super::walk::Walk;
 
 /// A node's address. Freed slots are used again, the last one freed first.
 pub type Slot = u32;
@@ -15,9 +16,54 @@ pub struct Slab {
     pages: Vec<Vec<Option<Node>>>,
     free: Vec<Slot>,
     len: usize,
+    /// The image being taken, which hears of every change before it is made.
+    walk: Option<Box<Walk>>,
 }
 
 impl Slab {
+    /// Begins an image of all nodes as they are now. Panics while one is being taken.
+    pub fn begin_walk(&mut self) {
+        assert!(self.walk.is_none(), "two walks at a time");
+        self.walk = Some(Box::new(Walk::new(self.end())));
+    }
+
+    /// Goes on with it, see [`Walk::go_on`]. Whether that was the last of it. Panics if none was begun.
+    pub fn go_on_walking(&mut self, out: &mut Vec<u8>, bytes: usize, slots: u32) -> bool {
+        let mut walk = self.walk.take().expect("a walk was begun");
+        let done = walk.go_on(out, bytes, slots, |slot| self.place(slot).as_ref());
+        self.walk = (!done).then_some(walk);
+        done
+    }
+
+    /// Gives the image up, if one is being taken.
+    pub fn end_walk(&mut self) {
+        self.walk = None;
+    }
+
+    /// Bytes put aside for the image being taken.
+    pub fn aside_bytes(&self) -> usize {
+        self.walk.as_ref().map_or(0, |w| w.aside_bytes())
+    }
+
+    /// One past the last slot ever used.
+    fn end(&self) -> Slot {
+        (self.len + self.free.len()) as Slot
+    }
+
+    fn place(&self, slot: Slot) -> &Option<Node> {
+        &self.pages[slot as usize / PAGE][slot as usize % PAGE]
+    }
+
+    /// Before the place of `slot` changes, the walk puts aside what is there.
+    fn touch(&mut self, slot: Slot) {
+        if let Some(walk) = &mut self.walk
+            && walk.wants(slot)
+        {
+            let place = &self.pages[slot as usize / PAGE][slot as usize % PAGE];
+            walk.put_aside(slot, place.as_ref());
+        }
+    }
+
     /// Number of nodes.
     pub const fn len(&self) -> usize {
         self.len
@@ -27,6 +73,7 @@ impl Slab {
     pub fn insert(&mut self, node: Node) -> Slot {
         self.len += 1;
         if let Some(slot) = self.free.pop() {
+            self.touch(slot);
             let place = &mut self.pages[slot as usize / PAGE][slot as usize % PAGE];
             assert!(place.is_none(), "slot {slot} was free and holds {:?}", place.as_ref().map(|n| &n.name));
             *place = Some(node);
@@ -42,6 +89,7 @@ impl Slab {
 
     /// Takes a node out. Panics if there is none.
     pub fn remove(&mut self, slot: Slot) -> Node {
+        self.touch(slot);
         let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].take();
         let node = node.unwrap_or_else(|| panic!("slot {slot} to be removed is free"));
         self.free.push(slot);
@@ -51,12 +99,12 @@ impl Slab {
 
     /// The node at `slot`. Panics if there is none.
     pub fn get(&self, slot: Slot) -> &Node {
-        let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].as_ref();
-        node.unwrap_or_else(|| panic!("slot {slot} is free"))
+        self.place(slot).as_ref().unwrap_or_else(|| panic!("slot {slot} is free"))
     }
 
     /// The node at `slot`, to change. Panics if there is none.
     pub fn get_mut(&mut self, slot: Slot) -> &mut Node {
+        self.touch(slot);
         let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].as_mut();
         node.unwrap_or_else(|| panic!("slot {slot} is free"))
     }

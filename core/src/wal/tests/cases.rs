@@ -461,6 +461,7 @@ fn case_n_a_segment_missing_in_the_middle_is_refused() {
 fn case_n_released_segments_are_not_missed() {
     let mut b = short(1);
     b.roll(b"a");
+    b.wal.release(3);
     b.roll(b"b");
     b.put(vec![(2, false, 1)]);
     b.wal.release(3).into_iter().for_each(|n| b.disk.delete(n));
@@ -468,9 +469,64 @@ fn case_n_released_segments_are_not_missed() {
     assert_eq!((b.recovered.sealed.len(), b.tail()), (0, vec![2]));
 }
 
+/// A release that a crash cut short may have deleted any of its segments: what is left is ignored, and goes with
+/// the next release.
+#[test]
+fn case_n_whatever_a_release_cut_short_has_left_is_ignored() {
+    let released = || {
+        let mut b = short(1);
+        (2..6).for_each(|n| {
+            b.roll(&[n as u8]);
+            b.put(vec![(n, true, 1)]);
+        });
+        assert!(b.wal.release(5).is_empty());
+        b.roll(b"newest");
+        b.put(vec![(9, false, 1)]);
+        assert_eq!(b.wal.release(5), [1, 2, 3, 4]);
+        b
+    };
+    for deleted in 0..16u32 {
+        let mut b = released();
+        let (gone, left): (Vec<u32>, Vec<u32>) = (1..5).partition(|n| deleted >> (n - 1) & 1 == 1);
+        gone.iter().for_each(|n| b.disk.delete(*n));
+        let mut b = b.reopen();
+        assert_eq!((Bench::keys(&b.recovered.sealed), b.tail()), (vec![5], vec![9]), "without {gone:?}");
+        assert!(b.recovered.damage.is_empty());
+        assert_eq!(b.wal.release(0), left, "without {gone:?}");
+        left.iter().for_each(|n| b.disk.delete(*n));
+        b.put(vec![(10, false, 1)]);
+        assert_eq!(b.reopen().tail(), [9, 10]);
+    }
+    let mut b = released();
+    b.roll(b"one more");
+    b.disk.delete(6);
+    assert!(matches!(reopen(&b), Err(WalError::Missing { segment: 6 })), "that one is needed");
+}
+
+/// The newest checkpoint rots after a release that it allowed: the one before is used, though what that one still
+/// counted on is gone.
+#[test]
+fn case_p_an_older_checkpoint_is_used_though_more_was_released_since() {
+    let mut b = short(1);
+    (2..5).for_each(|n| {
+        b.roll(&[n as u8]);
+        b.put(vec![(n, true, 1)]);
+    });
+    b.wal.release(4);
+    b.roll(b"newest");
+    assert_eq!(b.wal.release(4), [1, 2, 3]);
+    (1..4).for_each(|n| b.disk.delete(n));
+    b.put(vec![(9, false, 1)]);
+    flip(&mut b, 5, 100);
+    let (r, _) = reopen(&b).unwrap();
+    assert_eq!((r.checkpoint.as_deref(), Bench::keys(&r.sealed)), (Some(&[4u8][..]), vec![]));
+    assert_eq!(Bench::keys(&r.tail), [4, 9]);
+}
+
 #[test]
 fn case_o_without_any_readable_checkpoint_a_trimmed_log_is_refused() {
     let mut b = short(1);
+    b.wal.release(2);
     b.roll(b"a");
     b.put(vec![(2, false, 1)]);
     b.wal.release(2).into_iter().for_each(|n| b.disk.delete(n));
@@ -496,7 +552,7 @@ fn case_p_a_torn_checkpoint_at_a_roll_falls_back_to_the_one_before() {
     assert_eq!(b.recovered.checkpoint.as_deref(), Some(&b"first"[..]));
     assert_eq!((Bench::keys(&b.recovered.sealed), b.tail()), (vec![1], vec![2]));
     assert!(b.wal.wants_checkpoint());
-    assert_eq!(b.wal.release(3), [1], "segment 2 has the checkpoint that counts");
+    assert!(b.wal.release(3).is_empty(), "the checkpoint that counts, in segment 2, does not say so");
     b.put(vec![(3, false, 1)]);
     assert_eq!((b.done[0].1.segment, b.reopen().tail()), (3, vec![2, 3]));
 }

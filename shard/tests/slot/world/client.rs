@@ -76,7 +76,7 @@ pub fn batch(writer: u128, seq: u64, records: u32, bytes: usize) -> Batch {
 }
 
 pub fn append(lane: LaneId, batch: &Batch) -> Bytes {
-    encode_with(Append { lane, start: Seq(0) }, &[batch.bytes()])
+    encode_with(Append { lane, start: Seq(0), prompt: true }, &[batch.bytes()])
 }
 
 pub fn batches(mut payload: Bytes) -> Vec<PlacedBatch> {

@@ -243,6 +243,13 @@ impl World {
         self.take_from_orderer(out);
     }
 
+    /// The orderers trim the log.
+    pub fn trim(&mut self, gsn: Gsn) {
+        let out = self.orderer.trim_to(gsn);
+        self.take_from_orderer(out);
+        self.settle();
+    }
+
     /// One turn of a node.
     pub fn turn(&mut self, n: usize, inputs: Vec<Input<()>>) {
         let now = self.now;
@@ -283,6 +290,7 @@ impl World {
                     self.links[l].paused[i] = pause;
                 }
             }
+            Output::SaveSnapshot { .. } => panic!("a slot takes no snapshots"),
             Output::Event(_) | Output::Persist { .. } | Output::Load { .. } | Output::Release { .. } => {}
         }
     }

@@ -20,6 +20,8 @@ pub struct Node {
     pub events: Vec<SlotEvent>,
     /// Records of each `Persist`.
     pub persists: Vec<usize>,
+    /// What it said it needs no segment before.
+    pub released: u32,
     /// Segments begun with a checkpoint since the start.
     pub rolls: usize,
 }
@@ -37,6 +39,7 @@ impl Node {
             accepted: 0,
             events: Vec::new(),
             persists: Vec::new(),
+            released: 0,
             rolls: 0,
         }
     }
@@ -98,6 +101,15 @@ impl Node {
                 }
                 Output::Load { token, pos } => self.loads.push_back((*token, *pos)),
                 Output::Event(e) => self.events.push(e.clone()),
+                Output::Release { segment } => {
+                    assert!(
+                        *segment >= self.released || self.rolls == 0,
+                        "released to {} before",
+                        self.released
+                    );
+                    self.released = *segment;
+                    wal.release(*segment).into_iter().for_each(|n| self.disk.delete(n));
+                }
                 _ => {}
             }
             out.push(output);

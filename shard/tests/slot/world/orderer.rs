@@ -35,6 +35,9 @@ pub struct Orderer {
     held: BTreeMap<(ShardId, SlotId), (Vec<u64>, CutNumber)>,
     pub registrations: usize,
     pub reported: usize,
+    /// Which cuts the last report of each slot asks for.
+    pub wanted: BTreeMap<SlotId, CutsWanted>,
+    pub trim: Gsn,
     /// The next cut is not sent to this slot.
     pub skip: Option<SlotId>,
 }
@@ -82,6 +85,7 @@ impl Orderer {
         self.registered.retain(|_, r| r.0 != m.slot);
         self.registered.insert(link, (m.slot, m.incarnation));
         out.frames.push((link, encode(ViewIs { view: self.view.clone() })));
+        out.frames.push((link, encode(TrimIs { gsn: self.trim })));
         for shard in self.view.shards.iter().filter(|s| s.replica_in(m.slot).is_some()) {
             let stated = m.parts.iter().find(|p| p.0 == shard.id).map_or(CutNumber(0), |p| p.1);
             let durable = self.held.get(&(shard.id, m.slot)).map_or(CutNumber(0), |h| h.1);
@@ -99,6 +103,7 @@ impl Orderer {
         let Some(&known) = self.registered.get(&link) else { return };
         assert_eq!(known, (m.slot, m.incarnation));
         self.reported += 1;
+        self.wanted.insert(m.slot, m.cuts);
         for r in m.shards {
             let shard = self.view.shard(r.shard).expect("a known shard");
             let index = shard.replica_in(m.slot).expect("one of its replicas");
@@ -166,6 +171,14 @@ impl Orderer {
 }
 
 impl Orderer {
+    /// What lies before `gsn` is trimmed.
+    pub fn trim_to(&mut self, gsn: Gsn) -> Out {
+        assert!(gsn >= self.trim && gsn <= self.tail);
+        self.trim = gsn;
+        let bytes = encode(TrimIs { gsn });
+        Out { frames: self.registered.keys().map(|&link| (link, bytes.clone())).collect(), ..Out::default() }
+    }
+
     /// Forgets what a slot once held: its disk was replaced.
     pub fn forget(&mut self, slot: SlotId) {
         self.held.retain(|k, _| k.1 != slot);

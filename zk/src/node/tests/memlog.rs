@@ -26,6 +26,8 @@ pub struct Hub {
     pub mute: bool,
     /// Longest record there is room for, if there isn't for all.
     pub room: Option<usize>,
+    /// What the next node that asks is told instead of what was committed.
+    pub gap: Option<LogEvent>,
 }
 
 impl Hub {
@@ -60,6 +62,10 @@ pub struct MemLog {
     /// Batches that may be pending.
     pub window: usize,
     cursor: usize,
+    /// Where the subscription begins.
+    from: Gsn,
+    /// What the owner let go, as it last said.
+    pub released: Gsn,
     tails: VecDeque<RequestId>,
     requests: u64,
 }
@@ -75,6 +81,8 @@ impl MemLog {
             pending: 0,
             window: 1000,
             cursor: 0,
+            from: Gsn(0),
+            released: Gsn(0),
             tails: VecDeque::new(),
             requests: 0,
         }
@@ -124,7 +132,10 @@ impl SharedLog for MemLog {
         self.pending < self.window
     }
     fn subscribe(&mut self, from: Gsn) {
-        assert_eq!(from, Gsn(0));
+        self.from = from;
+        let hub = self.hub.borrow();
+        let end = |(first, placed): &(Gsn, PlacedBatch)| first.plus(u64::from(placed.batch.count()));
+        self.cursor = hub.committed.iter().take_while(|c| end(c) <= from).count();
     }
     fn read(&mut self, _: Gsn, _: Gsn, _: usize) -> RequestId {
         panic!("nodes don't read yet")
@@ -134,7 +145,9 @@ impl SharedLog for MemLog {
         self.tails.push_back(RequestId(self.requests));
         RequestId(self.requests)
     }
-    fn release(&mut self, _: Gsn) {}
+    fn release(&mut self, upto: Gsn) {
+        self.released = upto;
+    }
     fn base_gsn(&self) -> Gsn {
         Gsn(0)
     }
@@ -151,14 +164,18 @@ impl Machine for MemLog {
         if self.is_cut() {
             return None;
         }
+        if let Some(gap) = self.hub.borrow_mut().gap.take() {
+            return Some(Output::Event(gap));
+        }
         let hub = self.hub.borrow();
         let slow = hub.slow.contains(&self.writer);
         if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow) {
             self.cursor += 1;
             let own = placed.batch.writer() == self.writer;
             self.pending -= usize::from(own);
-            let take = placed.batch.count();
-            let committed = Committed { first_gsn: *first_gsn, placed: placed.clone(), skip: 0, take, own };
+            let skip = self.from.0.saturating_sub(first_gsn.0) as u32;
+            let take = placed.batch.count() - skip;
+            let committed = Committed { first_gsn: *first_gsn, placed: placed.clone(), skip, take, own };
             return Some(Output::Event(LogEvent::Committed(committed)));
         }
         // Answers lag behind while commits are held back, so that syncs have something to wait for.

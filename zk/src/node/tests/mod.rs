@@ -2,9 +2,11 @@
 
 mod chaos;
 mod fifo;
+mod held;
 mod limits;
 mod memlog;
 mod sessions;
+mod snapshots;
 mod watches;
 mod words;
 mod world;

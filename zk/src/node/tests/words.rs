@@ -41,6 +41,25 @@ fn monitor_lines_are_keys_and_values_that_add_up() {
 }
 
 #[test]
+fn stages_count_requests_until_they_are_counted_anew() {
+    let mut w = World::new(2);
+    let (c, _) = w.connect(0);
+    w.call(c, 1, &create("/a", 0));
+    w.call(c, 2, &create("/b", 0));
+    w.call(c, 3, &exists("/a", false));
+    let counts = |text: &str| -> Vec<u64> {
+        let all = text.split("\"count\":").skip(1);
+        all.map(|rest| rest.split(',').next().expect("a number").parse().expect("a number")).collect()
+    };
+    let text = w.word(0, "stgs");
+    assert!(text.starts_with("[{\"name\":\"zk_write\",") && text.ends_with("}]"), "{text}");
+    assert_eq!(counts(&text), [2, 1, 3], "the session's record too");
+    assert_eq!(w.word(0, "stgr"), text);
+    assert_eq!(counts(&w.word(0, "stgs")), [0, 0, 0]);
+    assert_eq!(counts(&w.word(1, "stgs")), [0, 0, 0], "each node counts its own");
+}
+
+#[test]
 fn the_server_text_has_the_lines_that_parsers_count_on() {
     let mut w = World::new(1);
     w.connect(0);

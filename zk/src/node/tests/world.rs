@@ -5,12 +5,15 @@ use crate::jute::{
     ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
 };
 use crate::node::{Node, NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::snapshot::Restored;
 use crate::txn::{Acl, AuthId};
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use zoolog_core::{ConnId, Input, Instant, Machine, Output, WallMs, WriterId};
+use zoolog_core::limits::OUT_BYTES_PAUSE;
+use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, WallMs, WriterId};
 
 /// What a client got after its handshake.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +67,15 @@ struct Client {
     closed: bool,
     paused: bool,
     ended_at: Option<Instant>,
+    wire: Option<Wire>,
+}
+
+/// What the shell keeps for a client that takes its answers when it likes.
+#[derive(Debug, Default)]
+struct Wire {
+    kept: usize,
+    kept_max: usize,
+    told_high: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +84,9 @@ struct Host {
     node: Option<Node<MemLog>>,
     ready: bool,
     notes: Vec<String>,
+    failed: Option<String>,
+    /// Pieces of snapshots that are not answered.
+    saves: VecDeque<(Gsn, Bytes, bool)>,
 }
 
 /// Everything. Clients and nodes are named by number.
@@ -136,11 +151,17 @@ impl World {
 
     /// Starts another node, with a log window of so many batches.
     pub fn start(&mut self, window: usize) -> usize {
+        self.start_from(window, Restored::default())
+    }
+
+    /// Starts another node from a snapshot.
+    pub fn start_from(&mut self, window: usize, restored: Restored) -> usize {
         let mut log = MemLog::new(self.hub.clone(), self.hosts.len() as u128 + 1);
         log.window = window;
-        let mut node = Node::with_log(self.cfg.clone(), log, self.now);
+        let mut node = Node::restore_with_log(self.cfg.clone(), log, self.now, restored);
         node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
-        self.hosts.push(Host { node: Some(node), ready: false, notes: Vec::new() });
+        let (notes, saves) = (Vec::new(), VecDeque::new());
+        self.hosts.push(Host { node: Some(node), ready: false, notes, failed: None, saves });
         self.run();
         self.hosts.len() - 1
     }
@@ -153,6 +174,26 @@ impl World {
     }
     pub fn notes(&self, node: usize) -> &[String] {
         &self.hosts[node].notes
+    }
+
+    /// Why a node can't go on.
+    pub fn failed(&self, node: usize) -> Option<&str> {
+        self.hosts[node].failed.as_deref()
+    }
+
+    /// The piece of a snapshot that a node wants saved, if it wants any.
+    pub fn piece(&self, node: usize) -> Option<&(Gsn, Bytes, bool)> {
+        assert!(self.hosts[node].saves.len() < 2, "one piece at a time");
+        self.hosts[node].saves.front()
+    }
+
+    /// Answers that piece, and returns it.
+    pub fn answer_piece(&mut self, node: usize, result: Result<(), String>) -> (Gsn, Bytes, bool) {
+        let (gsn, bytes, last) = self.hosts[node].saves.pop_front().expect("a piece");
+        let host = self.hosts[node].node.as_mut().expect("the node lives");
+        host.handle(self.now, Input::SnapshotSaved { gsn, last, result });
+        self.run();
+        (gsn, bytes, last)
     }
 
     /// Stops a node without a word; its clients' connections end.
@@ -214,6 +255,7 @@ impl World {
                     self.carry_out(n, output);
                 }
             }
+            any |= self.tell_backlogs();
             // A node may say nothing and yet have had something committed for others.
             if !any && self.hub.borrow().tail() == tail {
                 return;
@@ -231,6 +273,10 @@ impl World {
                 let c = find(&mut self.clients, conn);
                 assert!(self.clients[c].ended_at.is_none(), "nothing is sent after the end");
                 self.clients[c].raw.extend_from_slice(&bytes);
+                if let Some(wire) = &mut self.clients[c].wire {
+                    wire.kept += bytes.len();
+                    wire.kept_max = wire.kept_max.max(wire.kept);
+                }
             }
             Output::Close { conn } => {
                 let c = find(&mut self.clients, conn);
@@ -248,6 +294,8 @@ impl World {
                 assert!(std::mem::replace(&mut self.clients[c].paused, false), "resumed twice");
             }
             Output::Event(NodeEvent::Ready) => self.hosts[n].ready = true,
+            Output::SaveSnapshot { gsn, bytes, last } => self.hosts[n].saves.push_back((gsn, bytes, last)),
+            Output::Event(NodeEvent::Failed(why)) => self.hosts[n].failed = Some(why),
             Output::Event(NodeEvent::Note(note)) => self.hosts[n].notes.push(note),
             other => panic!("{other:?} from a node on a log in memory"),
         }
@@ -257,7 +305,7 @@ impl World {
     pub fn dial(&mut self, node: usize) -> usize {
         let conn = ConnId(self.clients.len() as u64 + 1);
         let (closed, paused, ended_at) = (false, false, None);
-        self.clients.push(Client { node, conn, raw: Vec::new(), closed, paused, ended_at });
+        self.clients.push(Client { node, conn, raw: Vec::new(), closed, paused, ended_at, wire: None });
         let peer = format!("10.0.0.1:{}", 1000 + conn.0);
         let host = self.hosts[node].node.as_mut().expect("the node lives");
         host.handle(self.now, Input::Accepted { conn, peer });
@@ -300,6 +348,39 @@ impl World {
         let host = self.hosts[node].node.as_mut().expect("the node lives");
         host.handle(self.now, Input::Backlog { conn, high });
         self.run();
+    }
+
+    /// From now on the client takes its answers only by [`World::take`].
+    pub fn keep(&mut self, client: usize) {
+        self.clients[client].wire = Some(Wire::default());
+    }
+
+    /// The client takes so many bytes of its answers from the shell, and lets everything happen.
+    pub fn take(&mut self, client: usize, bytes: usize) {
+        let wire = self.clients[client].wire.as_mut().expect("its answers are kept");
+        wire.kept -= bytes.min(wire.kept);
+        self.run();
+    }
+
+    /// Bytes that the shell keeps for the client, and the most that it ever did.
+    pub fn kept(&self, client: usize) -> (usize, usize) {
+        let wire = self.clients[client].wire.as_ref().expect("its answers are kept");
+        (wire.kept, wire.kept_max)
+    }
+
+    /// As the shell, after each turn. Returns whether it told anybody.
+    fn tell_backlogs(&mut self) -> bool {
+        let mut any = false;
+        for client in self.clients.iter_mut().filter(|c| !c.closed) {
+            let Some(wire) = &mut client.wire else { continue };
+            let high = wire.kept > OUT_BYTES_PAUSE;
+            if std::mem::replace(&mut wire.told_high, high) != high {
+                let node = self.hosts[client.node].node.as_mut().expect("its client is not closed");
+                node.handle(self.now, Input::Backlog { conn: client.conn, high });
+                any = true;
+            }
+        }
+        any
     }
 
     /// The client's side of the connection breaks.

@@ -1,0 +1,188 @@
+//! Real files: whole, torn, flipped, foreign, newer, left behind.
+
+use super::*;
+use crate::snapshot::Framer;
+use std::sync::mpsc::{Receiver, channel};
+
+const CLUSTER: ClusterId = ClusterId(9);
+
+/// The bytes of a snapshot, in pieces.
+fn snapshot(cluster: ClusterId, gsn: Gsn, pieces: usize) -> Vec<Bytes> {
+    let mut begin = Vec::new();
+    let mut framer = Framer::begin(&mut begin, cluster, gsn);
+    let mut all = Vec::new();
+    for i in 0..pieces {
+        let mut out = std::mem::take(&mut begin);
+        framer.piece(&mut out, i + 1 == pieces, |out| out.resize(out.len() + 300_000, i as u8));
+        all.push(out.into());
+    }
+    all
+}
+
+type Answers = Receiver<(Gsn, bool, Result<(), String>)>;
+
+fn writer(dir: &Path) -> (SnapshotStore, SnapshotWriter, Answers) {
+    let store = SnapshotStore::open(dir, CLUSTER).expect("a directory");
+    let (sender, answers) = channel();
+    let answer: Answer = Box::new(move |gsn, last, result| {
+        // Nobody listens when a test has ended.
+        let _ = sender.send((gsn, last, result));
+    });
+    let writer = SnapshotWriter::start(store.clone(), answer).expect("a thread");
+    (store, writer, answers)
+}
+
+/// Saves a snapshot as a machine would, one piece at a time. Returns the last answer.
+fn save(writer: &SnapshotWriter, answers: &Answers, gsn: Gsn, pieces: &[Bytes]) -> Result<(), String> {
+    for (i, bytes) in pieces.iter().enumerate() {
+        let last = i + 1 == pieces.len();
+        writer.save(gsn, bytes.clone(), last)?;
+        let (of, was_last, result) = answers.recv().expect("the thread lives");
+        assert_eq!((of, was_last), (gsn, last));
+        result?;
+    }
+    Ok(())
+}
+
+fn gsns(store: &SnapshotStore) -> Vec<u64> {
+    store.newest().expect("readable").iter().map(|f| f.gsn.0).collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).expect("readable");
+    let mut names: Vec<_> = names.map(|e| e.expect("readable").file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A directory with good snapshots at these positions.
+fn with_files(gsns: &[u64]) -> (tempfile::TempDir, SnapshotStore) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, writer, answers) = writer(dir.path());
+    for &gsn in gsns {
+        save(&writer, &answers, Gsn(gsn), &snapshot(CLUSTER, Gsn(gsn), 3)).expect("room");
+    }
+    (dir, store)
+}
+
+#[test]
+fn what_was_saved_is_read_back_and_the_newest_three_stay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, writer, answers) = writer(dir.path());
+    for gsn in [5, 70, 800, 9000] {
+        let pieces = snapshot(CLUSTER, Gsn(gsn), 20);
+        save(&writer, &answers, Gsn(gsn), &pieces).expect("room");
+        let newest = store.newest().expect("readable").remove(0);
+        assert_eq!((newest.gsn, newest.bytes), (Gsn(gsn), pieces.concat().len() as u64));
+        let mut read = Vec::new();
+        let mut sink = |bytes: &[u8]| {
+            read.extend_from_slice(bytes);
+            Ok(())
+        };
+        store.read(&newest, &mut sink).expect("a good file");
+        assert!(read == pieces.concat(), "the file at {gsn}");
+    }
+    assert_eq!(gsns(&store), [9000, 800, 70]);
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_file_has_no_name_before_its_last_piece_and_what_is_left_over_is_swept_away() {
+    let (dir, store) = with_files(&[3]);
+    let (_, writer, answers) = writer(dir.path());
+    for bytes in &snapshot(CLUSTER, Gsn(7), 4)[..3] {
+        writer.save(Gsn(7), bytes.clone(), false).expect("room");
+        assert_eq!(answers.recv(), Ok((Gsn(7), false, Ok(()))));
+        assert_eq!(gsns(&store), [3]);
+        assert_eq!(names(dir.path()), ["00000000000000000003.snapshot", "00000000000000000007.tmp"]);
+    }
+    drop(writer);
+    assert_eq!(names(dir.path()), ["00000000000000000003.snapshot"], "who ends in order cleans up");
+    // As after a crash, in which nobody does.
+    std::fs::write(dir.path().join("00000000000000000008.tmp"), b"half").expect("room");
+    std::fs::write(dir.path().join("notes.txt"), b"mine").expect("room");
+    let store = SnapshotStore::open(dir.path(), CLUSTER).expect("a directory");
+    assert_eq!(gsns(&store), [3]);
+    assert_eq!(names(dir.path()), ["00000000000000000003.snapshot", "notes.txt"]);
+}
+
+#[test]
+fn a_snapshot_that_is_not_what_it_should_be_never_gets_its_name() {
+    let (dir, store) = with_files(&[3]);
+    let (_, writer, answers) = writer(dir.path());
+    let mut wrong = snapshot(CLUSTER, Gsn(9), 3);
+    wrong[1] = wrong[1].iter().map(|b| b ^ 1).collect::<Vec<_>>().into();
+    let why = save(&writer, &answers, Gsn(9), &wrong).expect_err("damaged");
+    assert!(why.contains("damaged"), "{why}");
+    let short = &snapshot(CLUSTER, Gsn(9), 3)[..2];
+    let why = save(&writer, &answers, Gsn(9), short).expect_err("torn");
+    assert!(why.contains("without its last piece"), "{why}");
+    let why = save(&writer, &answers, Gsn(9), &snapshot(CLUSTER, Gsn(8), 2)).expect_err("another position");
+    assert!(why.contains("it is of position 8"), "{why}");
+    assert_eq!(gsns(&store), [3]);
+    // What failed is not in the way of the next.
+    save(&writer, &answers, Gsn(9), &snapshot(CLUSTER, Gsn(9), 3)).expect("room");
+    assert_eq!(gsns(&store), [9, 3]);
+    drop(writer);
+    assert_eq!(names(dir.path()).len(), 2);
+}
+
+#[test]
+fn a_directory_that_has_gone_is_an_answer_and_not_the_end() {
+    let outer = tempfile::tempdir().expect("a directory");
+    let dir = outer.path().join("snapshots");
+    let (store, writer, answers) = writer(&dir);
+    std::fs::remove_dir(&dir).expect("it is empty");
+    let why = save(&writer, &answers, Gsn(1), &snapshot(CLUSTER, Gsn(1), 2)).expect_err("nowhere to write");
+    assert!(why.contains("can't make"), "{why}");
+    std::fs::create_dir(&dir).expect("room");
+    save(&writer, &answers, Gsn(1), &snapshot(CLUSTER, Gsn(1), 2)).expect("room");
+    assert_eq!(gsns(&store), [1]);
+}
+
+/// The reason why the file at 50 can't be used once `damage` was done to its bytes; the one before it still can.
+fn reason(damage: impl FnOnce(&mut Vec<u8>)) -> String {
+    let (_dir, store) = with_files(&[40, 50]);
+    let files = store.newest().expect("readable");
+    let mut bytes = std::fs::read(&files[0].path).expect("readable");
+    damage(&mut bytes);
+    std::fs::write(&files[0].path, bytes).expect("room");
+    assert_eq!(store.verify(&files[1]), Ok(()));
+    let why = store.verify(&files[0]).expect_err("it was damaged");
+    assert!(why.contains("00000000000000000050.snapshot can't be used"), "{why}");
+    why
+}
+
+#[test]
+fn files_that_can_t_be_used_are_skipped_with_a_reason() {
+    for cut in [0, 10, 64, 70, 300_000, 900_000] {
+        let why = reason(|bytes| bytes.truncate(cut));
+        assert!(why.contains(&format!("it ends after {cut} bytes")), "{why}");
+    }
+    for at in [8 + 20, 64, 75, 400_000, 900_000] {
+        let why = reason(|bytes| bytes[at] ^= 4);
+        assert!(why.contains("it is damaged at byte"), "{why}");
+    }
+    let why = reason(|bytes| bytes.push(0));
+    assert!(why.contains("something follows the last piece"), "{why}");
+    let why = reason(|bytes| *bytes = b"#!/bin/sh\n".repeat(20));
+    assert!(why.contains("it is no snapshot"), "{why}");
+    let why = reason(|bytes| bytes[8] = 2);
+    assert!(why.contains("it has format version 2, this build knows 1"), "{why}");
+    let why = reason(|bytes| *bytes = snapshot(ClusterId(0xabc), Gsn(50), 2).concat());
+    assert!(why.contains("it belongs to cluster 00000000000000000000000000000abc"), "{why}");
+    let why = reason(|bytes| *bytes = snapshot(CLUSTER, Gsn(51), 2).concat());
+    assert!(why.contains("it is of position 51"), "{why}");
+}
+
+#[test]
+fn files_that_claim_to_be_newer_are_left_alone() {
+    let (dir, store) = with_files(&[10, 20, 30]);
+    for name in ["00000000000000000099.snapshot", "0000000000000000099.snapshot", "x.snapshot"] {
+        std::fs::write(dir.path().join(name), b"?").expect("room");
+    }
+    let (_, writer, answers) = writer(dir.path());
+    save(&writer, &answers, Gsn(40), &snapshot(CLUSTER, Gsn(40), 2)).expect("room");
+    assert_eq!(gsns(&store), [99, 40, 30, 20]);
+    assert_eq!(names(dir.path()).len(), 6);
+}

@@ -1,0 +1,134 @@
+//! What is no longer needed here? Below the trim point whole parts are dropped, and the batches they cover; what
+//! is left says which segments of the log must stay.
+//!
+//! The trim point is decided by the orderers, so it counts as soon as it is known: reads below it are answered
+//! with it at once. Dropping follows, part by part, and never passes what is durable here: a replica holds all that
+//! is committed, so no backup is ever sent to a place before it, unless its disk lost what it had; that one is
+//! told to go on from where this one begins. Segments are released last, once where the shard begins is durable.
+
+use super::Replica;
+use super::sync::Phase;
+use crate::effects::{Effects, Refusal};
+use crate::marks::{Item, lane_record, trim_record};
+use std::collections::VecDeque;
+use zoolog_core::machine::ConnId;
+use zoolog_core::wal::WalRecord;
+use zoolog_core::wire::{LaneBase, RefusedWhy};
+use zoolog_core::{CutNumber, Gsn, Lsn};
+
+/// No honest LSN gets here.
+const LSN_MAX: u64 = 1 << 56;
+
+/// In which segments the marks of parts lie.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(VecDeque<(u32, CutNumber)>);
+
+impl Places {
+    /// The mark of part `number`, which is newer than all before, lies in `segment`.
+    pub fn note(&mut self, number: CutNumber, segment: u32) {
+        match self.0.back_mut() {
+            Some(last) if last.0 == segment => last.1 = number,
+            _ => self.0.push_back((segment, number)),
+        }
+    }
+
+    /// Forgets marks up to that of part `number`.
+    fn forget(&mut self, number: CutNumber) {
+        let gone = self.0.partition_point(|p| p.1 <= number);
+        self.0.drain(..gone);
+    }
+
+    /// The oldest segment that holds a mark.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        self.0.front().map(|p| p.0)
+    }
+}
+
+impl Replica {
+    /// The trim point is at least there.
+    pub fn trim_is(&mut self, trim: Gsn) {
+        self.trim = self.trim.max(trim);
+    }
+
+    /// Drops what lies wholly below the trim point and is durable, marks included. Whether there was anything.
+    pub fn drop_trimmed(&mut self) -> bool {
+        if self.history.parts().front().is_none_or(|p| p.base >= self.trim) || !self.is_sound() {
+            return false;
+        }
+        if !self.history.trim(self.trim, self.part_durable) {
+            return false;
+        }
+        for lane in &mut self.lanes {
+            lane.trim(self.history.start(lane.id.index()));
+        }
+        self.places.forget(self.history.base().map_or(CutNumber(0), |b| b.number));
+        true
+    }
+
+    /// The oldest segment it needs; `None` if it needs no durable one.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        let lanes = self.lanes.iter().filter_map(|l| l.oldest_segment());
+        lanes.chain(self.places.oldest_segment()).min()
+    }
+
+    /// The mark that says where it begins, if it was trimmed; with it segments before `release` are not needed.
+    pub fn trim_mark(&self, release: u32) -> Option<(Item, WalRecord)> {
+        self.history.base().map(|base| trim_record(self.shard, self.trim, base, release))
+    }
+
+    /// What a restart finds: the parts up to where the shard begins were read, and are dropped now.
+    pub(super) fn restore_trim(&mut self, trim: Gsn, number: CutNumber) {
+        self.trim_is(trim);
+        if self.broken.is_none() && self.history.number() < number {
+            self.broken =
+                Some(format!("the cut marks between {} and {number} are lost", self.history.number()));
+        }
+        self.drop_trimmed();
+    }
+
+    /// The primary's side of a backup whose records all lie before where the lane begins: tells it to go on from
+    /// there. False if that has to be read back first.
+    pub(super) fn send_base(&mut self, fx: &mut Effects, i: usize) -> bool {
+        let lane = self.own_lane();
+        let first = lane.cached_from(lane.start).next();
+        let prev = match first {
+            _ if lane.start == lane.accepted => lane.last,
+            Some(b) if b.placement.first_lsn.0 == lane.start => b.placement.prev,
+            _ => return false,
+        };
+        let (id, start, incarnation) = (lane.id, lane.start, self.own.incarnation);
+        let stream = self.own.backups[i].as_mut().and_then(|b| b.stream.as_mut()).expect("a stream");
+        stream.phase = Phase::Streaming { sent: start, prev, loading: false };
+        let (conn, stream) = (stream.conn, stream.number);
+        fx.send(conn, LaneBase { lane: id, incarnation, stream, from: Lsn(start), last: prev });
+        true
+    }
+
+    /// The backup's side: what it lacks of the lane is trimmed, it goes on from the base.
+    ///
+    /// # Errors
+    /// The connection is to be refused: another stream's frame, or it makes no sense.
+    pub fn lane_base(&mut self, fx: &mut Effects, conn: ConnId, m: &LaneBase) -> Result<(), Refusal> {
+        let i = usize::from(m.lane.index());
+        let invalid = |text: String| Err(Refusal::new(RefusedWhy::Invalid, text));
+        if i >= self.lanes.len() || i == usize::from(self.index) {
+            return invalid(format!("a base of lane {}, which is not backed up here", m.lane));
+        }
+        self.inbound[i].check(conn, m.incarnation, m.stream)?;
+        let lane = &mut self.lanes[i];
+        let settled = self.inbound[i].answered() && lane.durable == lane.accepted;
+        if !settled || m.from.0 <= lane.accepted || m.from.0 >= LSN_MAX {
+            return invalid(format!(
+                "lane {} of {} records, told to go on from {}",
+                m.lane, lane.accepted, m.from
+            ));
+        }
+        tracing::warn!(lane = %m.lane, held = lane.accepted, from = %m.from, "what is missing here is trimmed: going on behind it");
+        lane.adopt(m.from.0, m.last);
+        // Durable with, or before, the first batch behind it. What it skips nobody reads any more.
+        fx.marks.push(lane_record(m.lane, m.from.0, m.last));
+        self.moved = true;
+        self.check_damage(fx);
+        Ok(())
+    }
+}

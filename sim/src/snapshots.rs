@@ -1,0 +1,93 @@
+//! What becomes of a node's snapshot files? They have their names once their last piece is answered; a crash
+//! before that loses them, leaves them whole or leaves them torn.
+
+use crate::disk::CLUSTER;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use zoolog_core::Gsn;
+use zoolog_core::rng::Rng;
+use zoolog_zk::snapshot::{Loader, Restored};
+
+/// Files kept beside the newest.
+const OLDER_KEPT: usize = 2;
+
+/// Snapshot files of one node; they survive its crashes.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    files: BTreeMap<Gsn, Vec<u8>>,
+    /// Those that were answered: they must be good for ever.
+    good: BTreeSet<Gsn>,
+    /// Position, bytes so far, whether all of it.
+    writing: Option<(Gsn, Vec<u8>, bool)>,
+}
+
+impl Snapshots {
+    /// A piece is written.
+    pub fn write(&mut self, gsn: Gsn, bytes: &Bytes, last: bool) {
+        let (of, file, complete) = self.writing.get_or_insert_with(|| (gsn, Vec::new(), false));
+        assert_eq!((*of, *complete), (gsn, false), "one piece of one snapshot at a time");
+        file.extend_from_slice(bytes);
+        *complete = last;
+    }
+
+    /// A piece is answered: after the last the file has its name for good.
+    pub fn answered(&mut self, ok: bool) {
+        let (gsn, file, complete) = self.writing.take().expect("a piece was written");
+        if ok && complete {
+            self.files.insert(gsn, file);
+            self.good.insert(gsn);
+            let older: Vec<Gsn> = self.files.range(..gsn).rev().map(|f| *f.0).skip(OLDER_KEPT).collect();
+            for gsn in older {
+                self.files.remove(&gsn);
+                self.good.remove(&gsn);
+            }
+        } else if ok {
+            self.writing = Some((gsn, file, false));
+        }
+    }
+
+    /// The power goes.
+    pub fn crash(&mut self, rng: &mut Rng) {
+        if let Some((gsn, mut file, true)) = self.writing.take() {
+            match rng.below(3) {
+                0 => return,
+                1 => file.truncate(rng.below(file.len() as u64) as usize),
+                _ => {}
+            }
+            self.files.insert(gsn, file);
+        }
+    }
+
+    /// The files, for scenarios that damage them.
+    pub fn files_mut(&mut self) -> &mut BTreeMap<Gsn, Vec<u8>> {
+        &mut self.files
+    }
+
+    /// What a node that starts finds: the newest good one, and where the next older good one is.
+    ///
+    /// # Errors
+    /// When one that was answered can't be loaded.
+    pub fn restore(&self) -> Result<Restored, String> {
+        let mut found: Option<Restored> = None;
+        for (gsn, bytes) in self.files.iter().rev() {
+            let mut loader = Loader::new(CLUSTER);
+            let pushed = bytes.chunks(1000).try_for_each(|chunk| loader.push(chunk));
+            let state = match pushed.and_then(|()| loader.finish()) {
+                Ok(state) => state,
+                Err(why) if self.good.contains(gsn) => return Err(format!("the snapshot at {gsn}: {why}")),
+                Err(_) => continue,
+            };
+            if state.applied() != *gsn || state.hash() != state.hash_from_scratch() {
+                return Err(format!("the snapshot at {gsn} gave {} with a wrong hash", state.applied()));
+            }
+            match &mut found {
+                None => found = Some(Restored::from_snapshot(state, None)),
+                Some(restored) => {
+                    restored.second_newest = Some(*gsn);
+                    break;
+                }
+            }
+        }
+        Ok(found.unwrap_or_default())
+    }
+}

@@ -1,0 +1,116 @@
+//! When is a snapshot taken, and what follows from it? One at a time, after so many records or bytes; each
+//! piece goes out when the one before it is saved. What lies in the log before the second newest good one is
+//! let go: the newest may yet turn out to be unreadable.
+
+use super::{Node, NodeConfig, NodeEvent};
+use crate::snapshot::{Pace, Restored, Taking};
+use std::time::Duration;
+use zoolog_client::SharedLog;
+use zoolog_core::{ClusterId, Gsn, Instant, Output};
+
+/// After a failure (a full disk, say) the next attempt waits this long.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What a node knows of its snapshots.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    /// Whose they are; 0 until known.
+    pub cluster: ClusterId,
+    /// Records, and their bytes, applied since the last snapshot began.
+    since: (u64, u64),
+    taking: Option<Taking>,
+    /// None begins before.
+    retry_at: Instant,
+    newest: Option<Gsn>,
+    second_newest: Option<Gsn>,
+}
+
+impl Snapshots {
+    /// Of a node that starts from `restored`.
+    pub(super) fn new(cfg: &NodeConfig, restored: &Restored, now: Instant) -> Self {
+        Self {
+            cluster: cfg.cluster,
+            since: (0, 0),
+            taking: None,
+            retry_at: now,
+            newest: restored.newest,
+            second_newest: restored.second_newest,
+        }
+    }
+
+    /// Position of the newest that is known to be good.
+    pub(super) const fn newest(&self) -> Option<Gsn> {
+        self.newest
+    }
+
+    /// A record of that length was applied.
+    pub(super) const fn applied(&mut self, bytes: usize) {
+        self.since.0 += 1;
+        self.since.1 += bytes as u64;
+    }
+
+    fn is_due(&self, now: Instant, cfg: &NodeConfig) -> bool {
+        let (records, bytes) = self.since;
+        let much = |have: u64, limit: u64| limit > 0 && have >= limit;
+        self.taking.is_none()
+            && self.retry_at <= now
+            && (much(records, cfg.snapshot_records) || much(bytes, cfg.snapshot_bytes))
+    }
+}
+
+impl<L: SharedLog> Node<L> {
+    /// Begins a snapshot of the state as it is, if it is time for one.
+    pub(super) fn snapshot_if_due(&mut self, now: Instant) {
+        if self.snapshots.is_due(now, &self.cfg) {
+            let taking = Taking::begin(&mut self.state, self.snapshots.cluster, Pace::default());
+            self.snapshots.taking = Some(taking);
+            self.snapshots.since = (0, 0);
+            self.save_piece();
+        }
+    }
+
+    fn save_piece(&mut self) {
+        let taking = self.snapshots.taking.as_mut().expect("a snapshot is being taken");
+        let gsn = taking.gsn();
+        let (bytes, last) = taking.next(&mut self.state);
+        self.outbox.push_back(Output::SaveSnapshot { gsn, bytes, last });
+    }
+
+    /// The shell has saved a piece, or could not.
+    pub(super) fn on_snapshot_saved(
+        &mut self,
+        now: Instant,
+        gsn: Gsn,
+        last: bool,
+        result: Result<(), String>,
+    ) {
+        if self.failed {
+            return;
+        }
+        let taking =
+            self.snapshots.taking.as_ref().unwrap_or_else(|| panic!("no piece at {gsn} was to be saved"));
+        assert_eq!(taking.gsn(), gsn, "pieces of one snapshot are saved at a time");
+        match result {
+            Ok(()) if last => {
+                self.snapshots.taking = None;
+                self.snapshots.second_newest = self.snapshots.newest.replace(gsn);
+                self.release_log();
+            }
+            Ok(()) => self.save_piece(),
+            Err(why) => {
+                let taking = self.snapshots.taking.take().expect("it was just there");
+                taking.abandon(&mut self.state);
+                self.snapshots.retry_at = now + RETRY;
+                let text = format!("no snapshot was taken at {gsn}: {why}; the log stays as long as needed");
+                self.outbox.push_back(Output::Event(NodeEvent::Note(text)));
+            }
+        }
+    }
+
+    /// Lets go of the log before the second newest snapshot.
+    pub(super) fn release_log(&mut self) {
+        if let Some(gsn) = self.snapshots.second_newest {
+            self.log.release(gsn);
+        }
+    }
+}
