@@ -57,8 +57,13 @@ fn commit() -> Option<String> {
 
 /// Processor seconds this process has used.
 pub fn cpu_seconds() -> f64 {
+    cpu_seconds_of("self")
+}
+
+/// Processor seconds that the process `pid` has used; 0 if there is none.
+pub fn cpu_seconds_of(pid: &str) -> f64 {
     // utime and stime are the 14th and 15th field; the second one, in parentheses, may hold spaces.
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 =
         after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();

@@ -6,6 +6,8 @@
 //! ```
 //! Little-endian.
 
+use crate::sizes::Sizes;
+
 /// Bytes of the part that names the value; shorter payloads are filler only.
 pub const HEADER_BYTES: usize = 24;
 
@@ -35,40 +37,44 @@ pub enum Unknown {
 #[derive(Debug)]
 pub struct Payload {
     run: u32,
+    sizes: Sizes,
     image: Vec<u8>,
 }
 
 impl Payload {
-    /// Values of `bytes` bytes for the run `run`.
-    pub fn new(run: u32, bytes: usize) -> Self {
+    /// Values of lengths `sizes` for the run `run`.
+    pub fn new(run: u32, sizes: Sizes) -> Self {
         // A fixed pattern that neither compresses to nothing nor has to be drawn per value.
-        let image = (0..bytes).map(|i| (i.wrapping_mul(167) >> 3) as u8 ^ i as u8).collect();
-        Self { run, image }
+        let image = (0..sizes.max() as usize).map(|i| (i.wrapping_mul(167) >> 3) as u8 ^ i as u8).collect();
+        Self { run, sizes, image }
     }
 
-    /// Bytes of each value.
-    pub fn bytes(&self) -> usize {
-        self.image.len()
+    /// Bytes of the value of `origin`.
+    pub fn bytes(&self, origin: Origin) -> usize {
+        self.sizes.of(origin) as usize
     }
 
-    /// Whether values are long enough to name their origin.
-    pub fn is_named(&self) -> bool {
-        self.image.len() >= HEADER_BYTES
+    /// Whether a value can be this long.
+    pub fn can_have(&self, bytes: usize) -> bool {
+        match self.sizes {
+            Sizes::Fixed(n) => bytes == n as usize,
+            Sizes::Uniform(from, to) => (from as usize..=to as usize).contains(&bytes),
+            Sizes::LogNormal { max, .. } => bytes <= max as usize,
+        }
     }
 
     /// The value of `origin`, valid until the next call.
     pub fn make(&mut self, origin: Origin) -> &[u8] {
-        if self.is_named() {
-            let run = self.run;
-            let head = &mut self.image[..HEADER_BYTES];
-            head[..4].copy_from_slice(&run.to_le_bytes());
+        let value = &mut self.image[..self.sizes.of(origin) as usize];
+        if let Some(head) = value.first_chunk_mut::<HEADER_BYTES>() {
+            head[..4].copy_from_slice(&self.run.to_le_bytes());
             head[4..8].copy_from_slice(&origin.key.to_le_bytes());
             head[8..12].copy_from_slice(&origin.writer.to_le_bytes());
             head[16..24].copy_from_slice(&origin.counter.to_le_bytes());
-            let crc = checksum(&self.image);
-            self.image[12..16].copy_from_slice(&crc.to_le_bytes());
+            let crc = checksum(value);
+            value[12..16].copy_from_slice(&crc.to_le_bytes());
         }
-        &self.image
+        value
     }
 
     /// Whose value `bytes` is; `None` if values of this length don't say.
@@ -76,21 +82,28 @@ impl Payload {
     /// # Errors
     /// Why it can't be a value of this run.
     pub fn read(&self, bytes: &[u8]) -> Result<Option<Origin>, Unknown> {
-        if bytes.len() != self.image.len() {
+        if !self.can_have(bytes.len()) {
             return Err(Unknown::Length(bytes.len()));
         }
-        if !self.is_named() {
-            return if bytes == self.image { Ok(None) } else { Err(Unknown::Damaged) };
-        }
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
+            // The first bytes of the pattern may be covered by an earlier value's head.
+            let pattern = (0..bytes.len()).map(|i| (i.wrapping_mul(167) >> 3) as u8 ^ i as u8);
+            let is_pattern = self.sizes.max() as usize >= HEADER_BYTES || pattern.eq(bytes.iter().copied());
+            return if is_pattern { Ok(None) } else { Err(Unknown::Damaged) };
+        };
+        let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         if checksum(bytes) != u32_at(12) {
             return Err(Unknown::Damaged);
         }
         if u32_at(0) != self.run {
             return Err(Unknown::OtherRun);
         }
-        let counter = u64::from_le_bytes(bytes[16..24].try_into().expect("8 bytes"));
-        Ok(Some(Origin { key: u32_at(4), writer: u32_at(8), counter }))
+        let counter = u64::from_le_bytes(head[16..24].try_into().expect("8 bytes"));
+        let origin = Origin { key: u32_at(4), writer: u32_at(8), counter };
+        if self.bytes(origin) != bytes.len() {
+            return Err(Unknown::Length(bytes.len()));
+        }
+        Ok(Some(origin))
     }
 }
 
@@ -107,7 +120,7 @@ mod tests {
     #[test]
     fn a_value_tells_its_origin() {
         for bytes in [24, 25, 128, 5000] {
-            let mut payload = Payload::new(99, bytes);
+            let mut payload = Payload::new(99, Sizes::Fixed(bytes));
             let value = payload.make(ORIGIN).to_vec();
             assert_eq!(payload.read(&value), Ok(Some(ORIGIN)));
         }
@@ -115,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_changed_bit_is_noticed() {
-        let mut payload = Payload::new(99, 40);
+        let mut payload = Payload::new(99, Sizes::Fixed(40));
         let value = payload.make(ORIGIN).to_vec();
         for bit in 0..value.len() * 8 {
             let mut changed = value.clone();
@@ -126,16 +139,32 @@ mod tests {
 
     #[test]
     fn values_of_another_run_or_length_are_refused() {
-        let other = Payload::new(98, 40).make(ORIGIN).to_vec();
-        let payload = Payload::new(99, 40);
+        let other = Payload::new(98, Sizes::Fixed(40)).make(ORIGIN).to_vec();
+        let payload = Payload::new(99, Sizes::Fixed(40));
         assert_eq!(payload.read(&other), Err(Unknown::OtherRun));
         assert_eq!(payload.read(&other[..39]), Err(Unknown::Length(39)));
     }
 
     #[test]
+    fn a_value_of_drawn_length_tells_its_origin_and_no_other_length_passes() {
+        let mut payload = Payload::new(3, "uniform:10-90".parse().unwrap());
+        for counter in 0..200 {
+            let origin = Origin { counter, ..ORIGIN };
+            let value = payload.make(origin).to_vec();
+            assert_eq!(value.len(), payload.bytes(origin));
+            let told = if value.len() < HEADER_BYTES { None } else { Some(origin) };
+            assert_eq!(payload.read(&value), Ok(told));
+            assert!(payload.read(&[&value[..], &[0; 90]].concat()).is_err());
+            if value.len() > HEADER_BYTES {
+                assert!(payload.read(&value[..value.len() - 1]).is_err());
+            }
+        }
+    }
+
+    #[test]
     fn short_values_are_compared_whole() {
-        for bytes in [0usize, 1, 23] {
-            let mut payload = Payload::new(1, bytes);
+        for bytes in [0, 1, 23] {
+            let mut payload = Payload::new(1, Sizes::Fixed(bytes));
             let value = payload.make(ORIGIN).to_vec();
             assert_eq!(payload.read(&value), Ok(None));
             if let Some(first) = value.first() {

@@ -40,7 +40,8 @@ impl Progress {
         }
         let (then_ns, before) = self.last;
         let seconds = (elapsed_ns - then_ns) as f64 / 1e9;
-        let rate = if seconds > 0.0 { (answers - before) as f64 / seconds } else { 0.0 };
+        // Fewer than before: the warm-up is over, and counting begins anew.
+        let rate = if seconds > 0.0 { answers.saturating_sub(before) as f64 / seconds } else { 0.0 };
         self.bar.set_position(elapsed_ns);
         self.bar.set_message(format!("{answers} answers, {rate:.0} per second"));
         self.next_ns = elapsed_ns + EVERY_NS;

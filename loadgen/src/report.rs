@@ -1,17 +1,34 @@
-//! What is said at the end? A table on stdout, everything as JSON, the distribution for plotting.
+//! What is said at the end? A table on stdout, and everything as JSON.
 
 use crate::checks::Checks;
 use crate::environment::{Environment, cpu_seconds};
+use crate::objectives::Judged;
 use crate::recorder::Recorder;
-use anyhow::Context;
+use crate::stages::Node;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
-use std::path::Path;
 
 const PERCENTILES: [(&str, f64); 6] =
     [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99_9", 99.9), ("p99_99", 99.99)];
+
+/// How a run ended, but for its checks and objectives.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Why it ended before its time, if the servers made it.
+    pub trouble: Option<String>,
+    /// Whether a signal ended it.
+    pub interrupted: bool,
+    /// Why what was measured is the generator and not the servers, if so.
+    pub lagged: Option<String>,
+}
+
+impl Ending {
+    /// Whether it ended before its time.
+    pub fn is_partial(&self) -> bool {
+        self.trouble.is_some() || self.interrupted
+    }
+}
 
 /// Everything a run found out.
 #[derive(Debug)]
@@ -28,37 +45,48 @@ pub struct Report<'a> {
     pub started_ms: u64,
     /// What the reader must know to judge the numbers.
     pub warnings: &'a [String],
+    /// How it ended.
+    pub ending: Ending,
+    /// Objectives and what came of them.
+    pub objectives: Vec<Judged>,
+    /// What the nodes say of their stages, if they were asked.
+    pub stages: Vec<Node>,
 }
 
 impl Report<'_> {
-    /// The table for people.
+    /// The table for people. At a fixed rate each kind has two rows: from the intended start (what users feel)
+    /// and from the actual one (what servers take).
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header([
-            "op",
-            "per second",
-            "count",
-            "p50 us",
-            "p90 us",
-            "p99 us",
-            "p99.9 us",
-            "max us",
-            "errors",
-        ]);
+        let header =
+            ["op", "per second", "count", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us", "errors"];
+        table.set_header(header);
+        let row = |h: &Histogram<u64>| {
+            let us = |q: f64| micros(h.value_at_quantile(q));
+            [us(0.5), us(0.9), us(0.99), us(0.999), micros(h.max())]
+        };
         for kind in self.recorder.kinds() {
-            let us = |p: f64| micros(kind.response.value_at_quantile(p / 100.0));
-            table.add_row([
-                kind.name.to_owned(),
-                format!("{:.0}", self.per_second(kind.answered)),
-                kind.answered.to_string(),
-                us(50.0),
-                us(90.0),
-                us(99.0),
-                us(99.9),
-                micros(kind.response.max()),
-                self.checks.failed.values().sum::<u64>().to_string(),
-            ]);
+            let [p50, p90, p99, p999, max] = row(&kind.response);
+            let per_second = format!("{:.0}", self.per_second(kind.answered));
+            let failed = self.checks.failed.values().sum::<u64>().to_string();
+            let count = kind.answered.to_string();
+            table.add_row([kind.name.to_owned(), per_second, count, p50, p90, p99, p999, max, failed]);
+            if self.recorder.is_open_loop() {
+                let [p50, p90, p99, p999, max] = row(&kind.service);
+                let none = String::new;
+                table.add_row([
+                    "  service time".to_owned(),
+                    none(),
+                    none(),
+                    p50,
+                    p90,
+                    p99,
+                    p999,
+                    max,
+                    none(),
+                ]);
+            }
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -68,7 +96,7 @@ impl Report<'_> {
 
     /// Counts that are not 0, in one line.
     pub fn counts_line(&self) -> String {
-        let zero = [json!(0), json!({}), json!(null)];
+        let zero = [json!(0), json!({}), json!([]), json!(null)];
         let counts = self.counts.as_object().into_iter().flatten();
         let told: Vec<_> =
             counts.filter(|(_, v)| !zero.contains(v)).map(|(k, v)| format!("{k} {v}")).collect();
@@ -77,60 +105,51 @@ impl Report<'_> {
 
     /// Everything.
     pub fn json(&self) -> Value {
-        let kinds: serde_json::Map<String, Value> = self
-            .recorder
-            .kinds()
-            .iter()
-            .map(|kind| {
-                let mut v = json!({
-                    "answered": kind.answered,
-                    "per_second": self.per_second(kind.answered),
-                    "latency_us": latency(&kind.response),
-                });
-                if self.recorder.is_open_loop() {
-                    v["service_us"] = latency(&kind.service);
-                }
-                (kind.name.to_owned(), v)
-            })
-            .collect();
-        let answered: u64 = self.recorder.kinds().iter().map(|k| k.answered).sum();
+        let recorder = self.recorder;
         json!({
             "format": 1,
             "started_ms": self.started_ms,
             "environment": Environment::of_this_process(),
             "settings": self.settings,
-            "seconds": self.recorder.seconds(),
-            "per_second": self.per_second(answered),
-            "answered_each_second": self.recorder.per_second(),
-            "ops": kinds,
+            "seconds": recorder.seconds(),
+            "per_second": recorder.per_second(),
+            "timeline": recorder.timeline().rows(),
+            "ops": ops(recorder),
+            "generator_lateness_us": recorder.is_open_loop().then(|| latency(recorder.lateness())),
             "counts": self.counts,
             "checks": self.checks,
+            "objectives": self.objectives,
+            "stages": self.stages,
             "ok": !self.checks.any_failed(),
+            "partial": self.ending.is_partial(),
+            "error": self.ending.trouble,
+            "generator_could_not_keep_up": self.ending.lagged,
             "generator_cpu_seconds": cpu_seconds(),
             "warnings": self.warnings,
         })
-    }
-
-    /// Writes the files that were asked for.
-    ///
-    /// # Errors
-    /// Which could not be written and why.
-    pub fn write_files(&self, json: Option<&Path>, hgrm: Option<&Path>) -> anyhow::Result<()> {
-        if let Some(path) = json {
-            let text = serde_json::to_string_pretty(&self.json())? + "\n";
-            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
-        if let Some(path) = hgrm {
-            let text = hgrm_text(&self.recorder.merged());
-            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(())
     }
 
     fn per_second(&self, answered: u64) -> f64 {
         let seconds = self.recorder.seconds();
         if seconds > 0.0 { answered as f64 / seconds } else { 0.0 }
     }
+}
+
+/// Each kind of operation.
+pub fn ops(recorder: &Recorder) -> Value {
+    let seconds = recorder.seconds();
+    let one = |kind: &crate::recorder::Kind| {
+        let mut v = json!({
+            "answered": kind.answered,
+            "per_second": if seconds > 0.0 { kind.answered as f64 / seconds } else { 0.0 },
+            "latency_us": latency(&kind.response),
+        });
+        if recorder.is_open_loop() {
+            v["service_us"] = latency(&kind.service);
+        }
+        (kind.name.to_owned(), v)
+    };
+    Value::Object(recorder.kinds().iter().map(one).collect())
 }
 
 fn micros(ns: u64) -> String {
@@ -150,22 +169,6 @@ fn latency(h: &Histogram<u64>) -> Value {
     v
 }
 
-/// The percentile listing that the HdrHistogram plotter reads; values in microseconds.
-fn hgrm_text(h: &Histogram<u64>) -> String {
-    let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
-    let mut total = 0;
-    for i in h.iter_quantiles(5) {
-        let (value, q) = (i.value_iterated_to() as f64 / 1e3, i.quantile_iterated_to());
-        total += i.count_since_last_iteration();
-        let _ = write!(text, "{value:12.3} {q:2.12} {total:10}");
-        let _ = if q < 1.0 { writeln!(text, " {:14.2}", 1.0 / (1.0 - q)) } else { writeln!(text) };
-    }
-    let _ = writeln!(text, "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]", h.mean() / 1e3, h.stdev() / 1e3);
-    let _ = writeln!(text, "#[Max     = {:12.3}, Total count    = {:12}]", h.max() as f64 / 1e3, h.len());
-    let _ = writeln!(text, "#[Buckets = {:12}, SubBuckets     = {:12}]", h.buckets(), 2048);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +185,18 @@ mod tests {
 
     fn report<'a>(recorder: &'a Recorder, checks: &'a Checks) -> Report<'a> {
         let (settings, counts) = (json!({"op": "x"}), json!({"unknown": 0}));
-        Report { recorder, checks, settings, counts, started_ms: 1, warnings: &[] }
+        let (ending, objectives, stages) = (Ending::default(), Vec::new(), Vec::new());
+        Report {
+            recorder,
+            checks,
+            settings,
+            counts,
+            started_ms: 1,
+            warnings: &[],
+            ending,
+            objectives,
+            stages,
+        }
     }
 
     #[test]
@@ -190,7 +204,7 @@ mod tests {
         let (recorder, checks) = (recorder(), Checks::default());
         let v = report(&recorder, &checks).json();
         assert_eq!(v["per_second"], json!(500.5));
-        assert_eq!(v["answered_each_second"], json!([1000, 1]));
+        assert_eq!((&v["timeline"][0]["answered"], &v["timeline"][1]["answered"]), (&json!(1000), &json!(1)));
         let p50 = v["ops"]["get"]["latency_us"]["p50"].as_f64().unwrap();
         assert!((495.0..505.0).contains(&p50), "{p50}");
         assert_eq!(v["ok"], json!(true));
@@ -207,10 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn the_plot_file_ends_at_the_maximum_with_all_counted() {
-        let recorder = recorder();
-        let text = hgrm_text(&recorder.merged());
-        let last = text.lines().rfind(|l| !l.starts_with('#') && !l.is_empty()).unwrap();
-        assert!(last.contains("1.000000000000") && last.contains("1001"), "{last}");
+    fn a_run_that_was_cut_short_says_so() {
+        let (recorder, checks) = (recorder(), Checks::default());
+        let mut r = report(&recorder, &checks);
+        assert_eq!(r.json()["partial"], json!(false));
+        r.ending.trouble = Some("gone".to_owned());
+        assert_eq!((&r.json()["partial"], &r.json()["error"]), (&json!(true), &json!("gone")));
+    }
+
+    #[test]
+    fn a_fixed_rate_tells_response_and_service_time_apart() {
+        let (recorder, checks) = (recorder(), Checks::default());
+        let r = report(&recorder, &checks);
+        assert_eq!(r.table().matches("service time").count(), 2);
+        let v = r.json();
+        let max = |which: &str| v["ops"]["get"][which]["max"].as_f64().unwrap();
+        assert!(max("latency_us") > max("service_us"));
     }
 }

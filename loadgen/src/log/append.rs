@@ -7,6 +7,7 @@ use crate::args::LogArgs;
 use crate::checks::Checks;
 use crate::payload::{Origin, Payload};
 use crate::recorder::Recorder;
+use crate::sizes::Sizes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use zoolog_client::{LogClient, LogEvent, SharedLog};
@@ -84,7 +85,7 @@ impl Appender {
         let interval_ns = args.run.rate.map(|rate| 1e9 * f64::from(args.writers) / rate);
         Self {
             control,
-            payload: Payload::new(run_id, args.size as usize),
+            payload: Payload::new(run_id, Sizes::Fixed(args.size)),
             depth: u64::from(args.depth),
             interval_ns,
             offset_ns: interval_ns.unwrap_or(0.0) / f64::from(args.writers) * f64::from(index),

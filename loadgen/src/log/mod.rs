@@ -14,10 +14,13 @@ use crate::checks::Checks;
 use crate::clock::{nanos, wall_ms};
 use crate::environment::cpu_seconds;
 use crate::interrupt::Interrupt;
+use crate::objectives::judge;
 use crate::payload::Payload;
 use crate::progress::Progress;
 use crate::recorder::Recorder;
-use crate::report::Report;
+use crate::report::{Ending, Report};
+use crate::sizes::Sizes;
+use crate::stages::Anew;
 use crate::{Outcome, finish};
 use anyhow::{Context, anyhow, bail};
 use append::{Acked, Appender};
@@ -37,6 +40,8 @@ use zoolog_core::rt::{self, Executor, Job, NodeSpec, Stop, clock};
 const READY_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest wait for the clients to end behind the window.
 const END_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest standstill of appends or reads before a run ends with what was measured so far.
+const OUTAGE: Duration = Duration::from_secs(5);
 /// Longest standstill of the read-back.
 const READ_BACK_PATIENCE: Duration = Duration::from_secs(30);
 /// How often this thread looks at signals and progress.
@@ -52,15 +57,16 @@ pub fn run(args: &LogArgs) -> anyhow::Result<Outcome> {
     let interrupt = Interrupt::install().context("installing signal handlers")?;
     let control = Arc::new(Control::default());
     let run_id = (started_ms as u32).wrapping_mul(0x9e37_79b1) ^ std::process::id();
+    let progress = Progress::new();
     let mut run =
-        Run { args, interrupt: &interrupt, progress: Progress::new(), control, run_id, cpu_seconds: 0.0 };
+        Run { args, interrupt: &interrupt, progress, control, run_id, cpu_seconds: 0.0, trouble: None };
     let measured = match args.op {
         LogOp::Append => run.append(),
         LogOp::Read => run.measure(Reader::new).map(Measured::merge_all),
         LogOp::Follow => run.measure(|_, control| Follower::new(control)).map(Measured::merge_all),
     };
     run.progress.end();
-    let processor_seconds = run.cpu_seconds;
+    let (processor_seconds, trouble) = (run.cpu_seconds, run.trouble);
     let measured = match measured {
         Ok(Some(measured)) => measured,
         Ok(None) => bail!("no client came to its end"),
@@ -70,7 +76,8 @@ pub fn run(args: &LogArgs) -> anyhow::Result<Outcome> {
         }
         Err(e) => return Err(e),
     };
-    report(args, started_ms, processor_seconds, measured, &interrupt)
+    let ending = Ending { trouble, interrupted: interrupt.is_set(), lagged: None };
+    report(args, started_ms, processor_seconds, measured, ending)
 }
 
 struct Run<'a> {
@@ -81,6 +88,8 @@ struct Run<'a> {
     run_id: u32,
     /// That this process took for the load.
     cpu_seconds: f64,
+    /// Why the load ended before its time, if the log made it.
+    trouble: Option<String>,
 }
 
 impl Run<'_> {
@@ -92,6 +101,7 @@ impl Run<'_> {
         let mut all = Measured::merge_all(measured);
         if let Some(all) = &mut all
             && acked.iter().any(|a: &Acked| !a.batches.is_empty())
+            && self.trouble.is_none()
         {
             self.read_back(acked, &mut all.checks)?;
         }
@@ -101,7 +111,7 @@ impl Run<'_> {
     /// Follows the log over everything that was acknowledged.
     fn read_back(&mut self, acked: Vec<Acked>, checks: &mut Checks) -> anyhow::Result<()> {
         self.progress.say("reading back what was acknowledged");
-        let payload = Payload::new(self.run_id, self.args.size as usize);
+        let payload = Payload::new(self.run_id, Sizes::Fixed(self.args.size));
         let control = Arc::new(Control::default());
         let verifier = Verifier::new(acked, payload, control.clone());
         let mut clients = Clients::start(&self.args.orderers, vec![verifier])?;
@@ -152,11 +162,26 @@ impl Run<'_> {
         self.control.open(window);
         self.progress.start(window.end_ns - window.start_ns);
         let before = cpu_seconds();
-        let mut results = Vec::new();
+        let mut stages = Anew::of(&self.args.run);
+        let (mut results, mut last) = (Vec::new(), (0, window.start_ns));
         while results.len() < n as usize {
             results.extend(clients.next(LOOK)?);
             let now_ns = clock::now().0;
-            if self.interrupt.is_set() {
+            stages.tell(now_ns >= window.measure_ns)?;
+            if self.control.answered() != last.0 {
+                last = (self.control.answered(), now_ns);
+            }
+            // A follower may wait for others to append; writers and readers are always answered.
+            let silent_ns = now_ns.saturating_sub(last.1);
+            if self.args.op != LogOp::Follow && now_ns < window.end_ns && silent_ns > nanos(OUTAGE) {
+                let orderers = self.args.orderers.join(",");
+                self.trouble.get_or_insert(format!(
+                    "the log has answered nothing for {} s: are the data servers and a majority of the orderers \
+                     ({orderers}) alive? Their logs say why",
+                    OUTAGE.as_secs()
+                ));
+            }
+            if self.interrupt.is_set() || self.trouble.is_some() {
                 self.control.cut(now_ns);
             }
             self.progress.at(now_ns.saturating_sub(window.start_ns), self.control.answered());
@@ -194,6 +219,7 @@ impl<R: Send + 'static> Clients<R> {
                 framing: rt::node_framing,
                 frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
                 disk: None,
+                snapshots: None,
                 stop: stop.clone(),
             };
             jobs.push(Box::new(move |host| {
@@ -204,7 +230,7 @@ impl<R: Send + 'static> Clients<R> {
                 })
             }));
         }
-        let executor = Executor::start("loadgen", jobs).map_err(|e| anyhow!(e))?;
+        let executor = Executor::start("loadgen", Duration::ZERO, jobs).map_err(|e| anyhow!(e))?;
         Ok(Self { executor: Some(executor), stop, results })
     }
 
@@ -251,7 +277,7 @@ fn report(
     started_ms: u64,
     cpu_seconds: f64,
     measured: Measured,
-    interrupt: &Interrupt,
+    ending: Ending,
 ) -> anyhow::Result<Outcome> {
     let Measured { recorder, checks, unknown, never_begun, begun_late, mut warnings } = measured;
     if never_begun > 0 || begun_late > recorder.answered_ever() / 100 {
@@ -271,9 +297,19 @@ fn report(
     let counts = json!({
         "unknown": unknown, "never_begun": never_begun, "begun_late": begun_late, "load_cpu_seconds": cpu_seconds,
     });
-    let report =
-        Report { recorder: &recorder, checks: &checks, settings, counts, started_ms, warnings: &warnings };
-    finish(&report, &args.run, interrupt)
+    let report = Report {
+        recorder: &recorder,
+        checks: &checks,
+        settings,
+        counts,
+        started_ms,
+        warnings: &warnings,
+        ending,
+        objectives: judge(&args.run.slo, &recorder),
+        stages: Vec::new(),
+    };
+    let title = format!("log {:?}, {} writers x {}", args.op, args.writers, args.depth).to_lowercase();
+    finish(report, &args.run, &[], &title)
 }
 
 /// A recorder for one kind of operation.

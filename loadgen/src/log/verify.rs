@@ -136,6 +136,7 @@ impl Load for Verifier {
 mod tests {
     use super::super::append::AckedBatch;
     use super::*;
+    use crate::sizes::Sizes;
     use zoolog_core::batch::{BatchBuilder, PlacedBatch};
     use zoolog_core::{Epoch, Incarnation, LaneId, Lsn, Seq};
 
@@ -143,7 +144,7 @@ mod tests {
 
     /// The batch `seq` of writer `w`, at `first_gsn`, holding its records `counters`.
     fn batch(w: u32, seq: u64, first_gsn: u64, counters: std::ops::Range<u64>) -> Committed {
-        let (mut builder, mut payload) = (BatchBuilder::new(), Payload::new(RUN, 40));
+        let (mut builder, mut payload) = (BatchBuilder::new(), Payload::new(RUN, Sizes::Fixed(40)));
         let take = (counters.end - counters.start) as u32;
         for counter in counters {
             builder.push(payload.make(Origin { key: 0, writer: w, counter }));
@@ -160,7 +161,7 @@ mod tests {
             |first_gsn, first_counter, count| AckedBatch { first_gsn: Gsn(first_gsn), first_counter, count };
         let acked = |index: u32, batches| Acked { index, writer: WriterId(u128::from(index)), batches };
         let all = vec![acked(1, vec![said(10, 1, 2), said(16, 3, 3)]), acked(2, vec![said(13, 1, 3)])];
-        let mut verifier = Verifier::new(all, Payload::new(RUN, 40), Arc::default());
+        let mut verifier = Verifier::new(all, Payload::new(RUN, Sizes::Fixed(40)), Arc::default());
         verifier.at = Some(verifier.from);
         log.iter().for_each(|c| verifier.committed(c));
         verifier.result().expect("it was read to its end")
@@ -190,7 +191,7 @@ mod tests {
         let mut gap = right();
         gap.remove(1);
         let mut changed = right();
-        let mut other = Payload::new(RUN + 1, 40);
+        let mut other = Payload::new(RUN + 1, Sizes::Fixed(40));
         let mut builder = BatchBuilder::new();
         (1..4).for_each(|counter| builder.push(other.make(Origin { key: 0, writer: 2, counter })));
         let foreign = builder.finish(BatchKind::Data, WriterId(2), Epoch(0), Seq(0));

@@ -1,15 +1,17 @@
 //! What meets the kernel? One thread, one epoll: whatever is readable is read at once, answered at once, and
 //! leaves in one write per connection and turn.
 
-use super::session::{Session, State, World};
-use super::timer::Timer;
+use super::session::{Hangup, Session, State, World};
 use super::work::Phase;
 use crate::clock::Clock;
+use crate::timer::Timer;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Token of the timer; sessions have their index.
@@ -46,11 +48,11 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// `sessions` sessions over `servers`, nothing dialled yet.
+    /// The sessions of these numbers over `servers`, nothing dialled yet.
     ///
     /// # Errors
     /// If epoll is not to be had.
-    pub fn new(servers: Vec<SocketAddr>, sessions: u32, depth: u32, clock: Clock) -> io::Result<Self> {
+    pub fn new(servers: Vec<SocketAddr>, sessions: Range<u32>, depth: u32, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new()?;
         poll.registry().register(&mut SourceFd(&timer.fd()), TIMER, Interest::READABLE)?;
@@ -59,9 +61,9 @@ impl Driver {
             events: Events::with_capacity(1024),
             clock,
             servers,
-            sessions: (0..sessions).map(|i| Session::new(i, depth)).collect(),
-            connections: (0..sessions).map(|_| None).collect(),
-            next_server: (0..sessions as usize).collect(),
+            sessions: sessions.clone().map(|i| Session::new(i, depth)).collect(),
+            connections: sessions.clone().map(|_| None).collect(),
+            next_server: sessions.map(|i| i as usize).collect(),
             buffer: vec![0; READ_BYTES],
             timer,
             tick_ns: 0,
@@ -80,7 +82,7 @@ impl Driver {
     pub fn turn(&mut self, until_ns: u64, world: &mut World) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         let mut wait_ns = until_ns.min(self.tick_ns).saturating_sub(now_ns);
-        if let Some(due_ns) = self.earliest_due(world) {
+        if let Some(due_ns) = world.work.next_due_ns() {
             let nap_ns = due_ns.saturating_sub(now_ns).max(NAP_NS);
             if nap_ns < wait_ns {
                 self.timer.set(nap_ns)?;
@@ -107,6 +109,9 @@ impl Driver {
         }
         self.events = events;
         let now_ns = self.clock.now_ns();
+        for i in world.work.take_due(now_ns) {
+            self.serve(i, world);
+        }
         if now_ns >= self.tick_ns {
             self.tick_ns = now_ns + TICK_NS;
             self.tick(now_ns, world);
@@ -119,13 +124,6 @@ impl Driver {
         for i in 0..self.sessions.len() {
             self.serve(i, world);
         }
-    }
-
-    fn earliest_due(&self, world: &World) -> Option<u64> {
-        if world.work.phase() != Phase::Load {
-            return None;
-        }
-        self.sessions.iter().filter_map(|s| s.due_ns(world)).min()
     }
 
     fn serve(&mut self, i: usize, world: &mut World) {
@@ -143,17 +141,17 @@ impl Driver {
                 State::Closed => self.connections[i] = None,
                 _ => match self.sessions[i].tick(now_ns, world) {
                     Ok(()) => self.flush(i, world),
-                    Err(_) => self.hang_up(i, world),
+                    Err(_) => self.hang_up(i, "given up after silence", world),
                 },
             }
         }
     }
 
     fn dial(&mut self, i: usize, now_ns: u64, world: &mut World) {
-        let server = self.servers[self.next_server[i] % self.servers.len()];
+        let server = self.next_server[i] % self.servers.len();
         self.next_server[i] += 1;
-        self.sessions[i].dialling(now_ns);
-        let dialled = TcpStream::connect(server).and_then(|mut stream| {
+        self.sessions[i].dialling(now_ns, server);
+        let dialled = TcpStream::connect(self.servers[server]).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(i), interest)?;
             Ok(stream)
@@ -163,15 +161,25 @@ impl Driver {
                 let partial = Vec::new();
                 self.connections[i] = Some(Connection { stream, partial, sent: 0, writable: false });
             }
-            Err(_) => self.hang_up(i, world),
+            Err(e) => self.hang_up(i, &e.to_string(), world),
         }
     }
 
-    fn hang_up(&mut self, i: usize, world: &mut World) {
-        // Dropping the stream closes it, which also takes it out of epoll.
-        self.connections[i] = None;
+    /// Ends the connection of a session; one that has done its turn in a session storm dials the next at once.
+    fn hang_up(&mut self, i: usize, why: &str, world: &mut World) {
+        let is_over = self.sessions[i].state() == State::Over;
+        if let Some(connection) = self.connections[i].take()
+            && is_over
+        {
+            // A reset leaves no port behind that waits out its time: a storm would run out of them.
+            let _ = SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
+        }
+        // The stream was dropped, which closes it and takes it out of epoll.
         let now_ns = self.clock.now_ns();
-        self.sessions[i].disconnected(now_ns, world);
+        self.sessions[i].disconnected(now_ns, why, world);
+        if is_over && world.work.is_session_storm() {
+            self.dial(i, now_ns, world);
+        }
     }
 
     fn writable(&mut self, i: usize, world: &mut World) {
@@ -187,11 +195,14 @@ impl Driver {
                 self.sessions[i].connected(now_ns, world);
             }
             Err(e) if e.kind() == ErrorKind::NotConnected => {
-                if !matches!(connection.stream.take_error(), Ok(None)) {
-                    self.hang_up(i, world);
+                if let Some(e) = connection.stream.take_error().unwrap_or_else(Some) {
+                    self.hang_up(i, &e.to_string(), world);
                 }
             }
-            Err(_) => self.hang_up(i, world),
+            Err(e) => match connection.stream.take_error() {
+                Ok(Some(e)) => self.hang_up(i, &e.to_string(), world),
+                _ => self.hang_up(i, &e.to_string(), world),
+            },
         }
     }
 
@@ -204,7 +215,7 @@ impl Driver {
             }
             self.buffer[..carried].copy_from_slice(&connection.partial);
             match connection.stream.read(&mut self.buffer[carried..]) {
-                Ok(0) => return self.hang_up(i, world),
+                Ok(0) => return self.hang_up(i, "the server closed it", world),
                 Ok(n) => {
                     let filled = carried + n;
                     let now_ns = self.clock.now_ns();
@@ -213,7 +224,7 @@ impl Driver {
                             connection.partial.clear();
                             connection.partial.extend_from_slice(&self.buffer[used..filled]);
                         }
-                        Err(_) => return self.hang_up(i, world),
+                        Err(Hangup) => return self.hang_up(i, "it makes no sense", world),
                     }
                     // A read that did not fill the buffer took all there was; later bytes bring a new event.
                     if filled < self.buffer.len() {
@@ -222,7 +233,7 @@ impl Driver {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.hang_up(i, world),
+                Err(e) => return self.hang_up(i, &e.to_string(), world),
             }
         }
     }
@@ -235,7 +246,7 @@ impl Driver {
                 Ok(n) => connection.sent += n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => connection.writable = false,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.hang_up(i, world),
+                Err(e) => return self.hang_up(i, &e.to_string(), world),
             }
         }
         if connection.sent == output.len() {

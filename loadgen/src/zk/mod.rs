@@ -1,242 +1,271 @@
-//! `loadgen zk`: what is a run? Connect, make the nodes, load, drain, close, report.
+//! `loadgen zk`: what is a run? Connect, make the nodes, load (once, or at rising rates), drain, close, report.
 
+mod crew;
 mod driver;
 mod session;
-mod timer;
+mod storm;
+mod trouble;
 mod verify;
 mod wire;
 mod work;
+mod worker;
 
 use crate::args::{ZkArgs, ZkOp};
-use crate::clock::{self, Clock};
-use crate::environment::cpu_seconds;
+use crate::clock::{nanos, wall_ms};
 use crate::interrupt::Interrupt;
+use crate::objectives::{judge, servers_met};
 use crate::payload::Payload;
-use crate::progress::Progress;
 use crate::recorder::Recorder;
-use crate::report::Report;
+use crate::report::{Ending, Report};
+use crate::sweep::{self, Step};
 use crate::{Outcome, finish};
 use anyhow::{Context, bail};
-use driver::Driver;
-use serde_json::json;
-use session::{Counts, State, World};
+use crew::{Crew, Load};
+use serde_json::{Value, json};
+use session::{Counts, World};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
+use std::sync::Arc;
+use trouble::Troubles;
 use verify::Verify;
 use wire::Encoder;
-use work::{KINDS, Paths, Phase, Work};
+use work::{Common, KINDS, Paths, Share, Work};
 
-/// Longest wait for another session to come up.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for progress while the nodes are made.
-const SETUP_PATIENCE: Duration = Duration::from_secs(30);
-/// Longest wait for answers after the load.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for sessions to end.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Share of the schedule that may be missed before a busy generator is to blame.
+const MISSED_MOST: f64 = 0.01;
+/// Share of a processor beyond which a thread has no time left.
+const BUSY_MOST: f64 = 0.95;
 
 /// Runs it.
 ///
 /// # Errors
 /// Why nothing could be measured.
 pub fn run(args: &ZkArgs) -> anyhow::Result<Outcome> {
-    let started_ms = clock::wall_ms();
+    check(args)?;
+    let started_ms = wall_ms();
     let servers = resolve(&args.servers)?;
     let interrupt = Interrupt::install().context("installing signal handlers")?;
-    let clock = Clock::start();
-    let mut world = world(args, started_ms);
-    let mut driver = Driver::new(servers, args.sessions, args.depth, clock).context("setting up epoll")?;
-    let progress = Progress::new();
-    let mut run =
-        Run { args, clock, driver: &mut driver, world: &mut world, interrupt: &interrupt, progress };
-    let processor_seconds = match run.all() {
-        Ok(seconds) => seconds,
+    let mut crew = Crew::start(args, &servers, started_ms, &interrupt)?;
+    if let Err(e) = crew.set_up() {
+        crew.hurry();
+        let (checks, _) = crew.end();
         // Whatever made the set-up fail may be a check that failed: say so first.
-        Err(e) if interrupt.is_set() => {
+        if checks.any_failed() {
+            eprintln!("{}", checks.summary());
+        }
+        if interrupt.is_set() {
             eprintln!("interrupted before anything was measured ({e:#})");
             return Ok(Outcome::Interrupted);
         }
+        crate::leave_failure(&args.run, settings(args), &e)?;
+        return Err(e);
+    }
+    let loaded = if args.sweep.sweep { climb(args, &mut crew, &interrupt) } else { once(args, &mut crew) };
+    let found = match loaded {
+        Ok(found) => found,
         Err(e) => {
-            let checks = world.verify.finish();
-            if checks.any_failed() {
-                eprintln!("{}", checks.summary());
-            }
+            crew.hurry();
+            crew.end();
             return Err(e);
         }
     };
-    report(args, started_ms, processor_seconds, world, &interrupt)
+    let (checks, errors) = crew.end();
+    report(args, started_ms, &found, (checks, json!(errors)), &interrupt)
 }
 
-fn world(args: &ZkArgs, started_ms: u64) -> World {
+/// What the loads of a run found.
+struct Found {
+    /// The only load, unless it was a sweep.
+    single: Option<Recorder>,
+    /// Steps of a sweep.
+    steps: Vec<Step>,
+    counts: Counts,
+    /// Per thread.
+    busy: Vec<f64>,
+    trouble: Option<String>,
+    lagged: Option<String>,
+}
+
+impl Found {
+    /// What the figures of the run are: of a sweep, those at the knee.
+    fn recorder(&self) -> &Recorder {
+        let step = || sweep::knee(&self.steps).or(self.steps.last()).map(|s| &s.recorder);
+        self.single.as_ref().or_else(step).expect("a run has at least one load")
+    }
+}
+
+fn once(args: &ZkArgs, crew: &mut Crew<'_>) -> anyhow::Result<Found> {
+    let load = crew.load(args.run.warmup, args.run.duration, args.run.rate)?;
+    let lagged = lagged(args, &load);
+    let Load { recorder, counts, busy, trouble } = load;
+    Ok(Found { single: Some(recorder), steps: Vec::new(), counts, busy, trouble, lagged })
+}
+
+/// One load after the other, each at a higher rate, until one is not good.
+fn climb(args: &ZkArgs, crew: &mut Crew<'_>, interrupt: &Interrupt) -> anyhow::Result<Found> {
+    let (mut steps, mut counts, mut busy, mut trouble) = (Vec::new(), Counts::default(), Vec::new(), None);
+    let mut rate = Some(args.sweep.rate_from);
+    let mut lag = None;
+    while let Some(at) = rate.filter(|_| steps.len() < sweep::STEPS_MAX) {
+        let warmup = if steps.is_empty() { args.run.warmup } else { args.sweep.step_duration / 4 };
+        let load = crew.load(warmup, args.sweep.step_duration, Some(at))?;
+        // Where the servers alone miss an objective, they are what was measured, however late the generator was:
+        // on a machine that they share, the one brings the other.
+        lag = lagged(args, &load).filter(|_| servers_met(&args.run.slo, &load.recorder));
+        counts.merge(&load.counts);
+        busy.clone_from(&load.busy);
+        trouble = load.trouble;
+        let objectives = judge(&args.run.slo, &load.recorder);
+        let cut = trouble.is_some() || interrupt.is_set();
+        let step = Step { rate: at, recorder: load.recorder, objectives, lagged: lag.clone(), cut };
+        let verdict = step.why_not();
+        eprintln!(
+            "step {at:.0}/s: {:.0}/s achieved, {}",
+            step.recorder.per_second(),
+            verdict.as_deref().unwrap_or("good")
+        );
+        steps.push(step);
+        rate = if verdict.is_none() { sweep::next_rate(&args.sweep, at) } else { None };
+    }
+    Ok(Found { single: None, steps, counts, busy, trouble, lagged: lag })
+}
+
+/// Why a load at a fixed rate says more about the generator than about the servers, if so.
+fn lagged(args: &ZkArgs, load: &Load) -> Option<String> {
+    if !load.recorder.is_open_loop() || load.trouble.is_some() {
+        return None;
+    }
+    let late_ns = load.recorder.lateness().value_at_quantile(0.99);
+    if late_ns > nanos(args.lateness) {
+        return Some(format!(
+            "the generator could not keep up: it began requests {:.1} ms late at its 99th percentile, though \
+             sessions had room (--lateness {:?}); give it more processor, --threads, or a lower rate",
+            late_ns as f64 / 1e6,
+            args.lateness
+        ));
+    }
+    let missed = load.counts.never_begun as f64 / load.counts.scheduled.max(1) as f64;
+    let busiest = load.busy.iter().copied().fold(0.0, f64::max);
+    (busiest > BUSY_MOST && missed > MISSED_MOST).then(|| {
+        format!(
+            "the generator could not keep up: a thread was busy for {:.0} % of the time and {:.1} % of the \
+             schedule was never begun; give it more --threads or a lower rate",
+            busiest * 100.0,
+            missed * 100.0
+        )
+    })
+}
+
+/// Options that don't go together.
+fn check(args: &ZkArgs) -> anyhow::Result<()> {
+    if !args.op.has_rate() && (args.run.rate.is_some() || args.sweep.sweep) {
+        bail!("--op {} goes as fast as it can: it knows neither --rate nor --sweep", args.op);
+    }
+    let sessions = sessions(args);
+    if args.threads > sessions {
+        bail!("--threads {} for {sessions} sessions: a session lives on one thread", args.threads);
+    }
+    Ok(())
+}
+
+/// Sessions of the run; in a watch storm one more than watchers, which sets the node.
+fn sessions(args: &ZkArgs) -> u32 {
+    args.sessions + u32::from(args.op == ZkOp::WatchStorm)
+}
+
+/// One per thread.
+fn worlds(args: &ZkArgs, started_ms: u64) -> Vec<World> {
     // Tells this run's values and nodes from those of any other in reach.
     let run_id = (started_ms as u32).wrapping_mul(0x9e37_79b1) ^ std::process::id();
-    let names: Vec<&'static str> = match args.op {
-        ZkOp::Create => vec!["create"],
-        ZkOp::Set => vec!["set"],
-        ZkOp::Get => vec!["get"],
-        ZkOp::Exists => vec!["exists"],
-        ZkOp::Mixed(_) => vec!["get", "set"],
+    let (names, sessions) = (args.op.kinds(), sessions(args));
+    let keys = match args.op {
+        ZkOp::WatchStorm => 1,
+        op if op.uses_keys() => args.keys,
+        _ => 0,
     };
-    let paths = Paths::new(&args.prefix, run_id, args.op, args.sessions);
-    let keys = if args.op == ZkOp::Create { 0 } else { args.keys };
-    World {
-        work: Work::new(args, paths.parents()),
-        verify: Verify::new(args.sessions, keys),
-        payload: Payload::new(run_id, args.size as usize),
-        paths,
-        recorder: Recorder::new(&names, args.run.rate.is_some()),
-        counts: Counts::default(),
-        encoder: Encoder::new(),
-        kinds: KINDS.map(|kind| names.iter().position(|&name| name == kind)),
-        session_timeout_ms: args.session_timeout_ms,
-    }
+    let watchers = (args.op == ZkOp::WatchStorm).then_some(args.sessions);
+    let common = Arc::new(Common::new(sessions, watchers));
+    let world = |thread| {
+        let share = Share::of(thread, args.threads, sessions, keys);
+        let paths = Paths::new(&args.prefix, run_id, args.op, sessions);
+        let patience = args.connect_timeout.mul_f64(0.75);
+        World {
+            verify: Verify::new(share.sessions.clone(), keys),
+            work: Work::new(args, share, paths.parents(), common.clone()),
+            payload: Payload::new(run_id, args.size),
+            paths,
+            recorder: Recorder::new(names, args.run.rate.is_some()),
+            counts: Counts::default(),
+            troubles: Troubles::new(args.servers.len()),
+            encoder: Encoder::new(),
+            kinds: KINDS.map(|kind| names.iter().position(|&name| name == kind)),
+            session_timeout_ms: args.session_timeout_ms,
+            greeting_ns: nanos(patience).min(u64::from(args.session_timeout_ms) * 666_667),
+            auth: args.auth.clone(),
+            heard_ns: 0,
+        }
+    };
+    (0..args.threads).map(world).collect()
 }
 
-struct Run<'a> {
-    args: &'a ZkArgs,
-    clock: Clock,
-    driver: &'a mut Driver,
-    world: &'a mut World,
-    interrupt: &'a Interrupt,
-    progress: Progress,
+fn settings(args: &ZkArgs) -> Value {
+    json!({
+        "target": "zk", "servers": args.servers, "op": args.op.to_string(), "sessions": args.sessions,
+        "depth": args.depth, "threads": args.threads, "size_bytes": args.size.to_string(), "keys": args.keys,
+        "distribution": args.distribution.to_string(), "prefix": args.prefix,
+        "session_timeout_ms": args.session_timeout_ms, "rate_per_second": args.run.rate,
+        "sweep": args.sweep.sweep, "duration_seconds": args.run.duration.as_secs_f64(),
+        "warmup_seconds": args.run.warmup.as_secs_f64(), "seed": args.run.seed,
+    })
 }
 
-impl Run<'_> {
-    /// All phases; returns the processor seconds the generator took for the load.
-    fn all(&mut self) -> anyhow::Result<f64> {
-        self.progress.say("connecting");
-        let servers = self.args.servers.join(",");
-        self.wait(CONNECT_PATIENCE, |d, _| {
-            d.sessions().iter().filter(|s| s.state() != State::Up).count() as u64
-        })
-        .with_context(|| format!("can't open sessions: does a ZooKeeper serve at {servers}?"))?;
-        for (phase, what) in [
-            (Phase::Parents, "making the nodes above"),
-            (Phase::Fill, "making the nodes"),
-            (Phase::Sync, "syncing"),
-        ] {
-            self.progress.say(what);
-            self.world.work.enter(phase);
-            self.driver.serve_all(self.world);
-            self.wait(SETUP_PATIENCE, |_, world| u64::from(world.work.left())).context(what)?;
-        }
-        let before = cpu_seconds();
-        self.load()?;
-        let processor_seconds = cpu_seconds() - before;
-        self.wind_down()?;
-        Ok(processor_seconds)
+fn warnings(found: &Found) -> Vec<String> {
+    let (mut warnings, recorder, counts) = (Vec::new(), found.recorder(), &found.counts);
+    let begun = recorder.answered_ever() + counts.unknown;
+    if found.steps.is_empty() && (counts.never_begun > 0 || counts.begun_late > begun / 100) {
+        warnings.push(format!(
+            "the rate was not kept up: {} operations began more than 10 ms late, {} never did",
+            counts.begun_late, counts.never_begun
+        ));
     }
-
-    /// Turns until `left` is 0; fails when it has not changed for `patience`.
-    fn wait(&mut self, patience: Duration, left: fn(&Driver, &World) -> u64) -> anyhow::Result<()> {
-        let patience_ns = clock::nanos(patience);
-        let mut least = u64::MAX;
-        let mut give_up_ns = self.clock.now_ns() + patience_ns;
-        loop {
-            let now = left(self.driver, self.world);
-            if now == 0 {
-                return Ok(());
-            }
-            let now_ns = self.clock.now_ns();
-            if now < least {
-                least = now;
-                give_up_ns = now_ns + patience_ns;
-            }
-            if self.interrupt.is_set() || now_ns > give_up_ns {
-                bail!("{now} left to do, {:.1} s after the start", now_ns as f64 / 1e9);
-            }
-            self.driver.turn(give_up_ns, self.world)?;
-            self.driver.serve_all(self.world);
-        }
+    if found.busy.iter().any(|busy| *busy > 0.9) {
+        warnings.push(
+            "a thread of the generator was busy all the time: it may be what was measured; try --threads"
+                .to_owned(),
+        );
     }
-
-    fn load(&mut self) -> anyhow::Result<()> {
-        let (warmup_ns, measured_ns) =
-            (clock::nanos(self.args.run.warmup), clock::nanos(self.args.run.duration));
-        let start_ns = self.clock.now_ns();
-        let end_ns = start_ns + warmup_ns + measured_ns;
-        self.world.recorder.open(start_ns + warmup_ns, end_ns);
-        self.world.work.start_load(start_ns, end_ns);
-        self.progress.start(warmup_ns + measured_ns);
-        self.driver.serve_all(self.world);
-        let paced = self.args.run.rate.is_some();
-        loop {
-            let now_ns = self.clock.now_ns();
-            if now_ns >= end_ns {
-                break;
-            }
-            if self.interrupt.is_set() {
-                self.world.recorder.cut(now_ns);
-                break;
-            }
-            self.progress.at(now_ns - start_ns, self.world.recorder.answered_ever());
-            self.driver.turn(end_ns, self.world)?;
-            if paced {
-                self.driver.serve_all(self.world);
-            }
-        }
-        self.world.counts.never_begun = self.world.work.never_begun(self.clock.now_ns().min(end_ns));
-        Ok(())
-    }
-
-    /// Waits for what is in flight, then ends the sessions. What does not come in time is unknown.
-    fn wind_down(&mut self) -> anyhow::Result<()> {
-        self.progress.say("waiting for the last answers");
-        self.world.work.enter(Phase::Drain);
-        let until_ns = self.clock.now_ns() + clock::nanos(DRAIN_PATIENCE);
-        let waiting = |d: &Driver| d.sessions().iter().map(|s| s.measured_in_flight()).sum::<u64>();
-        while waiting(self.driver) > 0 && self.clock.now_ns() < until_ns {
-            self.driver.turn(until_ns, self.world)?;
-        }
-        self.world.work.enter(Phase::Close);
-        self.progress.say("closing sessions");
-        let until_ns = self.clock.now_ns() + clock::nanos(CLOSE_PATIENCE);
-        let open = |s: &session::Session| !matches!(s.state(), State::Closed | State::Down { .. });
-        while self.driver.sessions().iter().any(open) && self.clock.now_ns() < until_ns {
-            self.driver.serve_all(self.world);
-            self.driver.turn(until_ns, self.world)?;
-        }
-        self.world.counts.unknown += waiting(self.driver);
-        self.progress.end();
-        Ok(())
-    }
+    warnings
 }
 
 fn report(
     args: &ZkArgs,
     started_ms: u64,
-    processor_seconds: f64,
-    world: World,
+    found: &Found,
+    (checks, errors): (crate::checks::Checks, Value),
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
-    let World { verify, recorder, counts, .. } = world;
-    let errors = verify.errors().clone();
-    let checks = verify.finish();
-    let mut warnings = Vec::new();
-    let begun = recorder.answered_ever() + counts.unknown;
-    if counts.never_begun > 0 || counts.begun_late > begun / 100 {
-        warnings.push(format!(
-            "the rate was not kept up: {} operations began more than 10 ms late, {} never did; \
-             the servers, the depth or the generator were too slow for it",
-            counts.begun_late, counts.never_begun
-        ));
-    }
-    if recorder.seconds() > 0.0 && processor_seconds > 0.9 * recorder.seconds() {
-        warnings.push("the generator was busy all the time: it may be what was measured".to_owned());
-    }
-    let settings = json!({
-        "target": "zk", "servers": args.servers, "op": args.op.to_string(), "sessions": args.sessions,
-        "depth": args.depth, "size_bytes": args.size, "keys": args.keys, "prefix": args.prefix,
-        "session_timeout_ms": args.session_timeout_ms, "rate_per_second": args.run.rate,
-        "duration_seconds": args.run.duration.as_secs_f64(), "warmup_seconds": args.run.warmup.as_secs_f64(),
-        "seed": args.run.seed,
-    });
-    let mut counts = serde_json::to_value(&counts)?;
-    counts["errors"] = serde_json::to_value(errors)?;
-    counts["load_cpu_seconds"] = json!(processor_seconds);
-    let report =
-        Report { recorder: &recorder, checks: &checks, settings, counts, started_ms, warnings: &warnings };
-    finish(&report, &args.run, interrupt)
+    let recorder = found.recorder();
+    let mut counts = serde_json::to_value(&found.counts)?;
+    counts["errors"] = errors;
+    let percent = |busy: &f64| (busy * 1000.0).round() / 10.0;
+    counts["threads_busy_percent"] = json!(found.busy.iter().map(percent).collect::<Vec<_>>());
+    let ending = Ending {
+        trouble: found.trouble.clone(),
+        interrupted: interrupt.is_set(),
+        lagged: found.lagged.clone(),
+    };
+    let report = Report {
+        recorder,
+        checks: &checks,
+        settings: settings(args),
+        counts,
+        started_ms,
+        warnings: &warnings(found),
+        ending,
+        objectives: judge(&args.run.slo, recorder),
+        stages: Vec::new(),
+    };
+    let title = format!("{}, {} sessions x {}", args.op, args.sessions, args.depth);
+    finish(report, &args.run, &found.steps, &title)
 }
 
 fn resolve(servers: &[String]) -> anyhow::Result<Vec<SocketAddr>> {

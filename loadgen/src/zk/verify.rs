@@ -2,10 +2,11 @@
 
 use super::work::{Job, Paths, Work};
 use crate::checks::Checks;
-use crate::payload::Payload;
+use crate::payload::{Origin, Payload};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use zoolog_zk::jute::codec::DecodeError;
-use zoolog_zk::jute::{ErrorCode, Reader, ReplyHeader};
+use zoolog_zk::jute::{ErrorCode, EventType, Reader, ReplyHeader, WatcherEvent};
 use zoolog_zk::txn::Stat;
 
 /// Entries of the table of versions seen; sessions times keys beyond it are not followed.
@@ -19,6 +20,7 @@ const VALUE: &str = "get returns a value that was set";
 const VERSION_SET: &str = "each set raises the version its session saw";
 const VERSION_READ: &str = "a read never goes back behind a version its session saw";
 const STAT: &str = "the stat fits the data and the reply";
+const WATCH: &str = "a watch fires once, for what was watched";
 const BODY: &str = "replies can be decoded";
 
 /// What the answers are held against.
@@ -36,20 +38,29 @@ pub struct Known<'a> {
 #[derive(Debug)]
 pub struct Verify {
     checks: Checks,
+    /// Number of the first session.
+    first: u32,
     /// Last version seen, -1 for none, of `followed` keys per session.
     seen: Vec<i32>,
     followed: usize,
     /// Passes per check, counted here since a map look-up per answer would cost more than the check.
-    passed: [u64; 8],
+    passed: [u64; 9],
     errors: BTreeMap<i32, u64>,
 }
 
 impl Verify {
-    /// For so many sessions and keys.
-    pub fn new(sessions: u32, keys: u32) -> Self {
-        let followed = (keys as usize).min(SEEN_MAX / sessions as usize);
-        let seen = vec![-1; followed * sessions as usize];
-        Self { checks: Checks::default(), seen, followed, passed: [0; 8], errors: BTreeMap::new() }
+    /// For these sessions and so many keys.
+    pub fn new(sessions: Range<u32>, keys: u32) -> Self {
+        let followed = (keys as usize).min(SEEN_MAX / sessions.len().max(1));
+        let seen = vec![-1; followed * sessions.len()];
+        Self {
+            checks: Checks::default(),
+            first: sessions.start,
+            seen,
+            followed,
+            passed: [0; 9],
+            errors: BTreeMap::new(),
+        }
     }
 
     /// Header of any reply but to a ping, against the request it must answer. False if nothing more on
@@ -103,15 +114,33 @@ impl Verify {
         self.passed[2] += 1;
         let judged = match job {
             Job::Create(counter) => self.created(session, paths.created(session, counter), body),
-            Job::Set { key, .. } => self.set(session, key, h, body, payload),
+            Job::Set { key, counter } => {
+                let bytes = payload.bytes(Origin { key, writer: session, counter });
+                self.set(session, key, h, body, bytes)
+            }
             Job::Get(key) => self.got(session, key, h, body, work, payload),
+            Job::Arm => self.got(session, 0, h, body, work, payload),
             Job::Exists(key) => self.existed(session, key, h, body, payload),
-            Job::Parent(_) | Job::Fill(_) | Job::Refill(_) | Job::Sync | Job::Close => Ok(()),
+            Job::Delete(_) | Job::Leave | Job::Close => Ok(()),
+            Job::Parent(_) | Job::Fill(_) | Job::Refill(_) | Job::Sync => Ok(()),
         };
         if let Err(e) = judged {
             self.malformed(session, format!("answer to {job:?}: {e}"));
         }
         true
+    }
+
+    /// A watch event; `due` if the session has a watch on `path` that did not fire yet.
+    pub fn event(&mut self, session: u32, mut body: Reader<'_>, path: &str, due: bool) {
+        self.passed[8] += 1;
+        match WatcherEvent::decode(&mut body) {
+            Err(e) => self.malformed(session, format_args!("an event: {e}")),
+            Ok(event) if !due || event.kind != EventType::NodeDataChanged || event.path != path => {
+                let set = if due { "set" } else { "not set" };
+                self.checks.fail(WATCH, || format!("session {session}: {event:?}, its watch is {set}"));
+            }
+            Ok(_) => {}
+        }
     }
 
     fn created(&mut self, session: u32, path: &str, mut body: Reader<'_>) -> Result<(), DecodeError> {
@@ -130,10 +159,10 @@ impl Verify {
         key: u32,
         h: &ReplyHeader,
         mut body: Reader<'_>,
-        p: &Payload,
+        bytes: usize,
     ) -> Result<(), DecodeError> {
         let stat = body.stat()?;
-        self.stat(s, key, h, &stat, p);
+        self.stat(s, key, h, &stat, stat.data_length as usize == bytes);
         if let Some(seen) = self.seen(s, key) {
             let before = std::mem::replace(seen, stat.version.max(*seen));
             self.passed[6] += 1;
@@ -156,7 +185,7 @@ impl Verify {
     ) -> Result<(), DecodeError> {
         let data = body.buffer()?.unwrap_or_default();
         let stat = body.stat()?;
-        self.stat(s, key, h, &stat, payload);
+        self.stat(s, key, h, &stat, stat.data_length as usize == data.len());
         self.not_older(s, key, &stat);
         self.passed[4] += 1;
         match payload.read(data) {
@@ -178,14 +207,14 @@ impl Verify {
         p: &Payload,
     ) -> Result<(), DecodeError> {
         let stat = body.stat()?;
-        self.stat(s, key, h, &stat, p);
+        self.stat(s, key, h, &stat, p.can_have(stat.data_length as usize));
         self.not_older(s, key, &stat);
         Ok(())
     }
 
-    fn stat(&mut self, session: u32, key: u32, h: &ReplyHeader, stat: &Stat, payload: &Payload) {
+    fn stat(&mut self, session: u32, key: u32, h: &ReplyHeader, stat: &Stat, length_fits: bool) {
         self.passed[5] += 1;
-        if stat.mzxid > h.zxid || stat.data_length as usize != payload.bytes() {
+        if stat.mzxid > h.zxid || !length_fits {
             let zxid = h.zxid;
             self.checks
                 .fail(STAT, || format!("session {session}: key {key}, reply zxid {zxid:#x}, {stat:?}"));
@@ -205,8 +234,8 @@ impl Verify {
     }
 
     fn seen(&mut self, session: u32, key: u32) -> Option<&mut i32> {
-        let key = key as usize;
-        (key < self.followed).then(|| &mut self.seen[session as usize * self.followed + key])
+        let (key, s) = (key as usize, (session - self.first) as usize);
+        (key < self.followed).then(|| &mut self.seen[s * self.followed + key])
     }
 
     /// Errors by code.
@@ -216,7 +245,7 @@ impl Verify {
 
     /// All that was checked.
     pub fn finish(mut self) -> Checks {
-        let names = [ORDER, ZXID, ERROR, ECHO, VALUE, STAT, VERSION_SET, VERSION_READ];
+        let names = [ORDER, ZXID, ERROR, ECHO, VALUE, STAT, VERSION_SET, VERSION_READ, WATCH];
         for (name, n) in names.into_iter().zip(self.passed).filter(|(_, n)| *n > 0) {
             self.checks.pass(name, n);
         }

@@ -2,6 +2,7 @@
 //! over the heap.
 
 use super::work::{Job, Paths};
+use crate::args::Auth;
 use crate::payload::{Origin, Payload};
 use zoolog_zk::jute::codes::{ANY_VERSION, perms};
 use zoolog_zk::jute::{ConnectRequest, OpCode, Writer, xid};
@@ -47,7 +48,13 @@ impl Encoder {
             Job::Sync => {
                 w.string(paths.root());
             }
-            Job::Close => {}
+            Job::Arm => {
+                w.string(paths.key(0)).boolean(true);
+            }
+            Job::Delete(counter) => {
+                w.string(paths.created(writer, counter)).int(ANY_VERSION);
+            }
+            Job::Leave | Job::Close => {}
         }
         w.finish();
     }
@@ -65,10 +72,11 @@ const fn opcode(job: Job) -> OpCode {
     match job {
         Job::Parent(_) | Job::Fill(_) | Job::Create(_) => OpCode::Create,
         Job::Refill(_) | Job::Set { .. } => OpCode::SetData,
-        Job::Get(_) => OpCode::GetData,
+        Job::Get(_) | Job::Arm => OpCode::GetData,
+        Job::Delete(_) => OpCode::Delete,
         Job::Exists(_) => OpCode::Exists,
         Job::Sync => OpCode::Sync,
-        Job::Close => OpCode::CloseSession,
+        Job::Leave | Job::Close => OpCode::CloseSession,
     }
 }
 
@@ -76,6 +84,14 @@ const fn opcode(job: Job) -> OpCode {
 pub fn ping(out: &mut Vec<u8>) {
     let mut w = Writer::frame(out);
     w.int(xid::PING).int(OpCode::Ping.code());
+    w.finish();
+}
+
+/// Shows credentials.
+pub fn auth(auth: &Auth, out: &mut Vec<u8>) {
+    let mut w = Writer::frame(out);
+    w.int(xid::AUTH).int(OpCode::Auth.code());
+    w.int(0).string(&auth.scheme).buffer(Some(auth.credentials.as_bytes()));
     w.finish();
 }
 
