@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change lands. Runs from a clean checkout; installs what it needs.
 #   scripts/ci.sh            all steps
-#   scripts/ci.sh STEP ...   only these: fmt clippy docs purity test sim release recipes drill
+#   scripts/ci.sh STEP ...   only these: fmt clippy docs purity test sim instructions release recipes drill
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in -h|--help) sed -n '2,4p' "$0"; exit 0 ;; esac
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(fmt clippy docs purity test sim release recipes drill)
+[ ${#steps[@]} -gt 0 ] || steps=(fmt clippy docs purity test sim instructions release recipes drill)
 
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 say() { printf '\n=== %s (%ss) ===\n' "$1" "$SECONDS"; }
@@ -34,11 +34,16 @@ for step in "${steps[@]}"; do
             fi ;;
         test)
             cargo test --workspace --quiet
-            python3 scripts/lib/history_test.py ;;
+            python3 scripts/lib/history_test.py
+            python3 scripts/lib/compare_test.py ;;
         sim)
             cargo build --profile sim --quiet -p zoolog-sim
             target/sim/zoolog-sim meta 1
             target/sim/zoolog-sim seeds 1 200 ;;
+        # Exact, so a line can be held: no operation of the machines may cost more than sim/instructions.toml says.
+        instructions)
+            need valgrind valgrind || echo "valgrind can't be installed: instructions are not counted"
+            python3 scripts/instructions.py --check ;;
         release) cargo build --release --quiet --workspace --bins ;;
         recipes) python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog ;;
         drill) python3 scripts/drill.py --zoolog target/release/zoolog ;;
