@@ -28,6 +28,9 @@ from lib.history import ROOT, Writer, client_for, everything, missing_and_double
 # Clients must see new acknowledgements this long after a fault at the latest.
 RECOVERY_S = 20
 
+# Records after which a ZooKeeper node takes a snapshot in this drill.
+SNAPSHOT_RECORDS = 1500
+
 
 class Drill:
     """One drill; collects what passed and what failed."""
@@ -36,7 +39,9 @@ class Drill:
         self.args = args
         self.rng = random.Random(args.seed)
         self.home = pathlib.Path(args.dir or tempfile.mkdtemp(prefix="zoolog-drill-"))
-        self.topology = Topology(pathlib.Path(args.zoolog).resolve(), self.home / "data", args.port, args.admin_port)
+        # Snapshots so often that nodes start from them, and the log below them is trimmed.
+        self.topology = Topology(pathlib.Path(args.zoolog).resolve(), self.home / "data", args.port, args.admin_port,
+                                 more=["--set", f"zk.snapshot_records={SNAPSHOT_RECORDS}"])
         self.writers = []
         self.passed = self.failed = 0
         self.started = time.monotonic()
@@ -167,6 +172,18 @@ class Drill:
                   if any(t.get(p) != trees[0].get(p) for t in trees)]
         self.check("all ZooKeeper nodes show the same tree", differ)
         self.check("all ZooKeeper nodes have the same state hash at the same GSN", self.hashes())
+        self.check("every ZooKeeper node has started from a snapshot", self.snapshots())
+
+    def snapshots(self):
+        """What is wrong with the snapshots: a node that has none, or that never started from one."""
+        wrong = []
+        for name in (f"zk-{n}" for n in range(self.topology.zk)):
+            node = self.topology.directory / "nodes" / name
+            if not list((node / "data" / "snapshots").glob("*.snapshot")):
+                wrong.append(f"{name} has no snapshot")
+            if "starting from the snapshot" not in (node / "log").read_text(errors="replace"):
+                wrong.append(f"{name} never started from one")
+        return wrong
 
     def hashes(self):
         """Watches (GSN, hash) of each node until all have shown one GSN; compares every GSN seen by several."""

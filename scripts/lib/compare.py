@@ -1,192 +1,168 @@
-"""How is the comparison with Apache ZooKeeper run? Both systems up, the same loads against one and the other in
-turn, everything written into a results folder. Called by scripts/bench-vs-zookeeper.sh."""
+"""How does Zoolog compare with its peers on this machine? Runs the chosen works in turn, round after round, one
+system up at a time, and writes one results folder. Called by scripts/compare.sh."""
 
 import argparse
-import json
+import os
 import pathlib
-import shlex
-import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
+import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib.apache import Ensemble  # noqa: E402
-from lib.topology import Topology, cpu_seconds  # noqa: E402
+from lib import folder, peers, ratios, works  # noqa: E402
+from lib.bench import Bench, end_on_sigterm, seconds  # noqa: E402
+from lib.works import zk  # noqa: E402
 
-# Name, loadgen's flags, which number is compared, and whether more of it is better.
-LOADS = [
-    ("set", "--op set --sessions 48 --depth 32", "per_second", True),
-    ("create", "--op create --sessions 48 --depth 32", "per_second", True),
-    ("get", "--op get --sessions 48 --depth 32", "per_second", True),
-    ("set-1x1", "--op set --sessions 1 --depth 1", "p50_us", False),
-]
-# What Zoolog is to reach, as a ratio to Apache's number.
-WANTED = {"set": 3.0, "create": 3.0, "get": 1.5, "set-1x1": 1.0}
-IDLE_S = 20
+QUESTION = "How does Zoolog compare with its peers on this machine?"
+HOW = """Rounds: {rounds}, each {duration} measured behind {warmup} of warm-up per run; works: {works}.
 
+Only one system is up at a time; within each round the peer runs first, then Zoolog, each started with empty
+directories on the same disk, clients on the same machine, everything synced to disk before it is acknowledged.
 
-class Comparison:
-    """One run of the comparison."""
+- Apache ZooKeeper of the Debian package: three servers, stock settings (tickTime 2000, initLimit 10, syncLimit 5,
+  fsync on), JVM defaults, warmed up by {warm} of each load before it is measured; Zoolog gets the same warm-up.
+- Zoolog: `zoolog dev --isolate process`: three orderers, three shards of two replicas on three data servers, three
+  ZooKeeper nodes (none for works on the log itself), fdatasync on, all settings at their defaults.
+- Redis: one server, `appendonly yes`, `appendfsync always`, no replica; snapshots and rewrites off, in its favour.
+- fio: 1 MiB O_DIRECT; writes with fdatasync after each over a file that is laid out before, reads with 8 in flight.
 
-    def __init__(self, args):
-        self.args = args
-        self.folder = pathlib.Path(args.folder)
-        (self.folder / "raw").mkdir(parents=True)
-        self.work = pathlib.Path(args.work or tempfile.mkdtemp(prefix="zoolog-bench-"))
-        self.commands = [args.invocation]
-        self.apache = Ensemble(self.work / "apache", 3, 12181)
-        self.zoolog = Topology(pathlib.Path(args.zoolog).resolve(), self.work / "zoolog" / "data", 22181, 28080)
-        self.idle = {}
-
-    def run(self):
-        """All of it, ending both systems whatever happens."""
-        try:
-            self.say("starting Apache ZooKeeper, three servers")
-            self.apache.start()
-            self.say("starting zoolog dev --zk 3 --isolate process")
-            self.zoolog.start()
-            self.commands.append(shlex.join(self.zoolog.process.args))
-            self.measure_idle("before any load")
-            # A JVM is slow until it has compiled what is hot: one long unmeasured run of each kind first.
-            for name, flags, _, _ in LOADS:
-                for system in ("apache", "zoolog"):
-                    self.load(system, name, flags, None)
-            for number in range(1, self.args.rounds + 1):
-                order = ("apache", "zoolog") if number % 2 else ("zoolog", "apache")
-                for name, flags, _, _ in LOADS:
-                    for system in order:
-                        self.load(system, name, flags, number)
-            time.sleep(5)
-            self.measure_idle("after the loads")
-        finally:
-            self.zoolog.stop()
-            self.apache.stop()
-
-    def say(self, text):
-        print(text, flush=True)
-
-    def hosts(self, system):
-        return self.apache.hosts if system == "apache" else self.zoolog.ready["zk"]
-
-    def load(self, system, name, flags, number):
-        """One run of loadgen; number None is the unmeasured one. A run whose checks fail is kept and told."""
-        raw = self.folder / "raw" / f"{name}-{system}-{number}.json"
-        command = [self.args.loadgen, "zk", "--servers", self.hosts(system), *flags.split(), "--duration",
-                   self.args.duration, "--warmup", self.args.warmup]
-        if number is not None:
-            command += ["--json", str(raw), "--hgrm", str(raw.with_suffix(".hgrm"))]
-        self.commands.append(shlex.join(command))
-        code = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        shown = "unmeasured" if number is None else f"round {number}"
-        result = self.number(raw, name) if number is not None and raw.exists() else None
-        self.say(f"{shown:10} {system:7} {name:8} exit {code.returncode}" + (f" {result:12.1f}" if result else ""))
-        if code.returncode != 0:
-            self.say(code.stdout)
-
-    def number(self, raw, name):
-        """The number that the load is compared by."""
-        result = json.loads(raw.read_text())
-        _, _, what, _ = next(load for load in LOADS if load[0] == name)
-        if what == "per_second":
-            return result["per_second"]
-        return next(iter(result["ops"].values()))["latency_us"]["p50"]
-
-    def measure_idle(self, when):
-        """Processor use of all processes of each system, in per cent of a core, while nobody uses it."""
-        pids = {"apache": self.apache.pids(), "zoolog": self.zoolog.pids()}
-        before = {system: cpu_seconds(p) for system, p in pids.items()}
-        time.sleep(IDLE_S)
-        for system, p in pids.items():
-            self.idle[(system, when)] = (cpu_seconds(p) - before[system]) / IDLE_S * 100
-            self.say(f"idle {when}: {system} {self.idle[(system, when)]:.2f} % of a core")
-
-    def table(self):
-        """Median and range of each load for both systems, ratio, and whether it is what is wanted."""
-        lines = ["| load | what | Apache 3.8 | Zoolog | ratio | wanted | reached |", "|---|---|--:|--:|--:|--:|---|"]
-        for name, _, what, more_is_better in LOADS:
-            cells, medians, good = [], [], True
-            for system in ("apache", "zoolog"):
-                files = sorted((self.folder / "raw").glob(f"{name}-{system}-*.json"))
-                numbers = [self.number(f, name) for f in files]
-                good &= all(json.loads(f.read_text())["ok"] for f in files) and len(files) == self.args.rounds
-                if not numbers:
-                    cells.append("none")
-                    continue
-                medians.append(statistics.median(numbers))
-                cells.append(f"{medians[-1]:,.0f} ({min(numbers):,.0f} to {max(numbers):,.0f})")
-            if len(medians) < 2 or not medians[0]:
-                lines.append(f"| {name} | {what} | {cells[0]} | {cells[1]} | | | no: not measured |")
-                continue
-            ratio, wanted = medians[1] / medians[0], WANTED[name]
-            reached = ratio >= wanted if more_is_better else ratio <= wanted
-            sign = "at least" if more_is_better else "at most"
-            verdict = ("yes" if reached else "no") + ("" if good else "; some runs failed their checks")
-            lines.append(f"| {name} | {what} | {cells[0]} | {cells[1]} | {ratio:.2f} | {sign} {wanted} | {verdict} |")
-        return "\n".join(lines)
-
-    def write(self):
-        """The folder's texts."""
-        idle = "\n".join(f"| {system} | {when} | {percent:.2f} |" for (system, when), percent in self.idle.items())
-        summary = (f"# Summary\n\nMedian (least to greatest) of {self.args.rounds} rounds.\n\n{self.table()}\n\n"
-                   f"Processor use while idle, all processes together, over {IDLE_S} s; wanted for Zoolog: under 3.\n\n"
-                   f"| system | when | % of a core |\n|---|---|--:|\n{idle}\n")
-        (self.folder / "summary.md").write_text(summary)
-        (self.folder / "commands.txt").write_text("\n".join(self.commands) + "\n")
-        (self.folder / "README.md").write_text(README.format(commit=shell("git describe --always --dirty --abbrev=40"),
-                                                             args=self.args))
-        print(summary)
-
-
-README = """# How does Zoolog compare with Apache ZooKeeper on this machine?
-
-Commit {commit}. Three Apache ZooKeeper 3.8 servers of the Debian package with stock settings (tickTime 2000,
-initLimit 10, syncLimit 5, fsync on) and `zoolog dev --zk 3 --isolate process` (three orderers, three shards of two
-replicas, three ZooKeeper nodes, fdatasync on) ran side by side, data on the same disk, clients on the same machine.
-The same `loadgen` commands went against one and the other in turn, {args.rounds} rounds of {args.duration} after
-{args.warmup} of warm-up each, the order swapped each round, behind one unmeasured run of each. Each run checked its
-answers. Whichever system is not under load idles meanwhile; what that costs is in the summary.
-
-- `summary.md`: medians, ranges, ratios
-- `commands.txt`: every command
-- `machine.txt`: processor, kernel, disk, versions
-- `raw/`: what loadgen wrote, per load, system and round
+A ratio is Zoolog's number by the peer's of the same round; shown are the median and, in parentheses, the least and
+the greatest of all rounds. `yes` and `no` mean all rounds. Loads at half of Apache's peak run at the rate that is
+half of what Apache reached in the first round. Every run of loadgen checks its answers; a run whose checks fail is
+not counted.
 """
 
 
-def shell(command):
-    """What a command prints, errors included."""
-    result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return result.stdout.strip()
+def options():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/compare.sh", description=QUESTION,
+                                     epilog="Works: " + ", ".join(works.all_works()))
+    add = parser.add_argument
+    add("--only", metavar="WORK,..", help="only these works")
+    add("--rounds", type=int, help="rounds, each with every work and system once (default 3)")
+    add("--duration", metavar="TIME", help="measured time of one run (default 10s)")
+    add("--warmup", metavar="TIME", help="load before it, in each run (default 3s)")
+    add("--warm", metavar="TIME", help="load of each kind after each start, before anything is measured (default 8s)")
+    add("--fill", metavar="TIME", help="how long to append what is then read (default 4s)")
+    add("--znodes", type=int, help="znodes for the memory figure; a quarter more for the restart (default 1000000)")
+    add("--quick", action="store_true", help="one short round with a tenth of everything: a trial, not a result")
+    add("--out", metavar="DIR", help="the folder to make (default results/DATE-HOST-compare)")
+    add("--work", metavar="DIR", help="where all systems keep their data: the disk under test (default: a temporary "
+        "directory; not a RAM disk)")
+    add("--bin", metavar="DIR", help="where zoolog and loadgen are (default: built here with cargo build --release)")
+    add("--base-port", type=int, default=12181, help="first port; up to 400 above it, and Apache's quorum 1000 and 2000 above, are used (default 12181)")
+    add("--dirty", action="store_true", help="run though files are changed; the summary says so in large letters")
+    args = parser.parse_args()
+    usual = dict(rounds=3, duration="10s", warmup="3s", warm="8s", fill="4s", znodes=1_000_000, fio_mib=2048)
+    quick = dict(rounds=1, duration="2s", warmup="500ms", warm="1s", fill="1s", znodes=100_000, fio_mib=256)
+    args.fio_mib = None
+    for name, value in (quick if args.quick else usual).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    args.works = args.only.split(",") if args.only else works.all_works()
+    unknown = [w for w in args.works if w not in works.all_works()]
+    if unknown:
+        parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(works.all_works())}")
+    try:
+        for name in ("duration", "warmup", "warm", "fill"):
+            seconds(getattr(args, name))
+    except ValueError as e:
+        parser.error(str(e))
+    if args.rounds < 1 or args.znodes < 4:
+        parser.error("--rounds must be at least 1, --znodes at least 4")
+    return args
 
 
-def machine(work):
-    """Everything about the machine that could matter."""
-    commands = ["date -u", "uname -a", "lscpu", "free -h", f"df -hT {work}", "lsblk", "cat /proc/cmdline",
-                "java -version", "dpkg-query -W zookeeper libzookeeper-java", "rustc --version",
-                "git describe --always --dirty --abbrev=40", "git status --short",
-                f"dd if=/dev/zero of={work}/sync-test bs=4k count=500 oflag=direct,dsync && rm {work}/sync-test",
-                "uptime"]
-    return "\n".join(f"$ {command}\n{shell(command)}\n" for command in commands)
+def programs(directory):
+    """(zoolog, loadgen), built if no directory is given."""
+    if directory is None:
+        command = ["cargo", "build", "--release", "-p", "zoolog", "-p", "zoolog-loadgen"]
+        if subprocess.run(command, cwd=folder.REPOSITORY).returncode != 0:
+            sys.exit("the build failed")
+        directory = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", folder.REPOSITORY / "target")) / "release"
+    found = [pathlib.Path(directory) / name for name in ("zoolog", "loadgen")]
+    for path in found:
+        if not path.exists():
+            sys.exit(f"{path} is missing")
+    return found
+
+
+def check_needs(chosen):
+    """Says what is missing and how to get it; nothing is installed from here."""
+    lacking = peers.missing(works.needs(chosen))
+    if lacking:
+        print("missing for the works that were asked for:", file=sys.stderr)
+        for name, cure in lacking:
+            print(f"  {name:16} {cure}", file=sys.stderr)
+        without = [w for w in chosen if not peers.missing(works.needs([w]))]
+        sys.exit("install it, or leave the works away that need it: --only " + ",".join(without))
+
+
+def one_round(bench, number):
+    """Every group once. Whatever happens within one stays there."""
+    for group in works.GROUPS:
+        mine = [w for w in bench.settings.works if w in {row.work for row in group.ROWS}]
+        if not mine:
+            continue
+        bench.say(f"round {number} of {bench.settings.rounds}: {', '.join(mine)}")
+        try:
+            group.run(bench, number, mine)
+        except Exception as e:  # noqa: BLE001: the others must still run
+            traceback.print_exc()
+            for work in mine:
+                bench.fail(work, f"round {number}: {type(e).__name__}: {e}")
+
+
+def write(bench):
+    """Summary of what there is; returns it."""
+    rows = [row for group in works.GROUPS for row in group.ROWS if row.work in bench.settings.works]
+    judged = [ratios.judge(row, bench.measured, bench.settings.rounds) for row in rows]
+    text = ratios.table(judged, bench.failures)
+    if bench.half_rates:
+        text += f"\n\nHalf of Apache's peak: {zk.rate_text(bench)}."
+    for title, lines in (("Notes", bench.notes), ("Failed", [f"{w}: {t}" for w, all_ in bench.failures.items() for t in all_])):
+        if lines:
+            text += f"\n\n## {title}\n\n" + "\n".join(f"- {line}" for line in lines)
+    settings = {k: v for k, v in vars(bench.settings).items()}
+    numbers = {"settings": settings, "rows": judged, "measured": bench.measured, "failures": bench.failures,
+               "notes": bench.notes, "half_rates": bench.half_rates}
+    s = bench.settings
+    how = HOW.format(rounds=s.rounds, duration=s.duration, warmup=s.warmup, warm=s.warm, works=", ".join(s.works))
+    if s.quick:
+        text = "**A quick trial: too short to be quoted.**\n\n" + text
+    bench.folder.write(text, numbers, how)
+    return text
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("folder", "zoolog", "loadgen", "work", "duration", "warmup", "invocation"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    args = parser.parse_args()
-    comparison = Comparison(args)
-    (comparison.folder / "machine.txt").write_text(machine(comparison.work))
+    args = options()
+    check_needs(args.works)
+    dirty = folder.enforce_clean(args.dirty)
+    zoolog, loadgen = programs(args.bin)
+    kept = folder.Folder(args.out or folder.default_path("compare"), QUESTION, dirty)
+    kept.command(["scripts/compare.sh", *sys.argv[1:]])
+    bench = Bench(args, kept, zoolog, loadgen, args.work)
+    folder.refuse_memory(bench.work)
+    end_on_sigterm()
+    if args.bin:
+        bench.note("The programs were given, not built here: zoolog " + folder.digest(zoolog)[:16] + ", loadgen "
+                   + folder.digest(loadgen)[:16] + " (SHA-256). Nothing tells that they are of this commit.")
+    free = folder.free_bytes(bench.work) >> 30
+    if free < 15 and not args.quick:
+        bench.say(f"warning: only {free} GiB are free where the data goes ({bench.work}); some works need more than 10")
+    (kept.path / "machine.txt").write_text(folder.machine(bench.work))
     try:
-        comparison.run()
+        for number in range(1, args.rounds + 1):
+            one_round(bench, number)
+            write(bench)
+    except KeyboardInterrupt:
+        for work in args.works:
+            bench.fail(work, "interrupted")
     finally:
-        comparison.write()
-    if not args.work:
-        shutil.rmtree(comparison.work, ignore_errors=True)
+        print("\n" + write(bench) + f"\n\nkept in {kept.path}")
+        bench.close()
+    sys.exit(1 if bench.failures else 0)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from lib.apache import four_letters
 class Topology:
     """A `zoolog dev` in `directory`; `start` may be called again after the end or a kill."""
 
-    def __init__(self, program, directory, port, admin_port, zk=3):
-        self.program = str(program)
+    def __init__(self, program, directory, port, admin_port, zk=3, more=()):
+        self.program, self.more = str(program), list(more)
         self.directory = pathlib.Path(directory)
         self.port, self.admin_port, self.zk = port, admin_port, zk
         self.process = None
@@ -25,7 +25,7 @@ class Topology:
     def start(self, wait_s=60):
         """Starts it and waits for its `ready:` line; raises if it does not come. Returns the seconds taken."""
         command = [self.program, "dev", "--isolate", "process", "--zk", str(self.zk), "--data-dir",
-                   str(self.directory), "--port", str(self.port), "--admin-port", str(self.admin_port)]
+                   str(self.directory), "--port", str(self.port), "--admin-port", str(self.admin_port), *self.more]
         started = time.monotonic()
         self.directory.mkdir(parents=True, exist_ok=True)
         with open(self.directory.parent / "dev.log", "ab") as log:
