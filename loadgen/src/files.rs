@@ -28,7 +28,7 @@ pub fn write(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Writes `value` as JSON for people and programs.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn json(path: &Path, value: &Value) -> anyhow::Result<()> {
     write(path, serde_json::to_string_pretty(value)? + "\n")
 }

@@ -28,14 +28,14 @@ pub struct ZkArgs {
     /// Threads of the generator, over which the sessions are spread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: u32,
-    /// Bytes of a node's data: a number, uniform:FROM-TO, or lognormal:MEDIAN:SIGMA[:MAX]. From 24 on data
+    /// Bytes of a node's data: a number, uniform:FROM-TO, or lognormal:MEDIAN:SIGMA, with :MAX behind if wanted. From 24 on data
     /// carries key, counter and checksum, which gets verify.
     #[arg(long, value_name = "BYTES", default_value = "128")]
     pub size: Sizes,
     /// Nodes that set, get and exists choose from, made before the run. (For create and storms: not used.)
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
     pub keys: u32,
-    /// How keys are chosen: uniform, or zipfian[:THETA] with THETA from 0.01 to 5, 0.99 unless given; the first
+    /// How keys are chosen: uniform, or zipfian, or zipfian:THETA with THETA from 0.01 to 5, 0.99 unless given; the first
     /// key is the most wanted.
     #[arg(long, default_value = "uniform")]
     pub distribution: Distribution,

@@ -40,7 +40,7 @@ pub struct World {
     pub troubles: Troubles,
     /// Writes requests.
     pub encoder: Encoder,
-    /// Where in the recorder each of [`KINDS`](super::work::KINDS) is.
+    /// Where in the recorder each of [`KINDS`] is.
     pub kinds: [Option<usize>; KINDS.len()],
     /// What to ask for, in milliseconds.
     pub session_timeout_ms: u32,
