@@ -4,7 +4,7 @@
 use crate::args::{DevArgs, Isolate};
 use crate::http::{self, Topology};
 use crate::settings::Common;
-use crate::{admin, nodes, start, supervise};
+use crate::{admin, newcomers, nodes, start, supervise};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -148,6 +148,8 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
     });
     let zk = zk.collect::<Result<_, String>>()?;
     let plan = Plan { cluster, orderers: orderers.collect(), shards, zk };
+    let data_dirs: Vec<PathBuf> = plan.zk.iter().map(|z| z.data_dir.clone()).collect();
+    newcomers::settle(&data_dirs, plan.cluster.cluster())?;
     plan.write(&dir)?;
     Ok((plan, (order_listeners, shard_listeners)))
 }

@@ -11,6 +11,7 @@ mod admin;
 mod args;
 mod dev;
 mod http;
+mod newcomers;
 mod nodes;
 mod selftest;
 mod settings;
