@@ -256,7 +256,8 @@ pub struct ZkConfig {
     pub max_connections_per_ip: u32,
     /// Longest request, bytes (ZooKeeper's jute.maxbuffer). Default 1048575.
     pub max_request_bytes: u32,
-    /// Records after which the next snapshot of this node's state is taken; 0: however many. More means rarer
+    /// Records after which the next snapshot of this node's state is taken (but not before as many bytes of
+    /// records came as the last one has); 0: however many. More means rarer
     /// writing of snapshots, a longer log and a slower start. Default 500000.
     pub snapshot_records: u64,
     /// Bytes of records after which it is taken, if that comes first; 0: however many. Default 268435456.

@@ -1,6 +1,10 @@
 //! When is a snapshot taken, and what follows from it? One at a time, after so many records or bytes; each
 //! piece goes out when the one before it is saved. What lies in the log before the second newest good one is
 //! let go: the newest may yet turn out to be unreadable.
+//!
+//! A snapshot costs what the whole state is long, so the next waits until as many bytes of records were applied
+//! as the last one had: under load, snapshots write no more than the log does, and a start reads at most
+//! about as much log as snapshot.
 
 use super::{Node, NodeConfig, NodeEvent};
 use crate::snapshot::{Pace, Restored, Taking};
@@ -17,7 +21,9 @@ pub(super) struct Snapshots {
     /// Whose they are; 0 until known.
     pub cluster: ClusterId,
     /// Records, and their bytes, applied since the last snapshot began.
-    since: (u64, u64),
+    pub since: (u64, u64),
+    /// Bytes of the last snapshot, or of the one that is being taken, so far.
+    bytes: u64,
     taking: Option<Taking>,
     /// None begins before.
     retry_at: Instant,
@@ -31,6 +37,7 @@ impl Snapshots {
         Self {
             cluster: cfg.cluster,
             since: (0, 0),
+            bytes: 0,
             taking: None,
             retry_at: now,
             newest: restored.newest,
@@ -54,6 +61,7 @@ impl Snapshots {
         let much = |have: u64, limit: u64| limit > 0 && have >= limit;
         self.taking.is_none()
             && self.retry_at <= now
+            && bytes >= self.bytes
             && (much(records, cfg.snapshot_records) || much(bytes, cfg.snapshot_bytes))
     }
 }
@@ -65,6 +73,7 @@ impl<L: SharedLog> Node<L> {
             let taking = Taking::begin(&mut self.state, self.snapshots.cluster, Pace::default());
             self.snapshots.taking = Some(taking);
             self.snapshots.since = (0, 0);
+            self.snapshots.bytes = 0;
             self.save_piece();
         }
     }
@@ -73,6 +82,7 @@ impl<L: SharedLog> Node<L> {
         let taking = self.snapshots.taking.as_mut().expect("a snapshot is being taken");
         let gsn = taking.gsn();
         let (bytes, last) = taking.next(&mut self.state);
+        self.snapshots.bytes += bytes.len() as u64;
         self.outbox.push_back(Output::SaveSnapshot { gsn, bytes, last });
     }
 
