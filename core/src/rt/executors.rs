@@ -79,13 +79,7 @@ impl Host<'_> {
 }
 
 fn run(spin: Duration, jobs: Vec<Job>) -> Result<(), String> {
-    let mut ring = Ring::new()?;
-    let outcome = drive(&mut ring, spin, jobs);
-    ring.end();
-    outcome
-}
-
-fn drive(ring: &mut Ring, spin: Duration, jobs: Vec<Job>) -> Result<(), String> {
+    let ring = &mut Ring::new()?;
     let waker = Waker::new()?;
     waker.listen(ring);
     let (results, finished) = mpsc::channel();
@@ -112,11 +106,12 @@ fn drive(ring: &mut Ring, spin: Duration, jobs: Vec<Job>) -> Result<(), String> 
             return Ok(());
         }
         wait(ring, sleep, spin, &mut done)?;
+        let now = clock::now();
         for d in done.drain(..) {
             match d.op {
                 Op::Wake { .. } => waker.listen(ring),
                 _ if ended[d.node] => {}
-                _ => nodes[d.node].done(ring, d),
+                _ => nodes[d.node].done(ring, d, now),
             }
         }
         while let Ok((node, what)) = finished.try_recv() {

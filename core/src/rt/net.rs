@@ -1,6 +1,6 @@
 //! How do bytes get from sockets to a machine and back? All connections of one node: receives cut into frames,
 //! sends offered to the sockets once per turn; only what a socket doesn't take at once waits for the kernel's
-//! word.
+//! word. How they begin is in `opening`.
 
 use super::conn::{Conn, Framing, node_framing};
 use super::ring::{Op, Ring};
@@ -19,33 +19,31 @@ use std::time::Duration;
 const LINGER: Duration = Duration::from_secs(3);
 /// How long a connection whose peer has said all may take to be answered.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
-/// Pause after an accept that failed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Inputs that may wait for the machine while more is read.
 const INBOX: usize = 4096;
 
 /// All connections of one node, and what waits for its machine.
 pub(super) struct Net<C> {
-    name: String,
-    node: usize,
+    pub(super) name: String,
+    pub(super) node: usize,
     listener: Option<Rc<OwnedFd>>,
-    framing: Framing,
-    frame_limit: usize,
-    conns: BTreeMap<ConnId, Conn>,
-    next_accepted: u64,
-    accept_at: Option<Instant>,
+    pub(super) framing: Framing,
+    pub(super) frame_limit: usize,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) next_accepted: u64,
+    pub(super) accept_at: Option<Instant>,
     /// With something to send.
-    dirty: Vec<ConnId>,
+    pub(super) dirty: Vec<ConnId>,
     /// That end by themselves soon.
     ending: Vec<ConnId>,
     /// To be read once the inbox is shorter.
     put_off: Vec<ConnId>,
-    pub inbox: VecDeque<Input<C>>,
+    pub(super) inbox: VecDeque<Input<C>>,
     /// Turns of the machine so far.
     turns: u64,
     /// Something waits for the end of a turn.
     wants_turn: bool,
-    elsewhere: Elsewhere,
+    pub(super) elsewhere: Elsewhere,
 }
 
 impl<C> Net<C> {
@@ -81,109 +79,8 @@ impl<C> Net<C> {
         }
     }
 
-    /// A connection came in, or couldn't.
-    pub fn accepted(
-        &mut self,
-        ring: &mut Ring,
-        listener: Rc<OwnedFd>,
-        fd: std::io::Result<usize>,
-        now: Instant,
-    ) {
-        match fd {
-            Ok(fd) => {
-                // SAFETY: the kernel just made it for us.
-                let socket = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-                ring.ask(self.node, Op::Accept { listener });
-                let id = ConnId(self.next_accepted);
-                self.next_accepted += 1;
-                let peer = socket2::SockRef::from(&socket).peer_addr().ok().and_then(|a| a.as_socket());
-                self.conns.insert(id, Conn::new(id, self.framing, self.frame_limit));
-                let peer = peer.map(|a| a.to_string()).unwrap_or_default();
-                self.inbox.push_back(Input::Accepted { conn: id, peer });
-                self.start(ring, id, Rc::new(socket));
-            }
-            Err(e) => {
-                // Out of file descriptors, mostly: it passes when connections end; don't spin.
-                tracing::warn!(node = %self.name, "can't accept a connection: {e}; trying again in 20 ms");
-                self.accept_at = Some(now + ACCEPT_PAUSE);
-            }
-        }
-    }
-
-    /// Connects; always in the framing of our own nodes.
-    pub fn dial(&mut self, ring: &mut Ring, id: ConnId, addr: String) {
-        let old = self.conns.insert(id, Conn::new(id, node_framing, crate::limits::FRAME_BYTES_MAX));
-        assert!(old.is_none(), "connection {id:?} dialled twice");
-        match addr.parse() {
-            Ok(addr) => self.resolved(ring, id, Ok(addr)),
-            // A name: elsewhere, since the resolver blocks.
-            Err(_) => self.elsewhere.run(move || Finished::Resolved { conn: id, result: resolve(&addr) }),
-        }
-    }
-
-    /// It is known where a name leads.
-    pub fn resolved(&mut self, ring: &mut Ring, id: ConnId, result: Result<SocketAddr, String>) {
-        if self.conns.get(&id).is_none_or(|c| c.dead) {
-            return self.gone(id);
-        }
-        let made = result.and_then(|addr| {
-            let domain = socket2::Domain::for_address(addr);
-            let socket = socket2::Socket::new(domain, socket2::Type::STREAM.cloexec(), None);
-            socket.map(|s| (addr, OwnedFd::from(s))).map_err(|e| e.to_string())
-        });
-        match made {
-            Ok((addr, socket)) => {
-                let addr = Box::new(socket2::SockAddr::from(addr));
-                ring.ask(self.node, Op::Connect { conn: id, socket: Rc::new(socket), addr });
-            }
-            Err(e) => {
-                tracing::debug!(node = %self.name, "can't connect: {e}");
-                self.gone(id);
-            }
-        }
-    }
-
-    /// A dial succeeded or failed.
-    pub fn connected(
-        &mut self,
-        ring: &mut Ring,
-        id: ConnId,
-        socket: Rc<OwnedFd>,
-        result: std::io::Result<usize>,
-    ) {
-        match result {
-            Ok(_) if self.conns.get(&id).is_some_and(|c| !c.dead) => {
-                self.inbox.push_back(Input::Connected { conn: id });
-                self.start(ring, id, socket);
-            }
-            Ok(_) => self.gone(id),
-            Err(e) => {
-                tracing::debug!(node = %self.name, "can't connect: {e}");
-                self.gone(id);
-            }
-        }
-    }
-
-    fn start(&mut self, ring: &mut Ring, id: ConnId, socket: Rc<OwnedFd>) {
-        let fd = socket.as_fd();
-        let options = socket2::SockRef::from(&fd);
-        let tuned = options.set_tcp_nodelay(true).and_then(|()| options.set_keepalive(true));
-        let tuned = tuned.and_then(|()| options.set_tcp_user_timeout(Some(Duration::from_secs(20))));
-        if let Err(e) = tuned {
-            tracing::debug!(node = %self.name, "socket options: {e}");
-        }
-        let conn = self.conns.get_mut(&id).expect("entered before");
-        conn.socket = Some(socket);
-        if conn.out_bytes > 0 {
-            mark(&mut self.dirty, conn);
-        } else if conn.closing {
-            self.shut(id);
-        }
-        self.read_on(ring, id);
-    }
-
     /// Has the kernel receive, if more is wanted.
-    fn read_on(&mut self, ring: &mut Ring, id: ConnId) {
+    pub(super) fn read_on(&mut self, ring: &mut Ring, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.is_reading() || !conn.may_read() {
             return;
@@ -331,7 +228,7 @@ impl<C> Net<C> {
         }
     }
 
-    fn gone(&mut self, id: ConnId) {
+    pub(super) fn gone(&mut self, id: ConnId) {
         if let Some(mut conn) = self.conns.remove(&id) {
             conn.shut();
             self.inbox.push_back(Input::Closed { conn: id });
@@ -384,14 +281,9 @@ impl<C> Net<C> {
     }
 }
 
-fn mark(dirty: &mut Vec<ConnId>, conn: &mut Conn) {
+/// Has `flush` send what the connection has.
+pub(super) fn mark(dirty: &mut Vec<ConnId>, conn: &mut Conn) {
     if !std::mem::replace(&mut conn.dirty, true) {
         dirty.push(conn.id);
     }
-}
-
-fn resolve(addr: &str) -> Result<SocketAddr, String> {
-    use std::net::ToSocketAddrs;
-    let found = addr.to_socket_addrs().map_err(|e| format!("{addr}: {e}"))?.next();
-    found.ok_or_else(|| format!("{addr} has no address"))
 }

@@ -49,8 +49,8 @@ pub(super) trait Node {
     /// # Errors
     /// Text for a person; the node must not go on.
     fn turn(&mut self, ring: &mut Ring) -> Result<(), String>;
-    /// A request of it came back.
-    fn done(&mut self, ring: &mut Ring, done: Done);
+    /// A request of it came back, just now.
+    fn done(&mut self, ring: &mut Ring, done: Done, now: Instant);
     /// Blocking work of it is done.
     fn finished(&mut self, ring: &mut Ring, finished: Finished);
     /// Whether a turn has something to do whatever the time.
@@ -161,16 +161,16 @@ where
         Ok(())
     }
 
-    fn done(&mut self, ring: &mut Ring, done: Done) {
+    fn done(&mut self, ring: &mut Ring, done: Done, now: Instant) {
         let result = done.outcome();
         match done.op {
-            Op::Accept { listener } => self.net.accepted(ring, listener, result, self.now),
+            Op::Accept { listener } => self.net.accepted(ring, listener, result, now),
             Op::Connect { conn, socket, .. } => self.net.connected(ring, conn, socket, result),
-            Op::Recv { conn, buf, .. } => self.net.received(ring, conn, buf, result, self.now),
+            Op::Recv { conn, buf, .. } => self.net.received(ring, conn, buf, result, now),
             Op::Writable { conn, .. } => self.net.writable(conn),
             Op::WriteGroup { buf, plan, .. } => {
                 let disk = self.disk.as_mut().expect("it wrote");
-                disk.written(buf, *plan, result, self.now, &mut self.net.inbox);
+                disk.written(buf, *plan, result, now, &mut self.net.inbox);
             }
             Op::Load { buf, token, pos, .. } => {
                 self.net.inbox.push_back(Input::Loaded { token, result: loaded(&buf, pos, result) });

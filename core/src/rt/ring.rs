@@ -35,7 +35,7 @@ pub(super) enum Op {
     Accept { listener: Rc<OwnedFd> },
     /// A connection that was dialled is up, or not.
     Connect { conn: ConnId, socket: Rc<OwnedFd>, addr: Box<socket2::SockAddr> },
-    /// Bytes arrived behind the `fill` bytes of `buf`. The result is their number.
+    /// Bytes arrived behind those of `buf`. The result is their number.
     Recv { conn: ConnId, socket: Rc<OwnedFd>, buf: BytesMut },
     /// A socket takes bytes again.
     Writable { conn: ConnId, socket: Rc<OwnedFd> },
@@ -152,9 +152,12 @@ impl Ring {
             done.push(Done { node, op, result: entry.result() });
         }
     }
+}
 
-    /// Takes back everything under way, so that the kernel has no hand on our memory any more.
-    pub fn end(mut self) {
+/// Takes back everything under way: whatever ends the thread, a panic too, the kernel must have no hand on memory that
+/// is about to be given back.
+impl Drop for Ring {
+    fn drop(&mut self) {
         let under_way: Vec<u64> = self.ops.iter().map(|(key, _)| key as u64).collect();
         for request in under_way {
             self.push(&[opcode::AsyncCancel::new(request).build().user_data(NOBODY)]);
