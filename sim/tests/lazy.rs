@@ -1,12 +1,14 @@
 //! What is held back so that fewer are woken: appends to a follower that isn't needed, cuts and acknowledgements
 //! that nobody waits for. Told on calm worlds in which something happens just while they are held.
 
+mod common;
+
+use common::run_for;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use zoolog_sim::cluster::roles;
 use zoolog_sim::node::Role;
 use zoolog_sim::options::Options;
-use zoolog_sim::run::settle;
 use zoolog_sim::schedule::NodeId;
 use zoolog_sim::trace::TraceMode;
 use zoolog_sim::world::World;
@@ -32,17 +34,9 @@ fn under_way(o: Options) -> World {
     world
 }
 
-fn run_for(world: &mut World, time: Duration) {
-    let until = world.now() + time;
-    world.run_until(until);
-    assert_eq!(world.violation, None, "seed {}", world.options.seed);
-}
-
+/// And nobody was told cuts out of order.
 fn ends_well(world: &mut World) {
-    settle(world);
-    if let Some(v) = &world.violation {
-        panic!("seed {}: {v}", world.options.seed);
-    }
+    common::ends_well(world);
     assert!(!world.trace.text().contains("Contradiction"), "seed {}: cuts out of order", world.options.seed);
 }
 

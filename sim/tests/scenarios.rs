@@ -1,13 +1,15 @@
 //! The schedules that the design guards against, one by one, told on calm worlds in which only the fault in
 //! question happens. Each also asserts that the situation it is about really came up.
 
+mod common;
+
+use common::{ends_well, run_for};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use zoolog_core::{Instant, Seq, WriterId};
 use zoolog_sim::cluster::roles;
 use zoolog_sim::node::Role;
 use zoolog_sim::options::Options;
-use zoolog_sim::run::settle;
 use zoolog_sim::schedule::NodeId;
 use zoolog_sim::trace::TraceMode;
 use zoolog_sim::world::World;
@@ -31,20 +33,6 @@ fn under_way(o: Options) -> World {
     let goes = world.run_while(2_000 * MS, |w| w.checks.durability.count() > 10);
     assert!(goes, "the world does not get under way: {:?}", world.violation);
     world
-}
-
-fn run_for(world: &mut World, time: Duration) {
-    let until = world.now() + time;
-    world.run_until(until);
-    assert_eq!(world.violation, None);
-}
-
-/// Heals, and everything must be well.
-fn ends_well(world: &mut World) {
-    settle(world);
-    if let Some(v) = &world.violation {
-        panic!("seed {}: {v}", world.options.seed);
-    }
 }
 
 /// Primary and backup of the one shard's lane that writer 1 appends to.

@@ -1,12 +1,14 @@
 //! Trimming under faults, one schedule after the other, on calm worlds in which only the fault in question
 //! happens. Each also asserts that the situation it is about really came up.
 
+mod common;
+
+use common::{ends_well, run_for};
 use std::time::Duration;
 use zoolog_core::Gsn;
 use zoolog_sim::cluster::{build, roles};
 use zoolog_sim::node::Role;
 use zoolog_sim::options::Options;
-use zoolog_sim::run::settle;
 use zoolog_sim::schedule::{Event, NodeId};
 use zoolog_sim::trace::TraceMode;
 use zoolog_sim::world::World;
@@ -34,20 +36,6 @@ fn trimming(mut world: World) -> World {
 fn world(o: Options) -> World {
     let roles = roles(&o);
     World::new(o, &roles, TraceMode::Collect)
-}
-
-fn run_for(world: &mut World, time: Duration) {
-    let until = world.now() + time;
-    world.run_until(until);
-    assert_eq!(world.violation, None);
-}
-
-/// Heals, and everything must be well: all that is not trimmed is read to the end, and appends go on.
-fn ends_well(world: &mut World) {
-    settle(world);
-    if let Some(v) = &world.violation {
-        panic!("seed {}: {v}", world.options.seed);
-    }
 }
 
 fn servers(world: &World) -> [NodeId; 2] {

@@ -1,11 +1,13 @@
 //! The schedules around sessions that the design guards against, told on calm worlds.
 
+mod common;
+
+use common::{ends_well, run_for};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use zoolog_sim::cluster::roles;
 use zoolog_sim::node::Role;
 use zoolog_sim::options::Options;
-use zoolog_sim::run::settle;
 use zoolog_sim::schedule::NodeId;
 use zoolog_sim::trace::TraceMode;
 use zoolog_sim::world::World;
@@ -28,19 +30,6 @@ fn under_way(o: Options) -> World {
     let goes = world.run_while(3_000 * MS, |w| w.checks.registers.counts().0 > 30);
     assert!(goes, "the world does not get under way: {:?}", world.violation);
     world
-}
-
-fn run_for(world: &mut World, time: Duration) {
-    let until = world.now() + time;
-    world.run_until(until);
-    assert_eq!(world.violation, None, "seed {}", world.options.seed);
-}
-
-fn ends_well(world: &mut World) {
-    settle(world);
-    if let Some(v) = &world.violation {
-        panic!("seed {}: {v}", world.options.seed);
-    }
 }
 
 /// The ZooKeeper node that a client is connected to, if it is to one, and the other.

@@ -6,12 +6,7 @@ use zoolog_core::{CutNumber, Gsn, ShardId};
 #[test]
 fn reports_become_dense_cuts_with_the_right_bases() {
     let mut w = World::ready(1);
-    for i in 0..30u64 {
-        w.append((i % 3) as u32 + 1, (i % 2) as usize, i % 5 + 1);
-        w.run_ms(i % 4);
-    }
-    w.until("all is committed", |w| w.truth.tail.0 == w.durable());
-    w.run_ms(50);
+    w.append_thirty();
     w.check_order();
     let numbers: Vec<u64> = w.truth.cuts.keys().map(|n| n.0).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());

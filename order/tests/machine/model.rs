@@ -307,6 +307,16 @@ impl World {
         }
     }
 
+    /// Thirty appends of various lengths, here and there, all of them committed.
+    pub fn append_thirty(&mut self) {
+        for i in 0..30u64 {
+            self.append((i % 3) as u32 + 1, (i % 2) as usize, i % 5 + 1);
+            self.run_ms(i % 4);
+        }
+        self.until("all is committed", |w| w.truth.tail.0 == w.durable());
+        self.run_ms(50);
+    }
+
     /// One with a leader, a view, and slots that have made their first report.
     pub fn ready(seed: u64) -> Self {
         let mut w = Self::new(seed);

@@ -20,12 +20,7 @@ fn counts(w: &mut World, i: usize, reset: bool) -> [u64; 3] {
 #[test]
 fn the_leader_counts_its_cuts_and_everybody_its_records() {
     let mut w = World::ready(1);
-    for i in 0..30u64 {
-        w.append((i % 3) as u32 + 1, (i % 2) as usize, i % 5 + 1);
-        w.run_ms(i % 4);
-    }
-    w.until("all is committed", |w| w.truth.tail.0 == w.durable());
-    w.run_ms(50);
+    w.append_thirty();
     let leader = w.sim.leader().unwrap();
     let cuts = w.truth.cuts.len() as u64;
     for i in 0..3 {

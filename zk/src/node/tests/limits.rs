@@ -54,8 +54,10 @@ fn who_goes_on_sending_while_paused_is_closed_in_the_end() {
     assert!(w.is_closed(c));
 }
 
-#[test]
-fn long_answers_are_spread_over_turns() {
+static BIG: [u8; 500_000] = [7; 500_000];
+
+/// A client that asked for twenty long answers in one turn: the client, and how many it got in that turn.
+fn twenty_long_reads() -> (World, usize, usize) {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     static BIG: [u8; 500_000] = [7; 500_000];
@@ -66,6 +68,12 @@ fn long_answers_are_spread_over_turns() {
     }
     w.run();
     let first = w.got(c).len();
+    (w, c, first)
+}
+
+#[test]
+fn long_answers_are_spread_over_turns() {
+    let (mut w, c, first) = twenty_long_reads();
     assert!(first * BIG.len() <= OUT_BYTES_PAUSE + 2 * BIG.len(), "{first}");
     w.advance(20 * MS);
     assert_eq!(w.got(c).len() + first, 20);
@@ -74,16 +82,7 @@ fn long_answers_are_spread_over_turns() {
 /// A node that went on answering would be closed by its shell for what piles up there.
 #[test]
 fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
-    let mut w = World::new(1);
-    let (c, _) = w.connect(0);
-    static BIG: [u8; 500_000] = [7; 500_000];
-    w.call(c, 1, &create("/big", 0));
-    w.call(c, 2, &set("/big", &BIG));
-    for i in 0..20 {
-        w.put_request(c, 10 + i, &get("/big", false));
-    }
-    w.run();
-    let first = w.got(c).len();
+    let (mut w, c, first) = twenty_long_reads();
     assert!(first < 20, "{first}");
     w.backlog(c, true);
     w.advance(20 * MS);
