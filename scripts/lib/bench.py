@@ -2,14 +2,18 @@
 numbers and failures that are collected."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 
+from lib import folder as folders
 from lib.apache import Ensemble
+from lib.folder import REPOSITORY
 from lib.peers import Redis
 from lib.topology import Topology
 
@@ -156,6 +160,37 @@ class Bench:
                 path.rmdir()
         if self.own_work:
             shutil.rmtree(self.work, ignore_errors=True)
+
+
+def programs(directory):
+    """(zoolog, loadgen), built if no directory is given."""
+    if directory is None:
+        command = ["cargo", "build", "--release", "-p", "zoolog", "-p", "zoolog-loadgen"]
+        if subprocess.run(command, cwd=REPOSITORY).returncode != 0:
+            sys.exit("the build failed")
+        directory = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
+    found = [pathlib.Path(directory) / name for name in ("zoolog", "loadgen")]
+    for path in found:
+        if not path.exists():
+            sys.exit(f"{path} is missing")
+    return found
+
+
+def begin(name, question, args):
+    """A bench for `scripts/NAME.sh` with these options: programs there, tree clean, folder made and the machine
+    described in it, SIGTERM as Ctrl-C."""
+    dirty = folders.enforce_clean(args.dirty)
+    zoolog, loadgen = programs(args.bin)
+    kept = folders.Folder(args.out or folders.default_path(name), question, dirty)
+    kept.command([f"scripts/{name}.sh", *sys.argv[1:]])
+    bench = Bench(args, kept, zoolog, loadgen, args.work)
+    folders.refuse_memory(bench.work)
+    end_on_sigterm()
+    if args.bin:
+        bench.note("The programs were given, not built here: zoolog " + folders.digest(zoolog)[:16] + ", loadgen "
+                   + folders.digest(loadgen)[:16] + " (SHA-256). Nothing tells that they are of this commit.")
+    (kept.path / "machine.txt").write_text(folders.machine(bench.work))
+    return bench
 
 
 def end_on_sigterm():

@@ -2,16 +2,14 @@
 system up at a time, and writes one results folder. Called by scripts/compare.sh."""
 
 import argparse
-import os
 import pathlib
-import subprocess
 import sys
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lib import folder, peers, ratios, works  # noqa: E402
-from lib.bench import Bench, end_on_sigterm, seconds  # noqa: E402
+from lib.bench import begin, seconds  # noqa: E402
 from lib.works import zk  # noqa: E402
 
 QUESTION = "How does Zoolog compare with its peers on this machine?"
@@ -74,20 +72,6 @@ def options():
     return args
 
 
-def programs(directory):
-    """(zoolog, loadgen), built if no directory is given."""
-    if directory is None:
-        command = ["cargo", "build", "--release", "-p", "zoolog", "-p", "zoolog-loadgen"]
-        if subprocess.run(command, cwd=folder.REPOSITORY).returncode != 0:
-            sys.exit("the build failed")
-        directory = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", folder.REPOSITORY / "target")) / "release"
-    found = [pathlib.Path(directory) / name for name in ("zoolog", "loadgen")]
-    for path in found:
-        if not path.exists():
-            sys.exit(f"{path} is missing")
-    return found
-
-
 def check_needs(chosen):
     """Says what is missing and how to get it; nothing is installed from here."""
     lacking = peers.missing(works.needs(chosen))
@@ -138,20 +122,10 @@ def write(bench):
 def main():
     args = options()
     check_needs(args.works)
-    dirty = folder.enforce_clean(args.dirty)
-    zoolog, loadgen = programs(args.bin)
-    kept = folder.Folder(args.out or folder.default_path("compare"), QUESTION, dirty)
-    kept.command(["scripts/compare.sh", *sys.argv[1:]])
-    bench = Bench(args, kept, zoolog, loadgen, args.work)
-    folder.refuse_memory(bench.work)
-    end_on_sigterm()
-    if args.bin:
-        bench.note("The programs were given, not built here: zoolog " + folder.digest(zoolog)[:16] + ", loadgen "
-                   + folder.digest(loadgen)[:16] + " (SHA-256). Nothing tells that they are of this commit.")
+    bench = begin("compare", QUESTION, args)
     free = folder.free_bytes(bench.work) >> 30
     if free < 15 and not args.quick:
         bench.say(f"warning: only {free} GiB are free where the data goes ({bench.work}); some works need more than 10")
-    (kept.path / "machine.txt").write_text(folder.machine(bench.work))
     try:
         for number in range(1, args.rounds + 1):
             one_round(bench, number)
@@ -160,7 +134,7 @@ def main():
         for work in args.works:
             bench.fail(work, "interrupted")
     finally:
-        print("\n" + write(bench) + f"\n\nkept in {kept.path}")
+        print("\n" + write(bench) + f"\n\nkept in {bench.folder.path}")
         bench.close()
     sys.exit(1 if bench.failures else 0)
 

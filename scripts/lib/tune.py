@@ -11,9 +11,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import folder, tuning  # noqa: E402
-from lib.bench import Bench, Failed, Up, end_on_sigterm, seconds  # noqa: E402
-from lib.compare import programs  # noqa: E402
+from lib import tuning  # noqa: E402
+from lib.bench import Failed, Up, begin, seconds  # noqa: E402
 from lib.ratios import cell, spread  # noqa: E402
 
 QUESTION = "Which settings are best on this machine?"
@@ -240,17 +239,7 @@ class Tuning:
 
 def main():
     args = options()
-    dirty = folder.enforce_clean(args.dirty)
-    zoolog, loadgen = programs(args.bin)
-    kept = folder.Folder(args.out or folder.default_path("tune"), QUESTION, dirty)
-    kept.command(["scripts/tune.sh", *sys.argv[1:]])
-    bench = Bench(args, kept, zoolog, loadgen, args.work)
-    folder.refuse_memory(bench.work)
-    end_on_sigterm()
-    if args.bin:
-        bench.note("The programs were given, not built here: zoolog " + folder.digest(zoolog)[:16] + ", loadgen "
-                   + folder.digest(loadgen)[:16] + " (SHA-256). Nothing tells that they are of this commit.")
-    (kept.path / "machine.txt").write_text(folder.machine(bench.work))
+    bench = begin("tune", QUESTION, args)
     tune = Tuning(bench)
     cores = os.cpu_count() or 1
     if cores < 4:
@@ -263,7 +252,7 @@ def main():
     except KeyboardInterrupt:
         bench.fail("the sweep", "interrupted")
     finally:
-        print("\n" + tune.write() + f"\n\nkept in {kept.path}")
+        print("\n" + tune.write() + f"\n\nkept in {bench.folder.path}")
         bench.close()
     sys.exit(1 if bench.failures else 0)
 
