@@ -18,6 +18,7 @@ need() { # COMMAND DEBIAN-PACKAGE
 }
 
 need cc gcc
+need make make
 need git git
 need python3 python3
 

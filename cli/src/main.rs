@@ -24,6 +24,11 @@ use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Buffers of megabytes come and go with every turn; the C library would map and fault them in anew each time
+/// (docs/decisions/0005-jemalloc.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     start::logs(args.log_format);

@@ -60,6 +60,11 @@ impl Outcome {
     }
 }
 
+/// Buffers of megabytes come and go with every turn; the C library would map and fault them in anew each time
+/// (docs/decisions/0005-jemalloc.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().target {
         Target::Zk(args) => zk::run(&args),

@@ -1,5 +1,5 @@
-//! How does a log reach the disk? The files of one [`Wal`]: one group in flight, segments zero-filled ahead,
-//! records read back. A write or sync that fails ends the node; it is never retried, since the kernel may have
+//! How does a log reach the disk? The files of one [`Wal`]: one group in flight, segments made ahead
+//! (`segments`), records read back. A write or sync that fails ends the node; it is never retried, since the kernel may have
 //! dropped what it could not write.
 //!
 //! Segments are opened with O_DSYNC: a write completes when it is as durable as write and fdatasync make it,
@@ -7,6 +7,7 @@
 
 use super::aligned::{Aligned, PAGE_BYTES};
 use super::ring::{Op, Ring};
+use super::segments::{Filling, make_segment};
 use super::wake::{Elsewhere, Finished};
 use crate::machine::{Input, Token};
 use crate::time::Instant;
@@ -24,8 +25,6 @@ use std::time::Duration;
 
 /// After this long without work, one empty block says that all before it is durable.
 const IDLE: Duration = Duration::from_secs(1);
-/// Bytes zeroed at a time.
-const ZERO_CHUNK_BYTES: usize = 1 << 20;
 /// A group's buffer is kept for the next one unless it is longer.
 const KEEP_BYTES: usize = 4 << 20;
 
@@ -63,12 +62,14 @@ impl Disk {
             writing: false,
             preparing: false,
             stuck: false,
+            written_groups: 0,
+            written_bytes: 0,
             failure: None,
             idle_at: Some(super::clock::now() + IDLE),
             elsewhere,
         };
         if let Some((number, bytes)) = disk.wal.wants_segment() {
-            let made = make_segment(&disk.path(number), bytes);
+            let made = make_segment(&disk.path(number), bytes, Filling::Zeros);
             made.map_err(|e| disk.wrong(&format!("making segment {number} of {bytes} bytes: {e}")))?;
             disk.wal.segment_ready(number, bytes);
         }
@@ -98,6 +99,9 @@ pub(super) struct RunningDisk {
     preparing: bool,
     /// What waits must go to that segment.
     stuck: bool,
+    /// Groups written since a segment was last asked for, and their bytes.
+    written_groups: u64,
+    written_bytes: u64,
     failure: Option<String>,
     /// When to say that nothing came any more.
     idle_at: Option<Instant>,
@@ -163,6 +167,8 @@ impl RunningDisk {
         self.writing = false;
         match result {
             Ok(n) if n == plan.len => {
+                self.written_groups += 1;
+                self.written_bytes += plan.len as u64;
                 if buf.len() <= KEEP_BYTES {
                     self.spare = Some(buf);
                 }
@@ -263,9 +269,11 @@ impl RunningDisk {
         self.preparing = true;
         // If it was made smaller before, nothing of it is in use: make it anew.
         self.files.remove(&number);
+        let filling = Filling::best_for(self.written_bytes, self.written_groups);
+        (self.written_bytes, self.written_groups) = (0, 0);
         let path = self.path(number);
         self.elsewhere.run(move || {
-            let result = make_segment(&path, bytes);
+            let result = make_segment(&path, bytes, filling);
             Finished::Segment { number, bytes, result }
         });
     }
@@ -296,21 +304,4 @@ pub(super) fn loaded(buf: &Aligned, pos: WalPos, result: std::io::Result<usize>)
     let wanted = pos.range().1;
     let bytes = Bytes::copy_from_slice(&buf.bytes()[..n.min(wanted)]);
     verify_record(pos, &bytes).map_err(|e| e.to_string())
-}
-
-/// Creates and zero-fills a segment, and makes file and name durable. Zeros cost once what extending the file
-/// would cost at every sync.
-fn make_segment(path: &Path, bytes: u32) -> std::io::Result<()> {
-    let mut options = File::options();
-    options.create(true).truncate(true).write(true).custom_flags(libc::O_DIRECT);
-    let file = options.open(path)?;
-    let zeros = Aligned::zeroed(ZERO_CHUNK_BYTES);
-    let (mut at, end) = (0u64, u64::from(bytes));
-    while at < end {
-        let n = (zeros.len() as u64).min(end - at) as usize;
-        file.write_all_at(&zeros.bytes()[..n], at)?;
-        at += n as u64;
-    }
-    file.sync_all()?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -6,7 +6,7 @@
 //! - [`datadir`]: whose directory is this?
 //! - [`pump`]: one node's turn: machine in the middle, network and disk around it.
 //! - [`snapshots`]: files of an application's state, on a thread of their own.
-//! - `net`, `opening`, `conn`, `disk`: its parts.
+//! - `net`, `opening`, `conn`, `disk`, `segments`: its parts.
 //! - `ring`, `aligned`, `wake`: what they stand on: requests to the kernel, memory for direct I/O, other threads.
 
 mod aligned;
@@ -20,6 +20,7 @@ mod opening;
 pub mod preflight;
 pub mod pump;
 mod ring;
+mod segments;
 pub mod snapshots;
 mod wake;
 

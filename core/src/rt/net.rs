@@ -2,16 +2,15 @@
 //! sends offered to the sockets once per turn; only what a socket doesn't take at once waits for the kernel's
 //! word. How they begin is in `opening`.
 
-use super::conn::{Conn, Framing, node_framing};
+use super::conn::{Conn, Framing};
 use super::ring::{Op, Ring};
-use super::wake::{Elsewhere, Finished};
+use super::wake::Elsewhere;
 use crate::limits::OUT_BYTES_MAX;
 use crate::machine::{ConnId, Input};
 use crate::time::Instant;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 

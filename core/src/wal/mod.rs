@@ -6,7 +6,7 @@
 //! ```text
 //! let (recovered, mut wal) = recover(&source, &cfg)?;        // before anything else, synchronously
 //! loop {
-//!     wal.wants_segment()  -> create it: zero-filled, file and directory synced; wal.segment_ready(..)
+//!     wal.wants_segment()  -> create it: reading as zeros, file and directory synced; wal.segment_ready(..)
 //!     wal.group()          -> Some(plan): wal.fill(&plan, buffer); write it at (plan.segment, plan.offset);
 //!                             fdatasync (of plan.also_sync too, if any);
 //!                             for (token, positions) in wal.completed(plan): Input::Persisted

@@ -31,7 +31,7 @@ pub(super) struct Resume {
     pub current: Option<Current>,
     /// The segment after it, or the first to be written.
     pub next: u32,
-    /// Its bytes if it is there, zero-filled.
+    /// Its bytes if it is there, all zeros.
     pub next_ready: Option<u32>,
     /// Oldest segment there is.
     pub oldest: u32,
@@ -156,7 +156,7 @@ impl Wal {
     }
 
     /// The segment to be made ready, and its bytes: created anew whatever was there, exactly that long,
-    /// zero-filled, the file and its directory synced. The answer stays until
+    /// reading as zeros, the file and its directory synced. The answer stays until
     /// [`segment_ready`](Self::segment_ready), and comes again with more bytes when the segment turns out too
     /// small. It is wanted well before the log stands still for it.
     pub fn wants_segment(&self) -> Option<(u32, u32)> {
