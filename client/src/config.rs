@@ -29,7 +29,8 @@ pub struct ClientConfig {
     /// Bytes that a replica may push per lane before the subscription has taken them. Raised to twice
     /// [`BATCH_BYTES_MAX`], so that the largest batch always gets through. Default 8 MiB.
     pub subscribe_credit_bytes: u32,
-    /// Bytes of history asked for at a time, over all shards. Default 4 MiB.
+    /// Bytes of history that are asked for or wait to be taken, over all shards; of each range that is read.
+    /// At least 16 KiB. Default 16 MiB.
     pub prefetch_bytes: usize,
     /// Records behind the tail at which a subscription stops reading history and takes pushes. When twice as
     /// many committed runs wait, it goes back to reading. Default 8192.
@@ -57,7 +58,7 @@ impl Default for ClientConfig {
             window_bytes: 16 << 20,
             prompt_acks: true,
             subscribe_credit_bytes: 8 << 20,
-            prefetch_bytes: 4 << 20,
+            prefetch_bytes: 16 << 20,
             live_within_records: 8192,
             late_push: Duration::from_millis(10),
             request_timeout: Duration::from_secs(1),
@@ -76,7 +77,7 @@ impl ClientConfig {
         self.window_batches = self.window_batches.clamp(1, window as usize);
         self.window_bytes = self.window_bytes.max(1);
         self.subscribe_credit_bytes = self.subscribe_credit_bytes.max(2 * BATCH_BYTES_MAX as u32);
-        self.prefetch_bytes = self.prefetch_bytes.max(64 << 10);
+        self.prefetch_bytes = self.prefetch_bytes.max(16 << 10);
         self
     }
 }

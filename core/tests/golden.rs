@@ -85,7 +85,7 @@ fn messages() -> Vec<Message> {
         FetchLane { lane, incarnation, stream, from: Lsn(5) }.into(),
         LaneIs { lane, incarnation, stream, from: Lsn(5) }.into(),
         LaneBase { lane, incarnation, stream, from: Lsn(5), last: 77 }.into(),
-        Read { request, shard, from: Gsn(1), to: Gsn(9), max_bytes: 4096 }.into(),
+        Read { request, shard, from: Gsn(1), to: Gsn(9), max_bytes: 4096, begun_within: false }.into(),
         ReadIs {
             request,
             shard,

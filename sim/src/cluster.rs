@@ -65,8 +65,10 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
     let Birth { role, options: o, recovered, restored, seed, life, now } = birth;
     let log_as = |consumer: Option<String>| {
         let orderers = orderer_addrs(o);
-        let cfg = ClientConfig { cluster: CLUSTER, orderers, consumer, ..ClientConfig::default() };
-        LogClient::new(cfg, seed, now)
+        let usual = ClientConfig { cluster: CLUSTER, orderers, consumer, ..ClientConfig::default() };
+        // Small windows, so that several of a range are under way although records are small.
+        let prefetch_bytes = if o.small_caches { 64 << 10 } else { usual.prefetch_bytes };
+        LogClient::new(ClientConfig { prefetch_bytes, ..usual }, seed, now)
     };
     let calm_at = Instant(0) + o.fault_phase;
     Ok(match role {

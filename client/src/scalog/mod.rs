@@ -3,7 +3,8 @@
 //!
 //! - `orderers`: the connection to the ordering layer's leader; `order`: what it says; `consumer`: what it is
 //!   told that we still need.
-//! - `links`: connections to replicas. `writer`: appends. `fetch`: ranges, for `reads` and for history.
+//! - `links`: connections to replicas. `writer`: appends. `fetch`: ranges, in windows of which several are
+//!   under way, for `reads` and for history.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
 
 mod consumer;

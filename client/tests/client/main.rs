@@ -1,7 +1,12 @@
-//! Does the log client keep its promises? Single rules by scripted peers, and whole runs against a model
-//! cluster.
+//! Does the log client keep its promises? Single rules by scripted peers, a conversation a file, and whole runs
+//! against a model cluster (`delivery`).
 
 mod bench;
 mod consumers;
 mod delivery;
-mod rules;
+mod garbage;
+mod order;
+mod reads;
+mod subscription;
+mod tails;
+mod writer;

@@ -49,6 +49,15 @@ impl Aligned {
     }
 }
 
+// SAFETY: nobody else has the memory.
+unsafe impl Send for Aligned {}
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Drop for Aligned {
     fn drop(&mut self) {
         // SAFETY: made with this layout, and dropped once.

@@ -299,9 +299,9 @@ impl RunningDisk {
 }
 
 /// What a read brought.
-pub(super) fn loaded(buf: &Aligned, pos: WalPos, result: std::io::Result<usize>) -> Result<Bytes, String> {
+pub(super) fn loaded(buf: Aligned, pos: WalPos, result: std::io::Result<usize>) -> Result<Bytes, String> {
     let n = result.map_err(|e| e.to_string())?;
     let wanted = pos.range().1;
-    let bytes = Bytes::copy_from_slice(&buf.bytes()[..n.min(wanted)]);
+    let bytes = Bytes::from_owner(buf).slice(..n.min(wanted));
     verify_record(pos, &bytes).map_err(|e| e.to_string())
 }

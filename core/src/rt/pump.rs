@@ -173,7 +173,7 @@ where
                 disk.written(buf, *plan, result, now, &mut self.net.inbox);
             }
             Op::Load { buf, token, pos, .. } => {
-                self.net.inbox.push_back(Input::Loaded { token, result: loaded(&buf, pos, result) });
+                self.net.inbox.push_back(Input::Loaded { token, result: loaded(buf, pos, result) });
             }
             Op::Wake { .. } => unreachable!("the thread's, not a node's"),
         }

@@ -467,6 +467,9 @@ body! {
         to: Gsn,
         /// Payload bytes wanted at most; one batch comes even if it is longer.
         max_bytes: u32,
+        /// Leave out a batch that begins before `from`: it came with what is before. Else the batch that holds
+        /// `from` comes whole.
+        begun_within: bool,
     }
 }
 

@@ -18,6 +18,9 @@ pub struct LogArgs {
     /// Records in flight per writer (append).
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub depth: u32,
+    /// Ranges of 4 MiB in flight per reader (read).
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub ranges: u32,
     /// Bytes of a record; 24 or more, for it carries writer, counter and checksum.
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     pub size: u32,

@@ -62,7 +62,9 @@ pub fn run(args: &LogArgs) -> anyhow::Result<Outcome> {
         Run { args, interrupt: &interrupt, progress, control, run_id, cpu_seconds: 0.0, trouble: None };
     let measured = match args.op {
         LogOp::Append => run.append(),
-        LogOp::Read => run.measure(Reader::new).map(Measured::merge_all),
+        LogOp::Read => {
+            run.measure(|index, control| Reader::new(index, control, args)).map(Measured::merge_all)
+        }
         LogOp::Follow => run.measure(|_, control| Follower::new(control)).map(Measured::merge_all),
     };
     run.progress.end();
@@ -290,7 +292,7 @@ fn report(
     }
     let settings = json!({
         "target": "log", "orderers": args.orderers, "op": format!("{:?}", args.op).to_lowercase(),
-        "writers": args.writers, "depth": args.depth, "size_bytes": args.size,
+        "writers": args.writers, "depth": args.depth, "ranges": args.ranges, "size_bytes": args.size,
         "rate_per_second": args.run.rate, "duration_seconds": args.run.duration.as_secs_f64(),
         "warmup_seconds": args.run.warmup.as_secs_f64(),
     });

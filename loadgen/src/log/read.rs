@@ -1,8 +1,9 @@
-//! What does a reader do? Asks for one range after the other, from the first record to the tail at its start,
-//! over and over. Latencies are those of the range that a record came in.
+//! What does a reader do? Asks for ranges of positions, a few at a time, from the first record to the tail at its
+//! start, over and over. Latencies are those of the answer that a record came in.
 
 use super::control::Control;
 use super::loader::{Load, Measured};
+use crate::args::LogArgs;
 use crate::checks::Checks;
 use crate::recorder::Recorder;
 use std::sync::Arc;
@@ -10,20 +11,33 @@ use zoolog_client::{Committed, LogClient, LogEvent, ReadEnd, RequestId, SharedLo
 use zoolog_core::Gsn;
 
 /// Payload bytes of one range.
-const RANGE_BYTES: usize = 1 << 20;
+const RANGE_BYTES: u64 = 4 << 20;
 
 const COVERED: &str = "a read answers for exactly the range it covers";
 const TAIL: &str = "nothing before the tail is missing";
+
+/// A range that was asked for.
+#[derive(Debug)]
+struct Asked {
+    request: RequestId,
+    from: Gsn,
+    to: Gsn,
+    asked_ns: u64,
+}
 
 /// One reader.
 #[derive(Debug)]
 pub struct Reader {
     index: u32,
     control: Arc<Control>,
+    ranges: usize,
+    /// Positions of one range.
+    range: u64,
     tail: Option<Gsn>,
     first: Gsn,
+    /// Where the next range begins.
     at: Gsn,
-    asked: Option<(RequestId, u64)>,
+    asked: Vec<Asked>,
     recorder: Recorder,
     is_open: bool,
     is_over: bool,
@@ -33,14 +47,16 @@ pub struct Reader {
 
 impl Reader {
     /// Reader number `index`, not begun.
-    pub fn new(index: u32, control: Arc<Control>) -> Self {
+    pub fn new(index: u32, control: Arc<Control>, args: &LogArgs) -> Self {
         Self {
             index,
             control,
+            ranges: args.ranges as usize,
+            range: (RANGE_BYTES / u64::from(args.size)).max(1),
             tail: None,
             first: Gsn(0),
             at: Gsn(0),
-            asked: None,
+            asked: Vec::new(),
             recorder: super::recorder("read", false),
             is_open: false,
             is_over: false,
@@ -49,8 +65,25 @@ impl Reader {
         }
     }
 
-    fn done(&mut self, now_ns: u64, asked_ns: u64, batches: &[Committed], covers: Gsn, end: ReadEnd) {
-        let (index, from) = (self.index, self.at);
+    fn ask(&mut self, log: &mut LogClient, now_ns: u64, from: Gsn, to: Gsn) {
+        let request = log.read(from, to, usize::MAX);
+        self.asked.push(Asked { request, from, to, asked_ns: now_ns });
+    }
+
+    /// Takes an answer; where to go on in its range.
+    fn answered(
+        &mut self,
+        now_ns: u64,
+        asked: &Asked,
+        batches: &[Committed],
+        covers: Gsn,
+        end: ReadEnd,
+    ) -> Gsn {
+        let (index, from) = (self.index, asked.from);
+        if end == ReadEnd::Trimmed {
+            self.first = self.first.max(covers);
+            return covers;
+        }
         let mut at = from;
         for batch in batches {
             if batch.from() != at {
@@ -58,29 +91,23 @@ impl Reader {
             }
             at = batch.end();
         }
-        match end {
-            ReadEnd::Trimmed => {
-                self.first = covers;
-                self.at = covers;
-                return;
-            }
-            ReadEnd::Unavailable if batches.is_empty() => return,
-            ReadEnd::NotYet => {
-                self.checks.fail(TAIL, || {
-                    format!("reader {index}: {covers} is not there yet, tail {:?}", self.tail)
-                });
-            }
-            ReadEnd::Complete | ReadEnd::More | ReadEnd::Unavailable => {}
-        }
-        if at != covers {
+        if end == ReadEnd::NotYet {
             self.checks
-                .fail(COVERED, || format!("reader {index}: {from}..{covers}, but records end at {at}"));
+                .fail(TAIL, || format!("reader {index}: {covers} is not there yet, tail {:?}", self.tail));
+        }
+        let complete = end != ReadEnd::Complete || covers == asked.to;
+        if at != covers || !complete {
+            let to = asked.to;
+            self.checks
+                .fail(COVERED, || format!("reader {index}: {from}..{to}: {covers}, records end at {at}"));
         }
         self.checks.pass(COVERED, 1);
         let n = at.0.saturating_sub(from.0);
-        self.recorder.answered(0, asked_ns, asked_ns, now_ns, n);
-        self.control.add_answered(n);
-        self.at = covers.max(from);
+        if n > 0 {
+            self.recorder.answered(0, asked.asked_ns, asked.asked_ns, now_ns, n);
+            self.control.add_answered(n);
+        }
+        covers
     }
 }
 
@@ -96,16 +123,18 @@ impl Load for Reader {
         }
         self.is_over |= self.control.is_over(now_ns);
         let Some(tail) = self.tail else { return };
-        if self.is_over || self.asked.is_some() || self.first >= tail {
-            return; // with an empty log there is nothing to read
+        // With an empty log there is nothing to read.
+        while !self.is_over && self.asked.len() < self.ranges && self.first < tail {
+            if self.at >= tail || self.at < self.first {
+                self.at = self.first;
+            }
+            let (from, to) = (self.at, self.at.plus(self.range).min(tail));
+            self.at = to;
+            self.ask(log, now_ns, from, to);
         }
-        if self.at >= tail {
-            self.at = self.first;
-        }
-        self.asked = Some((log.read(self.at, tail, RANGE_BYTES), now_ns));
     }
 
-    fn event(&mut self, now_ns: u64, _log: &mut LogClient, event: LogEvent) {
+    fn event(&mut self, now_ns: u64, log: &mut LogClient, event: LogEvent) {
         match event {
             LogEvent::Ready { .. } => self.control.is_ready(),
             LogEvent::Tail { gsn, .. } => {
@@ -115,8 +144,11 @@ impl Load for Reader {
                 }
             }
             LogEvent::ReadDone { request, batches, covers, end } => {
-                if let Some((_, asked_ns)) = self.asked.take_if(|(id, _)| *id == request) {
-                    self.done(now_ns, asked_ns, &batches, covers, end);
+                let Some(i) = self.asked.iter().position(|a| a.request == request) else { return };
+                let asked = self.asked.swap_remove(i);
+                let covers = self.answered(now_ns, &asked, &batches, covers, end);
+                if covers < asked.to && !self.is_over {
+                    self.ask(log, now_ns, covers, asked.to);
                 }
             }
             _ => {}

@@ -51,14 +51,22 @@ impl Replica {
                             (cut_short(answer, gsn), pieces)
                         };
                     };
+                    let (first, behind) = (
+                        run.first_gsn.plus(found.first_lsn - run.first_lsn.0),
+                        run.first_gsn.plus(found.end - run.first_lsn.0),
+                    );
+                    if m.begun_within && first < m.from {
+                        gsn = behind;
+                        continue;
+                    }
                     let is_full = pieces.len() >= self.bounds.read_batches || bytes + found.bytes > bytes_max;
                     if is_full && !pieces.is_empty() {
                         return (cut_short(answer, gsn), pieces);
                     }
                     bytes += found.bytes;
-                    answer.gsns.push(run.first_gsn.plus(found.first_lsn - run.first_lsn.0));
+                    answer.gsns.push(first);
                     pieces.push(found.piece);
-                    gsn = run.first_gsn.plus(found.end - run.first_lsn.0);
+                    gsn = behind;
                 }
             }
             if self.history.parts()[part].base >= upto {

@@ -57,7 +57,7 @@ fn reports_say_whether_a_writer_or_a_reader_waits() {
     let r = world.client(1);
     world.settle();
     let (shard, from, to) = (ShardId(1), Gsn(0), Gsn(9));
-    world.send(r, encode(Read { request: 1, shard, from, to, max_bytes: 4096 }));
+    world.send(r, encode(Read { request: 1, shard, from, to, max_bytes: 4096, begun_within: false }));
     world.settle();
     assert_eq!((wanted(&world)[1], world.orderer.reported), (CutsWanted::All, reported + 1));
 }

@@ -53,7 +53,8 @@ fn messages(pick: impl Fn(usize) -> u64) -> Vec<Message> {
         Synced { lane: l, incarnation: inc, stream, len: pick(8), last: pick(9) as u32 }.into(),
         FetchLane { lane: l, incarnation: inc, stream, from: lsn }.into(),
         LaneIs { lane: l, incarnation: inc, stream, from: lsn }.into(),
-        Read { request, shard, from: gsn, to: Gsn(pick(6)), max_bytes: pick(9) as u32 }.into(),
+        Read { request, shard, from: gsn, to: Gsn(pick(6)), max_bytes: pick(9) as u32, begun_within: false }
+            .into(),
         Subscribe { shard, from: vec![lsn, Lsn(pick(8))], credit: pick(9) as u32 }.into(),
         Credit { lane: l, bytes: pick(9) as u32 }.into(),
         Push { lane: l }.into(),
@@ -125,7 +126,7 @@ proptest! {
     #[test]
     fn bytes_that_are_no_frame_close_the_connection(bytes in prop::collection::vec(any::<u8>(), 0..200), flip in 0usize..400) {
         let mut world = busy();
-        let mut damaged = encode(Read { request: 1, shard: ShardId(1), from: Gsn(0), to: Gsn(5), max_bytes: 9 }).to_vec();
+        let mut damaged = encode(Read { request: 1, shard: ShardId(1), from: Gsn(0), to: Gsn(5), max_bytes: 9, begun_within: false }).to_vec();
         let n = damaged.len() * 8;
         damaged[flip % n / 8] ^= 1 << (flip % 8);
         for frame in [bytes, damaged] {

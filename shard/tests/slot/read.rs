@@ -113,6 +113,36 @@ fn what_is_not_known_is_said_not_guessed() {
     assert_eq!((covers, end), (tail.plus(4), ReadEnd::Complete));
 }
 
+/// Two ranges that meet, the second without what began before it, have each batch once between them.
+#[test]
+fn ranges_that_meet_within_a_batch_share_it_out() {
+    let mut world = World::ready(6, &[&[0, 1], &[1, 0]], &tiny());
+    let tail = Gsn(fill(&mut world, 40));
+    let (all, ..) = world.read(0, 1, Gsn(0), tail, 1 << 20);
+    let all: Vec<_> = all.into_iter().map(|(gsn, _)| gsn).collect();
+    let c = world.client(0);
+    let max_bytes = u32::MAX;
+    let mut across = 0;
+    for split in (0..=tail.0).map(Gsn) {
+        let mut found = Vec::new();
+        for (from, to, begun_within) in [(Gsn(0), split, false), (split, tail, true)] {
+            let (mut at, mut within) = (from, begun_within);
+            while at < to {
+                let question =
+                    Read { request: 1, shard: ShardId(1), from: at, to, max_bytes, begun_within: within };
+                let (m, _) = world.ask(c, question);
+                assert!(m.gsns.iter().all(|&g| !within || g >= at), "{:?} of {at}..{to}", m.gsns);
+                assert!(m.covers > at && matches!(m.end, ReadEnd::Complete | ReadEnd::More));
+                found.extend(m.gsns);
+                (at, within) = (m.covers, true);
+            }
+        }
+        across += u32::from(found.iter().all(|&g| g != split));
+        assert_eq!(found, all, "split at {split}");
+    }
+    assert!(across > 10, "some splits lie within a batch");
+}
+
 /// LOG-4: rot on the disk is an error, never a record.
 #[test]
 fn a_damaged_record_is_never_served() {
@@ -137,7 +167,10 @@ fn many_reads_at_once_get_their_own_answers_and_no_more_run_than_may() {
     let c = world.client(0);
     for from in 0..tail {
         let (request, from, to) = (from, Gsn(from), Gsn(from + 1));
-        world.send(c, encode(Read { request, shard: ShardId(1), from, to, max_bytes: 1 << 20 }));
+        world.send(
+            c,
+            encode(Read { request, shard: ShardId(1), from, to, max_bytes: 1 << 20, begun_within: false }),
+        );
     }
     while !world.actions().is_empty() {
         let actions = world.actions();

@@ -228,6 +228,7 @@ impl Cluster {
         let mut covers = m.to.min(known.max(from));
         let mut end = if covers == m.to { ReadEnd::Complete } else { ReadEnd::NotYet };
         let mut all = self.shard_batches(shard, from, covers);
+        all.retain(|(first, _)| !m.begun_within || *first >= from);
         let keep = self.rng.between(1, 6) as usize;
         if all.len() > keep {
             all.truncate(keep);

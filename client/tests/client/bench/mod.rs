@@ -1,6 +1,11 @@
 //! A log client on a test bench: its connections, clock and peers are the test's.
 
 pub mod cluster;
+mod subscribing;
+mod writing;
+
+pub use subscribing::subscribed;
+pub use writing::*;
 
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,7 +14,7 @@ use zoolog_client::{ClientConfig, Committed, LogClient, LogCommand, LogEvent};
 use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::{ReplicaView, ShardState, ShardView, View};
-use zoolog_core::wire::{self, Message, OrderIs, Packet};
+use zoolog_core::wire::{self, Message, OrderIs, Packet, Read};
 use zoolog_core::*;
 
 pub const CLUSTER: ClusterId = ClusterId(77);
@@ -210,4 +215,23 @@ pub fn batches(lane: LaneId, writer: u128, counts: &[u32]) -> Vec<PlacedBatch> {
         out.push(placed);
     }
     out
+}
+
+/// All dials succeed.
+pub fn connect_all(b: &mut Bench) {
+    while let Some(conn) = b.dials.keys().next().copied() {
+        b.connected(conn);
+    }
+}
+
+/// What was sent anywhere since last asked, of one kind.
+pub fn sent_to<T>(b: &mut Bench, pick: impl Fn(&Message) -> Option<T>) -> Vec<(ConnId, T)> {
+    let conns: Vec<_> = b.up.keys().copied().collect();
+    let all = conns.into_iter().flat_map(|c| b.sent(c).into_iter().map(move |p| (c, p)).collect::<Vec<_>>());
+    all.filter_map(|(c, p)| pick(&p.message).map(|m| (c, m))).collect()
+}
+
+/// Questions for ranges since last asked.
+pub fn reads(b: &mut Bench) -> Vec<(ConnId, Read)> {
+    sent_to(b, |m| if let Message::Read(m) = m { Some(m.clone()) } else { None })
 }

@@ -98,6 +98,19 @@ impl World {
         c
     }
 
+    /// Asks one question and takes the answer.
+    pub fn ask(&mut self, c: usize, question: Read) -> (ReadIs, Vec<PlacedBatch>) {
+        self.send(c, encode(question));
+        self.settle();
+        let packet = self.clients[c].inbox.pop().expect("an answer");
+        let Message::ReadIs(m) = packet.message else {
+            panic!("an answer to Read, not {:?}", packet.message)
+        };
+        let page = batches(packet.payload);
+        assert_eq!(page.len(), m.gsns.len());
+        (m, page)
+    }
+
     /// Reads a shard's records in `from..to` from a node, page by page, each of at most `max_bytes`.
     pub fn read(
         &mut self,
@@ -111,15 +124,10 @@ impl World {
         let (mut out, mut at, mut pages) = (Vec::new(), from, 0);
         loop {
             pages += 1;
-            self.send(c, encode(Read { request: pages, shard: ShardId(shard), from: at, to, max_bytes }));
-            self.settle();
-            let packet = self.clients[c].inbox.pop().expect("an answer");
-            let Message::ReadIs(m) = packet.message else {
-                panic!("an answer to Read, not {:?}", packet.message)
-            };
+            let (request, shard) = (pages, ShardId(shard));
+            let question = Read { request, shard, from: at, to, max_bytes, begun_within: false };
+            let (m, page) = self.ask(c, question);
             assert_eq!((m.request, m.from), (pages, at));
-            let page = batches(packet.payload);
-            assert_eq!(page.len(), m.gsns.len());
             for (&gsn, b) in m.gsns.iter().zip(&page) {
                 let end = gsn.plus(u64::from(b.batch.count()));
                 assert!(gsn < m.covers && end > at, "batch {gsn}..{end} in an answer for {at}..{}", m.covers);

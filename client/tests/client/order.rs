@@ -1,0 +1,124 @@
+//! Does the client follow the order as orderers tell it, and only that?
+
+use crate::bench::*;
+use zoolog_client::{ClientConfig, LogEvent, SharedLog};
+use zoolog_core::wire::*;
+use zoolog_core::*;
+
+#[test]
+fn a_skipped_cut_is_never_guessed() {
+    let (mut b, orderer, _, _) = placed(config(), 10);
+    b.client.subscribe(Gsn(0));
+    b.drain();
+    connect_all(&mut b);
+    b.say(orderer, CutIs { cut: cut(2, 1, 1, &[(lane(1, 0), 1, 2)]) });
+    assert!(b.closing.contains(&orderer));
+    assert_eq!(b.client.known_tail(), Some(Gsn(0)));
+    assert_eq!(b.committed(), []);
+    // The next connection begins with the order so far; what was missed is read.
+    b.close(orderer);
+    b.ms(100);
+    b.follow(&|r| order_is(r, 2, 2, view(1, 2), &[(lane(1, 0), 2)]));
+    let conns: Vec<_> = b.up.keys().copied().collect();
+    let reads: Vec<_> = conns.into_iter().flat_map(|c| b.sent(c)).collect();
+    let ranges = reads.iter().filter_map(|p| match &p.message {
+        Message::Read(m) => Some((m.shard, m.from, m.to)),
+        _ => None,
+    });
+    assert_eq!(ranges.collect::<Vec<_>>(), [(ShardId(1), Gsn(0), Gsn(2)), (ShardId(2), Gsn(0), Gsn(2))]);
+}
+
+#[test]
+fn the_leader_is_found_through_the_others() {
+    let mut b = Bench::new(config(), 11);
+    let (conn, first) = b.dials.pop_first().unwrap();
+    b.dials.insert(conn, first.clone());
+    b.connected(conn);
+    b.say(conn, NotLeader { leader: Some("o9:9".into()) });
+    assert!(b.closing.contains(&conn));
+    let next = b.connect("o9:9");
+    // Nobody leads: the configured ones in turn, after a pause.
+    b.say(next, NotLeader { leader: None });
+    assert!(b.dials.is_empty());
+    b.ms(50);
+    let (_, addr) = b.dials.first_key_value().expect("another is tried");
+    assert!(ORDERERS.contains(&addr.as_str()) && *addr != first);
+}
+
+#[test]
+fn orderers_that_point_at_each_other_are_not_chased_without_end() {
+    let mut b = Bench::new(config(), 12);
+    let mut hops = 0;
+    while let Some((&conn, addr)) = b.dials.first_key_value() {
+        let other = if addr == "o1:1" { "o2:1" } else { "o1:1" };
+        b.connected(conn);
+        b.say(conn, NotLeader { leader: Some(other.into()) });
+        hops += 1;
+        assert!(hops < 10);
+    }
+    assert!(hops > 1);
+    assert!(b.client.next_deadline().is_some_and(|(at, _)| at > b.now));
+}
+
+#[test]
+fn a_silent_leader_is_probed_and_then_left() {
+    let (mut b, orderer, _, _) = placed(config(), 13);
+    b.ms(2100);
+    let probe: Vec<_> = b.sent(orderer);
+    let [Packet { message: Message::Tail(probe), .. }] = &probe[..] else { panic!("{probe:?}") };
+    b.say(orderer, TailIs { request: probe.request, gsn: Gsn(0) });
+    assert!(!b.events().iter().any(|e| matches!(e, LogEvent::Tail { .. })), "nobody asked");
+    b.ms(1900);
+    assert!(b.sent(orderer).is_empty() && !b.closing.contains(&orderer));
+    b.ms(1300);
+    assert!(b.closing.contains(&orderer), "the second probe went unanswered");
+    assert!(!b.dials.is_empty());
+}
+
+#[test]
+fn another_cluster_is_not_believed() {
+    let mut b = Bench::new(ClientConfig { cluster: ClusterId(5), ..config() }, 14);
+    let conn = b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
+    assert!(b.closing.contains(&conn) && b.client.known_tail().is_none());
+}
+
+#[test]
+fn ready_comes_once_with_the_cluster_that_was_learned() {
+    let (mut b, _, conn, _) = placed(config(), 15);
+    b.close(conn);
+    b.ms(1000);
+    connect_all(&mut b);
+    let ready = b.events().into_iter().filter(|e| matches!(e, LogEvent::Ready { .. })).collect::<Vec<_>>();
+    assert_eq!(ready, [LogEvent::Ready { cluster: CLUSTER, view: ViewNumber(1) }]);
+}
+
+#[test]
+fn a_leader_that_is_behind_catches_up_without_repeating_anything() {
+    let (mut b, orderer, [one, _]) = subscribed(config(), 17);
+    let l = lane(1, 0);
+    b.say_with(one, Push { lane: l }, &batches(l, 1, &[1, 1, 1]));
+    let cuts: Vec<_> = (0..3).map(|i| cut(i + 1, i, 1, &[(l, i, i + 1)])).collect();
+    b.say(orderer, CutIs { cut: cuts[0].clone() });
+    b.say(orderer, CutIs { cut: cuts[1].clone() });
+    assert_eq!(b.committed().len(), 2);
+    b.close(orderer);
+    b.ms(5);
+    b.ms(100);
+    let orderer = b.follow(&|r| order_is(r, 1, 1, view(1, 2), &[(l, 1)]));
+    assert_eq!(b.client.known_tail(), Some(Gsn(2)));
+    b.say(orderer, CutIs { cut: cuts[1].clone() });
+    b.say(orderer, CutIs { cut: cuts[2].clone() });
+    assert!(!b.closing.contains(&orderer));
+    assert_eq!(b.committed().iter().map(|c| c.first_gsn).collect::<Vec<_>>(), [Gsn(2)]);
+}
+
+#[test]
+fn the_same_cut_with_another_order_is_not_believed() {
+    let (mut b, orderer, _) = subscribed(config(), 18);
+    b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(lane(1, 0), 0, 1)]) });
+    b.close(orderer);
+    b.ms(100);
+    let orderer = b.follow(&|r| order_is(r, 1, 2, view(1, 2), &[(lane(1, 0), 2)]));
+    assert!(b.closing.contains(&orderer));
+    assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), 1));
+}

@@ -1,0 +1,193 @@
+//! Does the writer send its batches once, in order, and take the answers right?
+
+use crate::bench::*;
+use zoolog_client::{AppendError, ClientConfig, LogEvent, SharedLog, WriterLost};
+use zoolog_core::batch::Batch;
+use zoolog_core::limits::{BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
+use zoolog_core::wire::*;
+use zoolog_core::*;
+
+#[test]
+fn records_of_one_turn_share_a_batch_and_keep_their_places() {
+    let (mut b, _, conn, lane) = placed(config(), 1);
+    assert_eq!(b.client.append(b"a"), Ok((Seq(0), 0)));
+    assert_eq!(b.client.append(b"b"), Ok((Seq(0), 1)));
+    b.drain();
+    assert_eq!(b.client.append(b"c"), Ok((Seq(1), 0)));
+    b.drain();
+    let packets = b.sent(conn);
+    assert!(
+        packets.iter().all(|p| p.message == Message::Append(Append { lane, start: Seq(0), prompt: true }))
+    );
+    assert_eq!(seqs(&packets), [0, 1]);
+    let first = Batch::check(packets[0].payload.clone()).unwrap();
+    assert_eq!(first.records().collect::<Vec<_>>(), [&b"a"[..], b"b"]);
+    ack(&mut b, conn, &[(0, 7), (1, 9)]);
+    let acked: Vec<_> = b.events().into_iter().filter(|e| matches!(e, LogEvent::Appended { .. })).collect();
+    let first = LogEvent::Appended { seq: Seq(0), first_gsn: Gsn(7), count: 2 };
+    assert_eq!(acked, [first, LogEvent::Appended { seq: Seq(1), first_gsn: Gsn(9), count: 1 }]);
+    assert_eq!(b.client.pending_batches(), 0);
+}
+
+#[test]
+fn after_a_reconnect_what_is_unacknowledged_goes_out_again_byte_for_byte() {
+    let (mut b, _, conn, _) = placed(config(), 2);
+    append_each(&mut b, 4);
+    let before = appends(&b.sent(conn));
+    ack(&mut b, conn, &[(0, 0)]);
+    b.close(conn);
+    append_each(&mut b, 1);
+    b.ms(100);
+    connect_all(&mut b);
+    let again: Vec<_> = b.up.keys().copied().collect();
+    let after: Vec<_> = again.into_iter().flat_map(|c| appends(&b.sent(c))).collect();
+    assert_eq!(after[..3], before[1..]);
+    assert_eq!(after[3].0, Seq(4));
+    assert_eq!(after.len(), 4);
+}
+
+#[test]
+fn a_gap_is_resent_from_where_the_primary_says_and_only_once() {
+    let (mut b, _, conn, _) = placed(config(), 3);
+    append_each(&mut b, 5);
+    assert_eq!(seqs(&b.sent(conn)), [0, 1, 2, 3, 4]);
+    for seq in 3..5 {
+        refuse(&mut b, conn, seq, AppendRefusedWhy::Gap, 2);
+    }
+    append_each(&mut b, 1);
+    assert_eq!(seqs(&b.sent(conn)), [] as [u64; 0], "nothing goes out before the pause is over");
+    b.ms(10);
+    assert_eq!(seqs(&b.sent(conn)), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_recovering_primary_is_asked_again_from_the_first_ever_more_patiently() {
+    let (mut b, _, conn, _) = placed(config(), 4);
+    append_each(&mut b, 2);
+    b.sent(conn);
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        refuse(&mut b, conn, 0, AppendRefusedWhy::Recovering, 0);
+        let start = b.now;
+        while !b.sent.contains_key(&conn) {
+            b.ms(1);
+        }
+        assert_eq!(seqs(&b.sent(conn)), [0, 1]);
+        pauses.push(b.now.since(start));
+    }
+    assert!(pauses.is_sorted() && pauses[4] > 4 * pauses[0], "{pauses:?}");
+}
+
+#[test]
+fn a_writer_that_cannot_go_on_says_so_and_takes_nothing_more() {
+    type Ending = (fn(&mut Bench, ConnId), WriterLost);
+    let ends: [Ending; 3] = [
+        (|b, c| refuse(b, c, 2, AppendRefusedWhy::Closed, 2), WriterLost::LaneClosed),
+        (|b, c| refuse(b, c, 2, AppendRefusedWhy::Gap, 0), WriterLost::Forgotten),
+        (
+            |b, c| {
+                for _ in 0..3 {
+                    refuse(b, c, 2, AppendRefusedWhy::Malformed, 2);
+                    b.ms(300);
+                }
+            },
+            WriterLost::Malformed,
+        ),
+    ];
+    for (end, why) in ends {
+        let (mut b, _, conn, _) = placed(config(), 5);
+        append_each(&mut b, 3);
+        ack(&mut b, conn, &[(0, 0), (1, 1)]);
+        end(&mut b, conn);
+        assert!(b.events().contains(&LogEvent::WriterLost { why, unknown_from: Seq(2) }), "{why:?}");
+        assert_eq!(b.client.append(b"x"), Err(AppendError::Closed));
+        assert!(!b.client.has_room());
+    }
+}
+
+#[test]
+fn a_writer_whose_primary_cannot_be_reached_at_first_takes_another_lane() {
+    let mut b = Bench::new(config(), 6);
+    b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
+    b.client.append(b"x").unwrap();
+    b.drain();
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        let (conn, addr) = b.dials.pop_first().expect("the next lane's primary is dialled at once");
+        assert!(!tried.contains(&addr));
+        tried.push(addr);
+        b.close(conn);
+    }
+    let conn = *b.dials.first_key_value().unwrap().0;
+    b.connected(conn);
+    assert_eq!(seqs(&b.sent(conn)), [0]);
+    // From now on it stays, whatever happens: this lane may hold its batch.
+    let (stays, addr) = (conn, b.up[&conn].clone());
+    b.close(stays);
+    b.ms(2000);
+    connect_all(&mut b);
+    let conn = b.conn(&addr).expect("dialled again");
+    assert_eq!(seqs(&b.sent(conn)), [0]);
+}
+
+#[test]
+fn writers_spread_evenly_over_the_lanes() {
+    let mut count = std::collections::BTreeMap::new();
+    for seed in 0..400 {
+        let (_, _, _, lane) = placed(config(), seed);
+        *count.entry(lane).or_insert(0) += 1;
+    }
+    assert!(count.len() == 4 && count.values().all(|n| (60..140).contains(n)), "{count:?}");
+}
+
+#[test]
+fn the_window_is_bounded_and_opens_again() {
+    let (mut b, _, conn, _) = placed(ClientConfig { window_batches: 2, ..config() }, 7);
+    append_each(&mut b, 2);
+    // Beyond the window records gather in the open batch, until it is full.
+    let record = vec![7; 10_000];
+    let mut taken = 0;
+    let full = loop {
+        match b.client.append(&record) {
+            Ok((seq, index)) => assert_eq!((seq, index), (Seq(2), taken)),
+            Err(error) => break error,
+        }
+        taken += 1;
+        b.drain();
+    };
+    assert_eq!(full, AppendError::Full);
+    assert!(!b.client.has_room() && taken as usize * record.len() <= BATCH_BYTES_TARGET);
+    assert_eq!(seqs(&b.sent(conn)), [0, 1]);
+    ack(&mut b, conn, &[(0, 0)]);
+    assert_eq!(seqs(&b.sent(conn)), [2]);
+    assert_eq!(b.client.append(&record), Ok((Seq(3), 0)));
+    let limit = RECORD_BYTES_MAX;
+    let too_long = Err(AppendError::TooLong { bytes: limit + 1, limit });
+    assert_eq!(b.client.append(&vec![0; limit + 1]), too_long);
+}
+
+#[test]
+fn an_impossible_acknowledgement_costs_the_connection_and_is_not_believed() {
+    for acks in [&[(1u64, 5u64)][..], &[(0, 5), (0, 6)], &[(0, u64::MAX)]] {
+        let (mut b, _, conn, _) = placed(config(), 8);
+        append_each(&mut b, 1);
+        ack(&mut b, conn, acks);
+        assert!(b.closing.contains(&conn), "{acks:?}");
+        assert!(!b.events().iter().any(|e| matches!(e, LogEvent::Appended { .. })), "{acks:?}");
+        assert_eq!(b.client.pending_batches(), 1);
+    }
+}
+
+#[test]
+fn standing_still_is_told_once_and_so_is_going_on() {
+    let (mut b, _, conn, _) = placed(config(), 9);
+    append_each(&mut b, 1);
+    b.ms(1500);
+    let stalls = |b: &mut Bench| {
+        let all = b.events().into_iter();
+        all.filter(|e| matches!(e, LogEvent::Stalled { .. } | LogEvent::Resumed { .. })).collect::<Vec<_>>()
+    };
+    assert_eq!(stalls(&mut b), [LogEvent::Stalled { what: "append" }]);
+    ack(&mut b, conn, &[(0, 0)]);
+    assert_eq!(stalls(&mut b), [LogEvent::Resumed { what: "append" }]);
+}
