@@ -173,7 +173,10 @@ impl Store {
     /// The group in flight is durable: who waited for it.
     pub fn group_synced(&mut self, disk: &mut Disk) -> Vec<(Token, Vec<WalPos>)> {
         let plan = self.in_flight.take().expect("a sync of a group in flight");
-        disk.memory.sync(plan.segment);
+        disk.memory.sync_range(plan.segment, plan.offset, plan.len);
+        for &segment in &plan.also_sync {
+            disk.memory.sync(segment);
+        }
         self.wal.completed(plan)
     }
 

@@ -69,6 +69,14 @@ impl MemoryDisk {
         }
     }
 
+    /// Makes a range of what was written to the segment durable, as a write with O_DSYNC does.
+    pub fn sync_range(&mut self, number: u32, offset: u64, len: usize) {
+        let units = offset as usize / UNIT..(offset as usize + len).div_ceil(UNIT);
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.unsynced.retain(|unit, _| !units.contains(unit));
+        }
+    }
+
     /// The power goes: each unit that was not synced keeps what was written, keeps what was there before, or
     /// is torn at a sector.
     pub fn crash(&mut self, rng: &mut Rng) {

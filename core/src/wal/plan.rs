@@ -78,8 +78,8 @@ pub struct GroupPlan {
     pub offset: u64,
     /// How many bytes.
     pub len: usize,
-    /// Other segments to be synced before this group is completed. Only an open's first group may ask for it,
-    /// seldom: what a dead process wrote there was found, but perhaps never synced.
+    /// Segments to be synced as a whole before this group is completed. Only an open's first group may ask for it:
+    /// what a dead process wrote there was found, but perhaps never synced.
     pub also_sync: Vec<u32>,
     /// Of the first block; the others follow from it.
     pub(super) first: Header,

@@ -208,8 +208,8 @@ impl Wal {
         self.idle = false;
         if !self.opened {
             let mut plan = self.plan(BlockKind::Open, Vec::new());
+            // Its own segment too: a write with O_DSYNC need not sync what others wrote before it.
             plan.also_sync = std::mem::take(&mut self.at.unsynced);
-            plan.also_sync.retain(|&n| n != plan.segment);
             return Some(plan);
         }
         if matches!(self.queue.front(), Some(Queued::Roll { .. })) {

@@ -161,6 +161,21 @@ fn whole_life(seed: u64, strict: bool) {
     }
 }
 
+/// What a killed process wrote and never saw synced is found by the next, which then counts it as durable: it must
+/// be, when the power goes after that.
+#[test]
+fn what_is_found_at_a_start_is_durable_from_then_on() {
+    for seed in 0..50 {
+        let mut b = Bench::new(small());
+        b.put(vec![(1, false, 100)]);
+        drop(b.put_unsynced(vec![(2, false, 100)]));
+        let mut b = b.reopen();
+        assert_eq!(b.tail(), [1, 2]);
+        b.disk.crash(&mut Rng::new(seed, "power"));
+        assert_eq!(b.reopen().tail(), [1, 2], "seed {seed}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -86,7 +86,7 @@ impl Bench {
     }
 
     pub fn finish(&mut self, plan: GroupPlan) {
-        self.disk.sync(plan.segment);
+        self.disk.sync_range(plan.segment, plan.offset, plan.len);
         plan.also_sync.iter().for_each(|&n| self.disk.sync(n));
         for (token, positions) in self.wal.completed(plan) {
             let (expected, records) = self.waiting.remove(0);

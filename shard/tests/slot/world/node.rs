@@ -148,7 +148,8 @@ impl Node {
 
     fn finish(&mut self) -> Vec<(Token, Vec<WalPos>)> {
         let plan = self.plan.take().expect("something is being written");
-        self.disk.sync(plan.segment);
+        self.disk.sync_range(plan.segment, plan.offset, plan.len);
+        plan.also_sync.iter().for_each(|&n| self.disk.sync(n));
         let done = self.wal.as_mut().expect("up").completed(plan);
         self.begin();
         done
