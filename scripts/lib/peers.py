@@ -104,6 +104,14 @@ def fio_command(kind, path, size_mib, seconds):
     return command + ["--ioengine=libaio", "--iodepth=8"]
 
 
+def fio_new_blocks_command(directory, size_mib):
+    """fio as a log that grows writes: 1 MiB O_DIRECT writes, each synced, into blocks that are reserved and were never
+    written, in three files at a time."""
+    return ["fio", "--name", "new", "--directory", str(directory), "--rw=write", "--bs=1M", "--direct=1", "--sync=dsync",
+            "--ioengine=psync", f"--size={size_mib}M", "--numjobs=3", "--fallocate=native", "--group_reporting",
+            "--output-format=json"]
+
+
 def fio_bytes_per_second(text, kind):
     """Bandwidth out of fio's JSON; it may say other things before."""
     return float(json.loads(text[text.index("{"):])["jobs"][0][kind]["bw_bytes"])

@@ -4,9 +4,9 @@ A group has `ROWS` (lib/ratios.py), of which each names its work; `NEEDS` (names
 `run(bench, number, chosen)`, one round of the chosen works. A work that fails is told to `bench.fail` and does not
 stop the others."""
 
-from lib.works import disk, log, order, redis, reading, zk, znodes  # noqa: F401
+from lib.works import disk, idle, log, order, redis, reading, zk, znodes  # noqa: F401
 
-GROUPS = [zk, redis, disk, reading, znodes, order]
+GROUPS = [zk, redis, disk, reading, znodes, order, idle]
 
 
 def all_works():
