@@ -3,12 +3,14 @@
 //! ends in `.tmp`, and the next start sweeps it away. Plain blocking files, on a thread of their own: nothing
 //! here is in a hurry, and nothing here may hold up the log's writes.
 
+use super::aligned::Aligned;
 use crate::ids::{ClusterId, Gsn};
 use crate::snapshot::{SnapshotError, Unframer};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +96,8 @@ impl SnapshotStore {
         file: &SnapshotFile,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), String> {
-        self.check(&file.path, file.gsn, sink, &AtomicBool::new(false))
+        let opened = File::open(&file.path).map_err(|e| failed("open", &file.path, &e))?;
+        self.check(opened, &file.path, file.gsn, sink, &AtomicBool::new(false))
     }
 
     /// Reads a file only to see whether it is good.
@@ -107,23 +110,23 @@ impl SnapshotStore {
 
     fn check(
         &self,
+        mut file: File,
         path: &Path,
         gsn: Gsn,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
         stop: &AtomicBool,
     ) -> Result<(), String> {
         let unusable = |e: SnapshotError| format!("{} can't be used: {e}", path.display());
-        let mut file = File::open(path).map_err(|e| failed("open", path, &e))?;
-        let (mut frame, mut buffer) = (Unframer::new(self.cluster), vec![0; READ_BYTES]);
+        let (mut frame, mut buffer) = (Unframer::new(self.cluster), Aligned::zeroed(READ_BYTES));
         loop {
-            let n = match file.read(&mut buffer) {
+            let n = match file.read(buffer.bytes_mut()) {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(failed("read", path, &e)),
             };
-            frame.push(&buffer[..n], |_, _| Ok(())).map_err(unusable)?;
-            sink(&buffer[..n]).map_err(unusable)?;
+            frame.push(&buffer.bytes()[..n], |_, _| Ok(())).map_err(unusable)?;
+            sink(&buffer.bytes()[..n]).map_err(unusable)?;
             if stop.load(Ordering::Relaxed) {
                 return Err("the node ends".into());
             }
@@ -274,12 +277,11 @@ impl Unfinished {
     fn finish(&mut self, store: &SnapshotStore, stop: &AtomicBool) -> Result<(), String> {
         self.sync()?;
         forget_cached(&self.file);
-        store.check(&self.path, self.gsn, &mut |_| Ok(()), stop)?;
+        let file = open_past_cache(&self.path).map_err(|e| failed("open", &self.path, &e))?;
+        store.check(file, &self.path, self.gsn, &mut |_| Ok(()), stop)?;
         let name = store.path(self.gsn, ENDING);
         std::fs::rename(&self.path, &name).map_err(|e| failed("rename", &self.path, &e))?;
         self.finished = true;
-        // It was read only to check it: the memory is better used otherwise.
-        forget_cached(&self.file);
         store.sync_dir()?;
         store.prune(self.gsn)
     }
@@ -294,8 +296,15 @@ impl Drop for Unfinished {
     }
 }
 
-/// Asks the kernel to drop what it has cached of a synced file, so that reading it reads the disk. Advice: where
-/// it is not taken, the check only proves less.
+/// Opens a file so that reading it reads the disk, and copies nothing. Where a file system can't, the kernel's cache
+/// is read, which was asked to forget it.
+fn open_past_cache(path: &Path) -> std::io::Result<File> {
+    let direct = File::options().read(true).custom_flags(libc::O_DIRECT).open(path);
+    direct.or_else(|_| File::open(path))
+}
+
+/// Asks the kernel to drop what it has cached of a synced file: the memory is better used otherwise, and what is read
+/// then is what the disk has. Advice: where it is not taken, the check only proves less.
 fn forget_cached(file: &File) {
     // SAFETY: a plain syscall on an open descriptor, without memory of ours.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
