@@ -21,6 +21,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// After this long without work, one empty block says that all before it is durable.
@@ -62,6 +64,7 @@ impl Disk {
             writing: false,
             preparing: false,
             stuck: false,
+            hurry: Arc::default(),
             written_groups: 0,
             written_bytes: 0,
             failure: None,
@@ -69,7 +72,7 @@ impl Disk {
             elsewhere,
         };
         if let Some((number, bytes)) = disk.wal.wants_segment() {
-            let made = make_segment(&disk.path(number), bytes, Filling::Zeros);
+            let made = make_segment(&disk.path(number), bytes, Filling::Zeros, &AtomicBool::new(true));
             made.map_err(|e| disk.wrong(&format!("making segment {number} of {bytes} bytes: {e}")))?;
             disk.wal.segment_ready(number, bytes);
         }
@@ -99,6 +102,8 @@ pub(super) struct RunningDisk {
     preparing: bool,
     /// What waits must go to that segment.
     stuck: bool,
+    /// Whether the segment that is being made is wanted soon.
+    hurry: Arc<AtomicBool>,
     /// Groups written since a segment was last asked for, and their bytes.
     written_groups: u64,
     written_bytes: u64,
@@ -134,6 +139,7 @@ impl RunningDisk {
             }
             None => {
                 self.stuck = self.wal.has_work();
+                self.in_hurry();
                 return;
             }
         };
@@ -262,6 +268,7 @@ impl RunningDisk {
 
     /// Has the segment made that the log asks for.
     fn prepare(&mut self) {
+        self.in_hurry();
         if self.preparing {
             return;
         }
@@ -271,11 +278,16 @@ impl RunningDisk {
         self.files.remove(&number);
         let filling = Filling::best_for(self.written_bytes, self.written_groups);
         (self.written_bytes, self.written_groups) = (0, 0);
-        let path = self.path(number);
+        let (path, hurry) = (self.path(number), self.hurry.clone());
         self.elsewhere.run(move || {
-            let result = make_segment(&path, bytes, filling);
+            let result = make_segment(&path, bytes, filling, &hurry);
             Finished::Segment { number, bytes, result }
         });
+    }
+
+    /// Says whether the next segment is wanted soon.
+    fn in_hurry(&self) {
+        self.hurry.store(self.stuck || self.wal.is_filling_up(), Ordering::Relaxed);
     }
 
     fn path(&self, segment: u32) -> PathBuf {

@@ -21,6 +21,13 @@ pub(super) struct Current {
     pub based: bool,
 }
 
+impl Current {
+    /// Bytes that are written, or kept for the index.
+    fn used(&self) -> u64 {
+        u64::from(self.at) + block_bytes(self.index.bytes())
+    }
+}
+
 /// Where recovery leaves off and writing begins.
 #[derive(Debug)]
 pub(super) struct Resume {
@@ -133,9 +140,14 @@ impl Wal {
     /// turn.
     pub fn wants_checkpoint(&self) -> bool {
         let Some(current) = &self.at.current else { return self.opened && self.roll.is_none() };
-        let used = u64::from(current.at) + block_bytes(current.index.bytes());
-        let full = used * 4 >= u64::from(current.bytes) * 3;
-        self.opened && self.roll.is_none() && (full || !current.based)
+        self.opened
+            && self.roll.is_none()
+            && (current.used() * 4 >= u64::from(current.bytes) * 3 || !current.based)
+    }
+
+    /// Whether the next segment is wanted soon: half of the current one is used up, or there is none.
+    pub fn is_filling_up(&self) -> bool {
+        self.at.current.as_ref().is_none_or(|c| c.used() * 2 >= u64::from(c.bytes))
     }
 
     /// Rolls the log: what was appended before goes to the current segment, which is then sealed; the next
