@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes zeroed at a time: what a write of a log waits for at most, if it comes in between; and if there is a hurry.
-const ZERO_CHUNK_BYTES: (usize, usize) = (64 << 10, 1 << 20);
+const ZERO_CHUNK_BYTES: (usize, usize) = (256 << 10, 1 << 20);
 /// While nobody is in a hurry, pauses between chunks are this many times as long as a chunk takes: most of the disk's time
 /// is left to the logs, even if all of a machine's nodes make segments at once, as they do after a start.
 const PAUSES: u32 = 15;
@@ -54,6 +54,7 @@ pub(super) fn make_segment(
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+#[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
 fn write_zeros(file: &File, bytes: u32, hurry: &AtomicBool) -> std::io::Result<()> {
     let zeros = Aligned::zeroed(ZERO_CHUNK_BYTES.1);
     let (mut at, end) = (0u64, u64::from(bytes));
