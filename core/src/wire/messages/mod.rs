@@ -1,0 +1,31 @@
+//! What is in each message? The bodies, by conversation.
+
+macro_rules! body {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$fdoc:meta])* $field:ident: $ty:ty, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+        pub struct $name { $( $(#[$fdoc])* pub $field: $ty, )* }
+    };
+}
+
+macro_rules! plain_enum {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+        pub enum $name { $( $(#[$vdoc])* $variant, )* }
+    };
+}
+
+mod append;
+mod hello;
+mod order;
+mod read;
+mod replicate;
+mod trim;
+
+pub use append::*;
+pub use hello::*;
+pub use order::*;
+pub use read::*;
+pub use replicate::*;
+pub use trim::*;
