@@ -153,6 +153,11 @@ pub fn order_job(
         replicas: cluster.replicas,
         servers: cluster.servers,
         cut_interval,
+        failures: zoolog_order::Failures {
+            timeout: Duration::from_millis(config.failure_timeout_ms),
+            start_grace: Duration::from_millis(config.start_grace_ms),
+            ..Default::default()
+        },
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
     let node = Stored { name, dir: config.data_dir, wal, listener, stop, ready };

@@ -44,6 +44,9 @@ pub struct ClientConfig {
     /// How long appends or the order may stand still before [`LogEvent::Stalled`](crate::LogEvent::Stalled).
     /// Default 1 s.
     pub stall_after: Duration,
+    /// For how long the primary of our lane may be out of reach, its shard being alive, before the writer fences the
+    /// lane and goes elsewhere. Default 3 s.
+    pub leave_after: Duration,
     /// First and longest pause before a lost connection is dialled again. Default 20 ms to 500 ms.
     pub redial: (Duration, Duration),
 }
@@ -64,6 +67,7 @@ impl Default for ClientConfig {
             request_timeout: Duration::from_secs(1),
             read_patience: Duration::from_secs(10),
             stall_after: Duration::from_secs(1),
+            leave_after: Duration::from_secs(3),
             redial: (Duration::from_millis(20), Duration::from_millis(500)),
         }
     }

@@ -33,11 +33,8 @@ pub enum AppendError {
 /// Why a writer can't go on. What it has pending may or may not be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriterLost {
-    /// Its lane takes no more appends.
-    #[error("its lane is closed")]
-    LaneClosed,
-    /// Its primary doesn't know it any more.
-    #[error("its primary has forgotten it")]
+    /// Nobody knows any more which of its batches are in the lane that it had to leave.
+    #[error("nobody remembers which of its batches are in the log")]
     Forgotten,
     /// Its primary calls its batches malformed.
     #[error("its primary refuses its batches as malformed")]

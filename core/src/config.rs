@@ -144,6 +144,12 @@ pub struct OrderConfig {
     /// Microseconds between cuts; 0 adapts: at once after idle, spaced under load. Fixed values are for tuning
     /// and for repeating the paper's experiments. Default 0.
     pub cut_interval_us: u64,
+    /// Milliseconds for which a replica may be silent, or hold up what others have accepted, before its shard is
+    /// finalized and another formed in its place. Default 1000; at least 500, or 0: only by hand.
+    pub failure_timeout_ms: u64,
+    /// Milliseconds that data servers which have not spoken yet are given after a start of this orderer: they may be
+    /// reading their logs. Default 30000.
+    pub start_grace_ms: u64,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -157,6 +163,8 @@ impl Default for OrderConfig {
             id: 1,
             listen: String::new(),
             cut_interval_us: 0,
+            failure_timeout_ms: 1000,
+            start_grace_ms: 30_000,
             spin_us: 0,
         }
     }
@@ -169,6 +177,11 @@ impl Config for OrderConfig {
         }
         if self.cut_interval_us > 1_000_000 {
             return wrong("`cut_interval_us` is above a second: appends would wait that long");
+        }
+        if (1..500).contains(&self.failure_timeout_ms) {
+            return wrong(
+                "`failure_timeout_ms` is below 500: pauses that are nobody's failure would end shards",
+            );
         }
         spin_is_short(self.spin_us)?;
         Ok(())

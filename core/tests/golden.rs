@@ -38,7 +38,8 @@ fn messages() -> Vec<Message> {
     let part = ShardPart { number: CutNumber(6), base: Gsn(7), lens: vec![1, 2, 3] };
     let (shard, writer) = (ShardId(1), WriterId(1 << 100));
     let cluster = ClusterId(0xabcd << 64);
-    let report = ShardReport { shard, accepted: vec![5, 6], durable: vec![4, 6], part: CutNumber(6) };
+    let report =
+        ShardReport { shard, accepted: vec![5, 6], durable: vec![4, 6], part: CutNumber(6), serving: true };
     vec![
         Hello { role: Role::Slot, cluster, node: 7, slot: 2, incarnation }.into(),
         Refused { why: RefusedWhy::Stale, text: "why".into() }.into(),
@@ -78,7 +79,7 @@ fn messages() -> Vec<Message> {
         TrimIs { gsn: Gsn(7) }.into(),
         Append { lane, start: Seq(2), prompt: true }.into(),
         Appended { writer, acks: vec![(Seq(4), Gsn(7))] }.into(),
-        AppendRefused { writer, seq: Seq(5), why: AppendRefusedWhy::Gap, expected: Seq(3) }.into(),
+        AppendRefused { lane, writer, seq: Seq(5), why: AppendRefusedWhy::Gap, expected: Seq(3) }.into(),
         Replicate { lane, incarnation, stream }.into(),
         Sync { lane, incarnation, stream }.into(),
         Synced { lane, incarnation, stream, len: 9, last: 77 }.into(),
@@ -98,6 +99,12 @@ fn messages() -> Vec<Message> {
         Subscribe { shard, from: vec![Lsn(1), Lsn(2)], credit: 65536 }.into(),
         Credit { lane, bytes: 4096 }.into(),
         Push { lane }.into(),
+        Finalize { request, shard }.into(),
+        WantShards { request, shards: 4 }.into(),
+        Decided { request, view: ViewNumber(9), retry: true, refused: "why".into() }.into(),
+        Resolve { request, lane, writer, epoch: Epoch(3), from: Seq(4) }.into(),
+        Resolved { request, lane, writer, end: ResolveEnd::Final, acks: vec![(Seq(4), Gsn(7))] }.into(),
+        Fence { lane }.into(),
     ]
 }
 

@@ -39,6 +39,32 @@ pub struct OrdererConfig {
     pub servers: u32,
     /// When cuts are proposed.
     pub cut_interval: CutInterval,
+    /// When a shard is given up.
+    pub failures: Failures,
+}
+
+/// When the leader gives a shard up whose replicas fail it. It never does while it can't form another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// For how long a replica may be silent, or hold up what others have accepted. Default 1 s; zero: a shard is
+    /// only given up by hand.
+    pub timeout: Duration,
+    /// How long slots that have not spoken yet are given after a start of this orderer: they may be reading their
+    /// logs. Default 30 s.
+    pub start_grace: Duration,
+    /// How long a finalized shard stays in the view after all of it was trimmed: so long its writers may ask what
+    /// became of their last batches. Default 60 s.
+    pub linger: Duration,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(1),
+            start_grace: Duration::from_secs(30),
+            linger: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Why an orderer can't start. The text says what to do about it.
@@ -104,6 +130,7 @@ mod tests {
             replicas: 2,
             servers: 3,
             cut_interval: CutInterval::default(),
+            failures: Failures::default(),
         }
     }
 

@@ -12,6 +12,9 @@
 //! 5. Each member applies it to the replicated state (`sequencer/cuts.rs`), which clips it, numbers it and
 //!    gives it its place; the leader sends the cut to slots and subscribers (`node/apply.rs`).
 //!
+//! Beside that the leader watches over the shards (`node/health.rs`): one whose replicas fail it is finalized, and
+//! another formed of servers that are well, in one entry (`node/views.rs`, `sequencer/views.rs`).
+//!
 //! [`Orderer`] is the one [`Machine`](zoolog_core::Machine); `node/` holds its conversations, `sequencer/`
 //! is pure state, `consensus/` the border behind which raft-rs lives.
 
@@ -20,7 +23,7 @@ mod consensus;
 mod node;
 mod sequencer;
 
-pub use config::{CutInterval, OrderError, OrdererConfig};
+pub use config::{CutInterval, Failures, OrderError, OrdererConfig};
 pub use node::{OrderEvent, Orderer};
 pub use sequencer::{
     Applied, Command, FormView, GSN_MAX, NAME_BYTES_MAX, PARTS_MAX, Parts, ProposedCut, Registration,

@@ -50,6 +50,8 @@ pub struct Bounds {
     /// Silence of a node that owes us something, after which it is asked for a sign of life, and after as
     /// long again given up.
     pub silence: Duration,
+    /// The leader of the orderers gets a sign of life at least this often.
+    pub alive_every: Duration,
 }
 
 impl Default for Bounds {
@@ -67,6 +69,7 @@ impl Default for Bounds {
             remembered: 128 << 10,
             connections: 4096,
             silence: Duration::from_secs(1),
+            alive_every: Duration::from_millis(200),
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     pub placed_by: Incarnation,
     /// Records that were trimmed: what is held begins there.
     pub start: u64,
+    /// The lane ends there, for good.
+    end: Option<u64>,
     /// The durable batches from `start` on, by LSN. Damage may have left holes.
     index: VecDeque<Entry>,
     /// The newest batches, contiguous up to `accepted`.
@@ -74,6 +76,7 @@ impl Lane {
             last: 0,
             placed_by: Incarnation(0),
             start: 0,
+            end: None,
             index: VecDeque::new(),
             cache: VecDeque::new(),
             cached_bytes: 0,
@@ -181,6 +184,27 @@ impl Lane {
     pub fn begin_at(&mut self, start: u64) {
         assert!(self.accepted == 0, "lane {} of {} records begins at {start}", self.id, self.accepted);
         (self.start, self.accepted, self.durable) = (start, start, start);
+    }
+
+    /// The lane ends at `end`, where a batch ends: what lies beyond is forgotten, whatever is still on its way to the
+    /// disk.
+    pub fn end_at(&mut self, end: u64) {
+        assert!(self.end.is_none_or(|e| e == end), "lane {}: ends at {end}, after {:?}", self.id, self.end);
+        self.end = Some(end);
+        while let Some(last) = self.cache.back().filter(|b| b.end_lsn().0 > end) {
+            self.cached_bytes -= last.encoded_len();
+            self.last = last.placement.prev;
+            self.cache.pop_back();
+        }
+        while self.index.back().is_some_and(|e| e.end() > end) {
+            self.index.pop_back();
+        }
+        (self.accepted, self.durable) = (self.accepted.min(end), self.durable.min(end));
+    }
+
+    /// Whether the lane has ended before that LSN.
+    pub fn is_beyond_end(&self, lsn: u64) -> bool {
+        self.end.is_some_and(|end| lsn >= end)
     }
 
     /// Forgets the batches wholly below `start`, where one begins or none is yet. They are committed, durable

@@ -104,7 +104,7 @@ pub(crate) fn lane_record(lane: LaneId, start: u64, last: u32) -> (Item, WalReco
 }
 
 /// The version of [`Checkpoint`] that this build writes.
-pub(crate) const CHECKPOINT_VERSION: u32 = 2;
+pub(crate) const CHECKPOINT_VERSION: u32 = 3;
 
 /// All that can't be read off the indexes of older segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -117,8 +117,10 @@ pub(crate) struct Checkpoint {
     pub parts: Vec<(ShardId, ShardBase)>,
     /// Where shards begin that were trimmed, and the trim point then.
     pub trims: Vec<(ShardId, Gsn, ShardBase)>,
-    /// The writers of own lanes.
+    /// The writers of each lane.
     pub writers: Vec<(LaneId, Vec<WriterMark>)>,
+    /// Lanes of which some writers were forgotten.
+    pub forgot: Vec<LaneId>,
 }
 
 /// What a checkpoint says of a lane.
@@ -145,13 +147,12 @@ pub(crate) struct WriterMark {
     pub writer: WriterId,
     /// Its opening.
     pub epoch: Epoch,
-    /// Whether a fence ended it.
-    pub closed: bool,
+    /// First LSN of the fence that ended it.
+    pub closed: Option<u64>,
     /// The number it uses next.
     pub next: Seq,
-    /// (first LSN, records, checksum, position if committed) of its newest batches, the last one being
-    /// `next - 1`.
-    pub batches: Vec<(u64, u32, u32, Option<Gsn>)>,
+    /// (number, first LSN, records, checksum, position if committed) of its newest batches, ascending.
+    pub batches: Vec<(Seq, u64, u32, u32, Option<Gsn>)>,
 }
 
 impl Checkpoint {
@@ -218,9 +219,9 @@ mod tests {
         let writer = WriterMark {
             writer: WriterId(5 << 80),
             epoch: Epoch(1),
-            closed: true,
+            closed: Some(9),
             next: Seq(3),
-            batches: vec![(1, 2, 3, Some(Gsn(4)))],
+            batches: vec![(Seq(2), 1, 2, 3, Some(Gsn(4)))],
         };
         let mark =
             LaneMark { lane, start: 2, len: 9, last: 77, placed_by: Incarnation(2), fence: Incarnation(3) };
@@ -230,6 +231,7 @@ mod tests {
             parts: vec![(ShardId(4), part.clone())],
             trims: vec![(ShardId(4), Gsn(41), part)],
             writers: vec![(lane, vec![writer])],
+            forgot: vec![lane],
         };
         let mut bytes = checkpoint.to_bytes().to_vec();
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);

@@ -1,5 +1,6 @@
-//! Is this batch the writer's next one? Per own lane, the window of each writer: what it may send next, and
-//! where its newest batches went, so that a resent one is answered rather than stored again.
+//! Is this batch the writer's next one? Per lane, the window of each writer: what it may send next, and where its
+//! newest batches went, so that a resent one is answered rather than stored again. Backups keep the windows too: a
+//! writer that has to leave the lane asks any of them what is in.
 //!
 //! Invariant LOG-3: a writer's batches enter a lane in the order of their numbers, each once.
 
@@ -24,6 +25,7 @@ pub(crate) enum Judged {
 
 #[derive(Clone, Copy, Debug)]
 struct Taken {
+    seq: Seq,
     first_lsn: u64,
     count: u32,
     crc: u32,
@@ -34,10 +36,10 @@ struct Taken {
 #[derive(Debug)]
 struct Window {
     epoch: Epoch,
-    /// A fence ended the writer's use of the lane.
-    closed: bool,
+    /// First LSN of the fence that ended this opening's use of the lane.
+    closed: Option<u64>,
     next: Seq,
-    /// The newest batches, the last one being `next - 1`.
+    /// The newest batches of this opening: their numbers are dense, but for a fence, which may leave some out.
     taken: VecDeque<Taken>,
     /// How many of its batches are not committed.
     pending: u64,
@@ -55,12 +57,23 @@ pub(crate) struct Writers {
     uses: u64,
     writers_max: usize,
     remembered_max: usize,
+    /// Some window was dropped, or never seen: an unknown writer may have batches here.
+    forgot: bool,
+}
+
+/// What is known of a writer's batches in a lane that takes no more of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// These, by number, with first LSN, and position if it was kept; no others.
+    In(Vec<(Seq, u64, Option<Gsn>)>),
+    /// Nobody remembers.
+    Forgotten,
 }
 
 impl Writers {
     /// None, of at most `writers_max`, with `remembered_max` batches of them all.
     pub fn new(writers_max: usize, remembered_max: usize) -> Self {
-        Self { map: BTreeMap::new(), remembered: 0, uses: 0, writers_max, remembered_max }
+        Self { map: BTreeMap::new(), remembered: 0, uses: 0, writers_max, remembered_max, forgot: false }
     }
 
     /// What to do with `batch`, whose writer has no lower numbers than `start` in this lane.
@@ -68,8 +81,8 @@ impl Writers {
         let (seq, epoch) = (batch.seq(), batch.epoch());
         let known = self.map.get(&batch.writer());
         let Some(w) = known.filter(|w| w.epoch >= epoch) else {
-            // Unknown, or the writer's next opening.
-            if seq != start {
+            // Unknown, or the writer's next opening. A fence need not follow anything.
+            if seq != start && batch.kind() != BatchKind::Fence {
                 return Judged::Refused(AppendRefusedWhy::Gap, start);
             }
             if known.is_none() && !self.make_room() {
@@ -81,19 +94,19 @@ impl Writers {
             return Judged::Refused(AppendRefusedWhy::Closed, w.next);
         }
         if seq < w.next {
-            let back = w.next.since(seq) as usize;
-            return match w.taken.len().checked_sub(back).and_then(|i| w.taken.get(i)) {
+            return match w.taken.binary_search_by_key(&seq, |t| t.seq).ok().and_then(|i| w.taken.get(i)) {
                 Some(t) if t.crc == batch.crc() && t.count == batch.count() => {
                     Judged::Known(t.first_lsn, t.gsn)
                 }
                 Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
+                None if w.closed.is_some() => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 None => Judged::Refused(AppendRefusedWhy::Window, w.next),
             };
         }
-        if w.closed {
+        if w.closed.is_some() {
             return Judged::Refused(AppendRefusedWhy::Closed, w.next);
         }
-        if seq > w.next {
+        if seq > w.next && batch.kind() != BatchKind::Fence {
             return Judged::Refused(AppendRefusedWhy::Gap, w.next);
         }
         if w.pending >= WRITER_WINDOW {
@@ -102,31 +115,54 @@ impl Writers {
         Judged::New
     }
 
+    /// Whether the lane is still open for the writer of that fence.
+    pub fn takes_fence(&mut self, fence: &Batch) -> bool {
+        match self.map.get(&fence.writer()) {
+            Some(w) => w.epoch < fence.epoch() || (w.epoch == fence.epoch() && w.closed.is_none()),
+            None => self.make_room(),
+        }
+    }
+
     /// The number that a writer uses next, if it is known.
     pub fn next(&self, writer: WriterId) -> Option<Seq> {
         self.map.get(&writer).map(|w| w.next)
     }
 
-    /// Remembers that `batch` is in the lane from `first_lsn` on, not committed as far as is known. Batches
+    /// Remembers that `batch` is in the own lane from `first_lsn` on, not committed as far as is known. Batches
     /// that recovery or adoption brings count as well.
     pub fn took(&mut self, batch: &Batch, first_lsn: u64) {
+        self.note(batch, first_lsn).pending += 1;
+    }
+
+    /// Remembers that `batch` is in the lane, of which `committed` records are, and which is only backed up here.
+    pub fn backed_up(&mut self, batch: &Batch, first_lsn: u64, committed: u64) {
+        if !self.map.contains_key(&batch.writer()) && !self.has_room() {
+            self.drop_idle(committed);
+        }
+        self.note(batch, first_lsn);
+    }
+
+    fn note(&mut self, batch: &Batch, first_lsn: u64) -> &mut Window {
         let (seq, epoch) = (batch.seq(), batch.epoch());
+        let fence = batch.kind() == BatchKind::Fence;
         self.uses += 1;
         let w = self.map.entry(batch.writer()).or_insert_with(|| Window::new(epoch, seq));
-        if epoch > w.epoch || seq != w.next {
+        if epoch > w.epoch || (seq != w.next && !fence) {
             self.remembered -= w.taken.len();
             w.taken.clear();
-            w.closed = false;
+            w.closed = None;
         }
-        (w.epoch, w.next, w.used) = (epoch, seq.next(), self.uses);
-        w.closed |= batch.kind() == BatchKind::Fence;
-        w.pending += 1;
-        w.taken.push_back(Taken { first_lsn, count: batch.count(), crc: batch.crc(), gsn: None });
+        (w.epoch, w.next, w.used) = (epoch, seq.next().max(w.next), self.uses);
+        if fence {
+            w.closed = w.closed.or(Some(first_lsn));
+        }
+        w.taken.push_back(Taken { seq, first_lsn, count: batch.count(), crc: batch.crc(), gsn: None });
         self.remembered += 1;
         if w.taken.len() as u64 > WRITER_WINDOW {
             w.taken.pop_front();
             self.remembered -= 1;
         }
+        w
     }
 
     /// The writer used `conn`: answers go there from now on, unless it has used a newer one already, whose
@@ -149,7 +185,8 @@ impl Writers {
             t.gsn = Some(gsn);
         }
         w.pending = w.pending.checked_sub(1).expect("more batches committed than were taken");
-        w.conn.filter(|_| w.epoch == epoch)
+        // A fence isn't answered: its number may be that of a batch in the writer's next lane.
+        w.conn.filter(|_| w.epoch == epoch && w.closed != Some(first_lsn))
     }
 
     /// Forgets that connection.
@@ -160,16 +197,82 @@ impl Writers {
     /// Whether there is room for one more writer, after forgetting the eighth that was idle longest if
     /// there wasn't.
     fn make_room(&mut self) -> bool {
-        if self.map.len() < self.writers_max && self.remembered < self.remembered_max {
-            return true;
+        if !self.has_room() {
+            self.drop_idle(u64::MAX);
         }
+        self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.map.len() < self.writers_max && self.remembered < self.remembered_max
+    }
+
+    /// Forgets the eighth that was idle longest, of those all of whose batches lie before `settled`.
+    fn drop_idle(&mut self, settled: u64) {
+        let is_idle = |w: &Window| w.pending == 0 && w.taken.back().is_none_or(|t| t.first_lsn < settled);
         let mut idle: Vec<_> =
-            self.map.iter().filter(|(_, w)| w.pending == 0).map(|(&id, w)| (w.used, id)).collect();
+            self.map.iter().filter(|(_, w)| is_idle(w)).map(|(&id, w)| (w.used, id)).collect();
         idle.sort_unstable();
         for (_, id) in idle.iter().take(idle.len().div_ceil(8)) {
             self.remembered -= self.map.remove(id).map_or(0, |w| w.taken.len());
+            self.forgot = true;
         }
-        self.map.len() < self.writers_max && self.remembered < self.remembered_max
+    }
+
+    /// Some of the lane's batches never came by here: what is not known may have been.
+    pub fn missed_some(&mut self) {
+        self.forgot = true;
+    }
+
+    /// Whether what is not known may have been.
+    pub fn has_forgotten(&self) -> bool {
+        self.forgot
+    }
+
+    /// Whether the writer's opening `epoch` can add nothing to a lane of which `committed` records are: a fence, or a
+    /// later opening, is among them.
+    pub fn is_closed(&self, writer: WriterId, epoch: Epoch, committed: u64) -> bool {
+        self.map.get(&writer).is_some_and(|w| match w.epoch.cmp(&epoch) {
+            std::cmp::Ordering::Greater => w.taken.front().is_some_and(|t| t.first_lsn < committed),
+            std::cmp::Ordering::Equal => w.closed.is_some_and(|lsn| lsn < committed),
+            std::cmp::Ordering::Less => false,
+        })
+    }
+
+    /// Which batches of the writer's opening `epoch`, from number `from` on, lie before `end`, where the lane is over
+    /// for it.
+    pub fn fate(&self, writer: WriterId, epoch: Epoch, from: Seq, end: u64) -> Fate {
+        let Some(w) = self.map.get(&writer).filter(|w| w.epoch >= epoch) else {
+            return if self.forgot { Fate::Forgotten } else { Fate::In(Vec::new()) };
+        };
+        let all_there = w.taken.front().is_none_or(|t| t.seq <= from)
+            || ((w.taken.len() as u64) < WRITER_WINDOW && !self.forgot);
+        if w.epoch > epoch || !all_there {
+            return Fate::Forgotten;
+        }
+        let known =
+            w.taken.iter().filter(|t| t.seq >= from && t.first_lsn < end && w.closed != Some(t.first_lsn));
+        Fate::In(known.map(|t| (t.seq, t.first_lsn, t.gsn)).collect())
+    }
+
+    /// The lane ends at `end`: forgets what lies beyond. Returns the writers on whose connections batches were
+    /// given up, and the first of each.
+    pub fn cut_off(&mut self, end: u64) -> Vec<(ConnId, WriterId, Seq)> {
+        let mut told = Vec::new();
+        for (&id, w) in &mut self.map {
+            let mut first = None;
+            while let Some(t) = w.taken.back().filter(|t| t.first_lsn >= end) {
+                first = Some(t.seq);
+                w.taken.pop_back();
+                w.pending = w.pending.saturating_sub(1);
+                self.remembered -= 1;
+            }
+            if let Some(seq) = first {
+                w.next = seq;
+                told.extend(w.conn.map(|conn| (conn, id, seq)));
+            }
+        }
+        told
     }
 
     /// For a checkpoint: all writers, the one that was idle longest first.
@@ -183,7 +286,7 @@ impl Writers {
                 epoch: w.epoch,
                 closed: w.closed,
                 next: w.next,
-                batches: w.taken.iter().map(|t| (t.first_lsn, t.count, t.crc, t.gsn)).collect(),
+                batches: w.taken.iter().map(|t| (t.seq, t.first_lsn, t.count, t.crc, t.gsn)).collect(),
             })
             .collect()
     }
@@ -191,12 +294,17 @@ impl Writers {
     /// Takes what a checkpoint said.
     pub fn restore(&mut self, marks: Vec<WriterMark>) {
         for m in marks {
-            if m.batches.len() as u64 > m.next.0.min(WRITER_WINDOW) {
+            let ascends = m.batches.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
+            if m.batches.len() as u64 > WRITER_WINDOW
+                || !ascends
+                || m.batches.last().is_some_and(|b| b.0 >= m.next)
+            {
                 continue; // not written by us
             }
             self.uses += 1;
             let taken = m.batches.into_iter();
-            let taken = taken.map(|(first_lsn, count, crc, gsn)| Taken { first_lsn, count, crc, gsn });
+            let taken =
+                taken.map(|(seq, first_lsn, count, crc, gsn)| Taken { seq, first_lsn, count, crc, gsn });
             let w = Window {
                 epoch: m.epoch,
                 closed: m.closed,
@@ -221,18 +329,28 @@ impl Writers {
         let mut out = Vec::new();
         for (&id, w) in &mut self.map {
             w.pending = 0;
-            let first = w.next.0 - w.taken.len() as u64;
-            for (i, t) in w.taken.iter_mut().enumerate() {
+            for t in &mut w.taken {
                 if t.first_lsn < committed {
                     t.gsn = t.gsn.or_else(|| gsn(t.first_lsn));
                     continue;
                 }
                 w.pending += 1;
-                out.push((id, w.epoch, Seq(first + i as u64), t.first_lsn, t.count));
+                out.push((id, w.epoch, t.seq, t.first_lsn, t.count));
             }
         }
         out.sort_unstable_by_key(|p| p.3);
         out
+    }
+
+    /// Remembers the positions, as `gsn` gives them, of the batches that begin in `from..to`: what gives them now is
+    /// about to be trimmed.
+    pub fn keep_positions(&mut self, from: u64, to: u64, gsn: impl Fn(u64) -> Option<Gsn>) {
+        for w in self.map.values_mut() {
+            let first = w.taken.partition_point(|t| t.first_lsn < from);
+            for t in w.taken.iter_mut().skip(first).take_while(|t| t.first_lsn < to) {
+                t.gsn = t.gsn.or_else(|| gsn(t.first_lsn));
+            }
+        }
     }
 
     /// Batches taken and not known to be committed, over all writers.
@@ -249,7 +367,7 @@ impl Writers {
 
 impl Window {
     fn new(epoch: Epoch, next: Seq) -> Self {
-        Self { epoch, closed: false, next, taken: VecDeque::new(), pending: 0, conn: None, used: 0 }
+        Self { epoch, closed: None, next, taken: VecDeque::new(), pending: 0, conn: None, used: 0 }
     }
 }
 

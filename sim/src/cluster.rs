@@ -12,7 +12,7 @@ use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
 use zoolog_core::wal::Recovered;
 use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
-use zoolog_order::{CutInterval, Orderer, OrdererConfig};
+use zoolog_order::{CutInterval, Failures, Orderer, OrdererConfig};
 use zoolog_shard::{Bounds, Slot, SlotConfig};
 use zoolog_zk::snapshot::Restored;
 
@@ -118,6 +118,11 @@ fn orderer(
         replicas: o.replicas,
         servers: o.servers,
         cut_interval: CutInterval::default(),
+        failures: Failures {
+            timeout: o.failure_timeout,
+            start_grace: Duration::from_secs(2),
+            linger: o.linger,
+        },
     };
     let machine = Orderer::new(cfg, recovered, seed, now).map_err(|e| e.to_string())?;
     Ok(Box::new(Plain(machine)))

@@ -46,6 +46,10 @@ pub struct Options {
     pub shards: u32,
     /// Replicas of a shard.
     pub replicas: u32,
+    /// How long a replica may fail its shard before that is finalized; zero: for ever.
+    pub failure_timeout: Duration,
+    /// How long a finalized shard stays in the view after all of it was trimmed.
+    pub linger: Duration,
     /// ZooKeeper nodes.
     pub zk: u32,
     /// Log writers.
@@ -127,8 +131,11 @@ impl Options {
         // Drawn apart, so that other seeds stay what they were. ZooKeeper nodes read from the start when they
         // come back: they have no part in a log that is trimmed.
         let trims = Rng::new(seed, "trims").chance(35);
+        let failures = Rng::new(seed, "failures").below(5);
         let mut this = Self {
             seed,
+            linger: Duration::from_secs(5),
+            failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             trims,
             consumer_prefix: String::new(),
             orderers: 3,

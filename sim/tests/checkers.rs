@@ -3,9 +3,13 @@
 use bytes::Bytes;
 use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
-use zoolog_core::wire::{self, Append, Appended, Consumer, ConsumerIs, CutIs, ReadEnd, ReadIs, TrimIs};
+use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView, View};
+use zoolog_core::wire::{
+    self, Append, Appended, Consumer, ConsumerIs, CutIs, Fence, ReadEnd, ReadIs, TrimIs, ViewIs,
+};
 use zoolog_core::{
-    CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, ViewNumber, WriterId,
+    CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId, ViewNumber,
+    WriterId,
 };
 use zoolog_sim::check::Checks;
 use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkReply, ZkStat};
@@ -262,4 +266,85 @@ fn an_ephemeral_that_outlives_its_session_is_noticed() {
     h.zk(1, 4, ZkCall::Connect { resumed: true }, ZkReply::Expired).unwrap();
     h.zk(2, 5, children(Some(Instant(5))), names(9, &["x"])).unwrap();
     assert_eq!(h.zk(2, 20, children(Some(Instant(20))), names(9, &["x"])), Err("ZK-4"));
+}
+
+fn view(number: u64, ended: Option<u64>) -> Bytes {
+    let shard = |id, state| ShardView {
+        id: ShardId(id),
+        replicas: vec![ReplicaView { slot: SlotId { server: ServerId(1), index: 0 }, addr: "a:1".into() }],
+        state,
+    };
+    let end = |len| ShardState::Finalized(Final { lens: vec![len], first: Gsn(0), end: Gsn(len) });
+    let shards = vec![shard(1, ended.map_or(ShardState::Live, end)), shard(2, ShardState::Live)];
+    wire::encode(ViewIs { view: View { number: ViewNumber(number), shards } })
+}
+
+#[test]
+fn a_shard_ends_once_and_no_cut_adds_to_it() {
+    let mut h = History::new();
+    h.cut(cut(1, 0, 0, 3)).unwrap();
+    h.sent(&view(1, None)).unwrap();
+    h.sent(&view(2, Some(3))).unwrap();
+    h.sent(&view(1, None)).unwrap();
+    assert_eq!(h.sent(&view(1, Some(3))), Err("LOG-7"), "two views of one number");
+    assert_eq!(h.sent(&view(3, Some(4))), Err("LOG-7"), "it ends twice");
+    assert_eq!(h.sent(&view(4, None)), Err("LOG-7"), "it lives again");
+    assert_eq!(h.cut(cut(2, 3, 3, 4)), Err("LOG-7"), "a cut adds to it");
+    let mut h = History::new();
+    h.cut(cut(1, 0, 0, 3)).unwrap();
+    assert_eq!(h.sent(&view(2, Some(2))), Err("LOG-7"), "it ends before what is committed");
+}
+
+#[test]
+fn a_batch_goes_to_another_lane_only_when_the_first_is_over() {
+    let other = LaneId::new(ShardId(2), 0);
+    let to = |lane, p: &PlacedBatch| {
+        wire::encode_with(Append { lane, start: Seq(0), prompt: true }, &[p.batch.bytes()])
+    };
+    let a = placed(0, 0, &[b"one"]);
+    let mut h = History::new();
+    h.append(&a).unwrap();
+    assert_eq!(h.sent(&to(other, &a)), Err("LOG-3"));
+    h.sent(&view(2, Some(0))).unwrap();
+    h.sent(&to(other, &a)).unwrap();
+    // Or because it was fenced; then nothing of that writer may follow in it.
+    let mut fence = BatchBuilder::new();
+    fence.push(b"");
+    let fence = fence.finish(BatchKind::Fence, WRITER, Epoch(0), Seq(7));
+    let sent = wire::encode_with(Fence { lane: LANE }, &[fence.bytes()]);
+    let mut h = History::new();
+    h.append(&a).unwrap();
+    h.sent(&sent).unwrap();
+    h.sent(&to(other, &a)).unwrap();
+    let fence = PlacedBatch::place(LANE, Incarnation(1), Lsn(0), 0, fence);
+    h.seen(1, Observation::Subscribed { from: Gsn(0) }).unwrap();
+    h.read(1, 0, &fence).unwrap();
+    assert_eq!(h.read(1, 1, &placed(0, 1, &[b"one"])), Err("LOG-3"), "behind its fence");
+}
+
+/// Seed 58 had two readers whose answers came in the other order than their states.
+#[test]
+fn the_newest_state_of_the_queue_counts_whoever_is_answered_last() {
+    let ok = |zxid, path: Option<&str>, names: &[&str]| ZkReply::Ok {
+        zxid,
+        stat: None,
+        data: None,
+        path: path.map(String::from),
+        names: names.iter().map(|n| n.to_string()).collect(),
+    };
+    let read = || ZkCall::Children { path: "/q".into(), synced: Some(Instant(1)) };
+    let make = |h: &mut History| {
+        h.seen(0, Observation::ZkEnqueue).unwrap();
+        let call = ZkCall::Create { path: "/q/n-".into(), value: vec![], ephemeral: false, sequential: true };
+        h.zk(1, 1, call, ok(5, Some("/q/n-0"), &[])).unwrap();
+    };
+    let mut h = History::new();
+    make(&mut h);
+    h.zk(1, 2, read(), ok(6, None, &["n-0"])).unwrap();
+    h.zk(2, 2, read(), ok(4, None, &[])).unwrap();
+    assert_eq!(h.0.registers.finally(), Ok(()));
+    let mut h = History::new();
+    make(&mut h);
+    h.zk(1, 2, read(), ok(6, None, &[])).unwrap();
+    assert_eq!(h.0.registers.finally().map_err(|v| v.promise), Err("ZK-1"));
 }

@@ -142,7 +142,7 @@ fn a_writer_that_takes_its_acknowledgements_late_is_not_stopped_by_a_full_window
         (o.write_every, o.delay) = (Duration::from_micros(60), Duration::from_millis(1));
         o.fault_phase = 1_000 * MS;
         let mut world = under_way(o);
-        run_for(&mut world, 300 * MS);
+        run_for(&mut world, 600 * MS);
         let late = lines(&world, 0, &["writer-2 ", "-> shard", "Append(", "prompt: false"]);
         asked += lines(&world, 0, &["writer-2 ", "-> shard", "Append(", "prompt: true"]);
         assert!(late > 50, "seed {seed}: {late} late");

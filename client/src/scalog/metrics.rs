@@ -21,6 +21,8 @@ pub struct Metrics {
     pub fell_back: u64,
     /// Batches that the primary didn't take at first.
     pub refused: u64,
+    /// Lanes that the writer left, or began to leave.
+    pub left_lanes: u64,
     /// Cuts or orders that didn't follow what was known.
     pub order_errors: u64,
 }

@@ -3,13 +3,14 @@
 //!
 //! - `orderers`: the connection to the ordering layer's leader; `order`: what it says; `consumer`: what it is
 //!   told that we still need.
-//! - `links`: connections to replicas. `writer`: appends. `fetch`: ranges, in windows of which several are
+//! - `links`: connections to replicas. `writer`: appends; `leaving`: how it gets out of a lane. `fetch`: ranges, in windows of which several are
 //!   under way, for `reads` and for history.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
 
 mod consumer;
 mod cx;
 mod fetch;
+mod leaving;
 mod links;
 mod metrics;
 mod order;
@@ -197,6 +198,7 @@ impl LogClient {
         match packet.message {
             Message::Appended(m) => self.writer.appended(cx, links, link, &m),
             Message::AppendRefused(m) => self.writer.refused(cx, links, link, &m),
+            Message::Resolved(m) => self.writer.resolved(cx, links, &self.view, &m),
             Message::ReadIs(m) => self.fetches.answer(cx, links, link, &m, packet.payload),
             Message::Push(m) => {
                 if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {

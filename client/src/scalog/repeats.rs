@@ -13,7 +13,8 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    /// Whether `seq` is at or before one of that writer seen already.
+    /// Whether `seq` is at or before one of that writer seen already. Not to be asked of fences: their numbers are used
+    /// again, in the next lane.
     pub fn is_repeat(&mut self, writer: WriterId, seq: Seq) -> bool {
         if self.newest.len() >= WRITERS_MAX && !self.newest.contains_key(&writer) {
             // A backstop may forget; it must not grow.

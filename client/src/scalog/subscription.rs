@@ -12,7 +12,7 @@ use super::push::Pushes;
 use super::repeats::Repeats;
 use crate::{Committed, LogEvent};
 use std::collections::VecDeque;
-use zoolog_core::batch::PlacedBatch;
+use zoolog_core::batch::{BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, Order, Run};
 use zoolog_core::view::View;
 use zoolog_core::{Gsn, Instant, WriterId};
@@ -267,7 +267,8 @@ impl Subscription {
         assert!(first_gsn <= self.next, "positions {}..{first_gsn} were skipped", self.next);
         let skip = self.next.since(first_gsn);
         self.next = end;
-        if self.repeats.is_repeat(placed.batch.writer(), placed.batch.seq()) {
+        let data = placed.batch.kind() == BatchKind::Data;
+        if data && self.repeats.is_repeat(placed.batch.writer(), placed.batch.seq()) {
             let (writer, seq) = (placed.batch.writer(), placed.batch.seq());
             tracing::error!(%writer, %seq, gsn = %first_gsn, "a batch is in the log twice, or out of order");
             cx.metrics.duplicates += 1;

@@ -1,18 +1,20 @@
-//! How do our records get into the log, each once and in order? One writer, one lane: batches with dense
+//! How do our records get into the log, each once and in order? One writer, one lane at a time: batches with dense
 //! numbers, sent in a pipeline, kept until they are acknowledged, and sent again, byte for byte and in
-//! order, whenever their fate is in doubt. The primary recognises what it has. Invariant LOG-3.
+//! order, whenever their fate is in doubt. The primary recognises what it has. A lane is left only when it is settled
+//! which of our batches are in it (`leaving`). Invariant LOG-3.
 
 use super::cx::Cx;
+use super::leaving::Leaving;
 use super::links::{LinkId, Links};
 use super::order::POSITION_MAX;
 use crate::{AppendError, LogEvent, WriterLost};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{self, Append, AppendRefused, AppendRefusedWhy, Appended};
+use zoolog_core::wire::{self, Append, AppendRefused, AppendRefusedWhy, Appended, ResolveEnd, Resolved};
 use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
 
 /// Pause before batches go out again that the primary can't take yet.
@@ -44,7 +46,15 @@ pub(super) struct Writer {
     /// One past the greatest number that ever went out.
     ever_sent: Seq,
     lane: Option<LaneId>,
+    /// First number that this lane can have.
+    start: Seq,
     link: Option<LinkId>,
+    /// While it is being settled what is in the lane.
+    leaving: Option<Leaving>,
+    /// Lanes that a fence of ours has closed.
+    closed: BTreeSet<LaneId>,
+    /// Since when there is no connection to the primary.
+    down_since: Option<Instant>,
     /// Lanes given up before anything went out.
     skipped: u64,
     pause_until: Option<Instant>,
@@ -70,7 +80,11 @@ impl Writer {
             sent: 0,
             ever_sent: Seq(0),
             lane: None,
+            start: Seq(0),
             link: None,
+            leaving: None,
+            closed: BTreeSet::new(),
+            down_since: None,
             skipped: 0,
             pause_until: None,
             refusals: 0,
@@ -136,15 +150,14 @@ impl Writer {
             self.close_batch(cx);
         }
         let (Some(lane), Some(link), None) = (self.lane, self.link, self.pause_until) else { return };
-        if self.lost.is_some() || !links.is_up(link) {
+        if self.lost.is_some() || self.leaving.is_some() || !links.is_up(link) {
             return;
         }
         let full = self.pending_bytes > cx.cfg.window_bytes / 4;
         for (i, pending) in self.pending.iter().enumerate().skip(self.sent) {
             // Acknowledgements that may be late must not come so late that the window fills.
             let prompt = cx.cfg.prompt_acks || full || i + 1 > cx.cfg.window_batches / 4;
-            // This writer's numbers begin at 0, in the one lane it ever uses.
-            let append = Append { lane, start: Seq(0), prompt };
+            let append = Append { lane, start: self.start, prompt };
             links.send(cx, link, wire::encode_with(append, &[pending.batch.bytes()]));
         }
         self.sent = self.pending.len();
@@ -155,7 +168,7 @@ impl Writer {
 
     /// Nothing of ours can be in the lane.
     fn untouched(&self) -> bool {
-        self.ever_sent == Seq(0)
+        self.ever_sent <= self.start
     }
 
     /// Whether the writer has a primary that is connected.
@@ -169,25 +182,28 @@ impl Writer {
 
     /// Chooses the lane, or finds it again in a new view.
     pub fn place(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
-        let live = |lane: LaneId| view.shard(lane.shard()).is_some_and(|s| s.state == ShardState::Live);
         if self.lost.is_some() {
             return;
         }
-        if self.lane.is_some_and(|lane| !live(lane)) {
-            if !self.untouched() {
-                return self.end_with(cx, WriterLost::LaneClosed);
-            }
-            self.lane = None;
+        let state = |lane: LaneId| view.shard(lane.shard()).map(|s| s.state == ShardState::Live);
+        match self.lane.map(|lane| (lane, state(lane))) {
+            Some((_, Some(true))) | None => {}
+            Some(_) if self.untouched() => self.lane = None,
+            Some((_, Some(false))) => self.leave(cx, false),
+            // All of it is trimmed: nobody can tell any more.
+            Some((_, None)) => return self.end_with(cx, WriterLost::Forgotten),
         }
         if self.lane.is_none() {
-            let lanes: Vec<_> = view.live().flat_map(|s| s.lanes()).collect();
+            self.leaving = None;
+            let open = |lane: &LaneId| !self.closed.contains(lane);
+            let lanes: Vec<_> = view.live().flat_map(|s| s.lanes()).filter(open).collect();
             if lanes.is_empty() {
                 self.link = None;
                 return;
             }
             // The id is drawn evenly, so writers spread evenly over the lanes.
             let i = self.id.0.wrapping_add(u128::from(self.skipped)) % lanes.len() as u128;
-            self.lane = Some(lanes[i as usize]);
+            (self.lane, self.start) = (Some(lanes[i as usize]), self.first());
         }
         let lane = self.lane.expect("just chosen");
         let link = links.route(lane.shard()).get(usize::from(lane.index())).copied();
@@ -197,7 +213,59 @@ impl Writer {
         }
         if let Some(link) = link {
             links.want(cx, link);
+            self.down_since = if links.is_up(link) { None } else { self.down_since.or(Some(cx.now)) };
         }
+    }
+
+    /// The lane takes no more of ours, or its primary can't be reached: nothing goes out before it is settled what
+    /// is in.
+    fn leave(&mut self, cx: &mut Cx, fence: bool) {
+        if self.leaving.is_none() {
+            tracing::info!(writer = %self.id, lane = ?self.lane, fence, "leaving a lane");
+            cx.metrics.left_lanes += 1;
+            self.leaving = Some(Leaving::new(cx.now, fence));
+        }
+    }
+
+    /// An answer about the lane that we are leaving.
+    pub fn resolved(&mut self, cx: &mut Cx, links: &mut Links, view: &View, m: &Resolved) {
+        let first = self.first();
+        let Some(leaving) = self.leaving.as_mut().filter(|l| l.is_answer(m)) else { return };
+        if m.writer != self.id || Some(m.lane) != self.lane {
+            return;
+        }
+        match m.end {
+            ResolveEnd::Open | ResolveEnd::NotReady => return leaving.again(cx.now),
+            ResolveEnd::Forgotten => return self.end_with(cx, WriterLost::Forgotten),
+            ResolveEnd::Final => {}
+        }
+        // What is in a lane is a stretch of our numbers from its start on: ours from the first that we still hold.
+        let acks: Vec<_> = m.acks.iter().filter(|(seq, _)| *seq >= first).copied().collect();
+        let dense = acks
+            .iter()
+            .zip(first.0..)
+            .all(|(&(seq, gsn), n)| seq.0 == n && seq < self.ever_sent && gsn.0 <= POSITION_MAX);
+        if !dense {
+            tracing::error!(lane = %m.lane, acks = ?m.acks, %first, "an answer that can't be about what is in a lane");
+            return leaving.again(cx.now);
+        }
+        for (p, &(_, gsn)) in self.pending.iter_mut().zip(&acks) {
+            p.acked = p.acked.or(Some(gsn));
+        }
+        // Acknowledged beyond that? Then the answer lacks what is in.
+        if self.pending.iter().skip(acks.len()).any(|p| p.acked.is_some()) {
+            tracing::error!(lane = %m.lane, "an answer that lacks what was acknowledged");
+            return leaving.again(cx.now);
+        }
+        if leaving.fenced() {
+            self.closed.insert(m.lane);
+        }
+        if let Err(gsn) = self.advance(cx) {
+            tracing::error!(%gsn, end = %self.end, "what is in a lane is out of order");
+        }
+        (self.lane, self.leaving, self.link, self.down_since) = (None, None, None, None);
+        (self.sent, self.ever_sent, self.pause_until, self.moved) = (0, self.first(), None, cx.now);
+        self.place(cx, links, view);
     }
 
     /// The connection to the primary has ended or could not be made: all that is pending goes out again on the
@@ -205,7 +273,8 @@ impl Writer {
     pub fn link_lost(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
         self.sent = 0;
         self.pause_until = None;
-        if self.untouched() {
+        self.down_since.get_or_insert(cx.now);
+        if self.untouched() && self.lost.is_none() {
             self.skipped += 1;
             self.lane = None;
             self.place(cx, links, view);
@@ -283,14 +352,15 @@ impl Writer {
     /// A batch was not taken, nor anything behind it.
     pub fn refused(&mut self, cx: &mut Cx, links: &Links, link: LinkId, m: &AppendRefused) {
         // While we pause, refusals of what was in the pipeline come in: they say nothing new.
-        if m.writer != self.id || !self.is_on(link) || self.pause_until.is_some() || self.lost.is_some() {
+        let quiet = self.pause_until.is_some() || self.leaving.is_some() || self.lost.is_some();
+        if m.writer != self.id || Some(m.lane) != self.lane || !self.is_on(link) || quiet {
             return;
         }
         tracing::debug!(primary = links.addr(link), seq = %m.seq, why = ?m.why, expected = %m.expected, "append refused");
         cx.metrics.refused += 1;
         let mut resend = 0;
         match m.why {
-            AppendRefusedWhy::Closed => return self.end_with(cx, WriterLost::LaneClosed),
+            AppendRefusedWhy::Closed => return self.leave(cx, false),
             AppendRefusedWhy::Gap if m.expected < self.first() => {
                 return self.end_with(cx, WriterLost::Forgotten);
             }
@@ -324,7 +394,17 @@ impl Writer {
         Some(self.waiting_since()?.max(self.kicked) + cx.cfg.stall_after * STALLS_TO_REDIAL)
     }
 
-    pub fn tick(&mut self, cx: &mut Cx, links: &Links) {
+    pub fn tick(&mut self, cx: &mut Cx, links: &mut Links) {
+        if self.link.is_some_and(|l| links.is_up(l)) {
+            self.down_since = None;
+        }
+        if self.leave_at(cx).is_some_and(|t| t <= cx.now) {
+            self.leave(cx, true);
+        }
+        if let (Some(leaving), Some(lane)) = (&mut self.leaving, self.lane) {
+            let first = Seq(self.next.0 - self.pending.len() as u64);
+            leaving.ask(cx, links, lane, self.id, first, self.next);
+        }
         if self.pause_until.is_some_and(|t| t <= cx.now) {
             self.pause_until = None;
         }
@@ -336,8 +416,19 @@ impl Writer {
         }
     }
 
+    /// When to give up hope of the primary.
+    fn leave_at(&self, cx: &Cx) -> Option<Instant> {
+        let waits =
+            self.leaving.is_none() && self.lost.is_none() && !self.untouched() && !self.pending.is_empty();
+        self.down_since.filter(|_| waits).map(|t| t + cx.cfg.leave_after)
+    }
+
     pub fn deadline(&self, cx: &Cx) -> Option<(Instant, &'static str)> {
+        let leave = self.leave_at(cx).map(|t| (t, "leave a lane whose primary is away"));
+        let ask = self.leaving.as_ref().map(|l| (l.due(), "ask what is in a lane"));
+        let leave = super::cx::earlier(leave, ask);
         let pause = self.pause_until.map(|t| (t, "resend refused batches"));
-        super::cx::earlier(pause, self.kick_at(cx).map(|t| (t, "acknowledgements overdue")))
+        let kick = self.kick_at(cx).map(|t| (t, "acknowledgements overdue"));
+        super::cx::earlier(leave, super::cx::earlier(pause, kick))
     }
 }

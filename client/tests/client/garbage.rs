@@ -13,7 +13,7 @@ fn any_message(r: &mut Rng) -> (Message, Bytes) {
     let l = |r: &mut Rng| LaneId::new(ShardId(r.below(4) as u32), r.below(3) as u8);
     let writer = WriterId(u128::from(r.below(3)));
     let mut payload = Bytes::new();
-    let message = match r.below(9) {
+    let message = match r.below(10) {
         0 => {
             let lanes: Vec<_> = (0..r.below(3)).map(|_| (l(r), small(r))).collect();
             order_is(small(r), small(r), small(r), view(r.below(4), r.below(4) as u32), &lanes).into()
@@ -26,10 +26,17 @@ fn any_message(r: &mut Rng) -> (Message, Bytes) {
         3 => TailIs { request: small(r), gsn: Gsn(small(r)) }.into(),
         4 => NotLeader { leader: r.chance(50).then(|| "o1:1".into()) }.into(),
         5 => Appended { writer, acks: vec![(Seq(small(r)), Gsn(small(r)))] }.into(),
+        9 => {
+            use ResolveEnd::*;
+            let end = [Final, Open, NotReady, Forgotten][r.below(4) as usize];
+            let acks = (0..r.below(3)).map(|_| (Seq(small(r)), Gsn(small(r)))).collect();
+            Resolved { request: r.below(20), lane: l(r), writer, end, acks }.into()
+        }
         6 => {
             use AppendRefusedWhy::*;
             let why = [Malformed, Gap, NotPrimary, Recovering, Window, Closed][r.below(6) as usize];
-            AppendRefused { writer, seq: Seq(small(r)), why, expected: Seq(small(r)) }.into()
+            AppendRefused { lane: lane(1, 0), writer, seq: Seq(small(r)), why, expected: Seq(small(r)) }
+                .into()
         }
         7 => {
             use ReadEnd::*;

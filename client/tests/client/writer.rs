@@ -81,8 +81,7 @@ fn a_recovering_primary_is_asked_again_from_the_first_ever_more_patiently() {
 #[test]
 fn a_writer_that_cannot_go_on_says_so_and_takes_nothing_more() {
     type Ending = (fn(&mut Bench, ConnId), WriterLost);
-    let ends: [Ending; 3] = [
-        (|b, c| refuse(b, c, 2, AppendRefusedWhy::Closed, 2), WriterLost::LaneClosed),
+    let ends: [Ending; 2] = [
         (|b, c| refuse(b, c, 2, AppendRefusedWhy::Gap, 0), WriterLost::Forgotten),
         (
             |b, c| {

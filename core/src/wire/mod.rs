@@ -128,6 +128,19 @@ messages! {
     43 Credit;
     /// Replica -> subscriber: placed batches, as payload.
     44 Push;
+
+    /// Operator -> leader: end that shard.
+    50 Finalize;
+    /// Operator -> leader: so many shards are to take appends.
+    51 WantShards;
+    /// The answer.
+    52 Decided;
+    /// Writer -> replica: which of my batches are in that lane for good?
+    53 Resolve;
+    /// The answer.
+    54 Resolved;
+    /// Writer -> replica -> primary: a batch that ends the writer's use of a lane, as payload.
+    55 Fence;
 }
 
 /// A message with its payload.

@@ -217,7 +217,13 @@ impl Fleet {
                 let part = CutNumber(0);
                 slot.held.push((
                     place,
-                    ShardReport { shard: shard.id, accepted: zero.clone(), durable: zero, part },
+                    ShardReport {
+                        shard: shard.id,
+                        accepted: zero.clone(),
+                        durable: zero,
+                        part,
+                        serving: true,
+                    },
                 ));
             }
         }
@@ -288,7 +294,7 @@ impl Fleet {
 
 /// A place in a report that is filled again before anybody looks.
 fn nothing(shard: ShardId) -> ShardReport {
-    ShardReport { shard, accepted: Vec::new(), durable: Vec::new(), part: CutNumber(0) }
+    ShardReport { shard, accepted: Vec::new(), durable: Vec::new(), part: CutNumber(0), serving: true }
 }
 
 /// One frame from the leader. Only the first connection's cuts and views are looked into: all get the same.

@@ -240,8 +240,13 @@ mod tests {
         assert_eq!(shards, [1, 2]);
         l.grow(99, 10, 0, 0, &mut shards);
         assert_eq!(shards, [0, 1, 2], "all, and none twice");
-        let mut report =
-            ShardReport { shard: ShardId(1), accepted: vec![0; 2], durable: vec![0; 2], part: CutNumber(0) };
+        let mut report = ShardReport {
+            shard: ShardId(1),
+            accepted: vec![0; 2],
+            durable: vec![0; 2],
+            part: CutNumber(0),
+            serving: true,
+        };
         l.fill(0, &mut report);
         assert_eq!((report.durable, report.accepted), (vec![20, 20], vec![20, 20]));
     }

@@ -41,14 +41,19 @@ impl Orderer {
         assert_eq!(index, self.applied + 1, "entries are applied one by one");
         self.applied = index;
         if let Some(data) = data {
+            let view = self.state.view().number;
             let applied = self.state.apply(&data);
             self.consumers_applied(index, &applied);
+            // An address or the trim point may have changed it. With new shards it goes out below.
+            let formed = matches!(applied, Applied::Formed { .. });
+            if self.state.view().number != view && !formed {
+                self.push_view(&[]);
+            }
             match applied {
                 Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
                 Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
                 // Who waits for it is let in once all that is committed is applied.
-                Applied::Registered { view_changed: true, .. } => self.push_view(&[]),
-                Applied::Registered { view_changed: false, .. } => {}
+                Applied::Registered { .. } => {}
                 Applied::NotRegistered { slot, incarnation, why } => {
                     let newest = self.state.incarnation(slot).is_some_and(|i| i > incarnation);
                     let refused = if newest { RefusedWhy::Stale } else { RefusedWhy::Invalid };
@@ -59,10 +64,11 @@ impl Orderer {
                         format!("slot {slot} is not registered: {why}"),
                     );
                 }
-                Applied::Formed(shards) => {
+                Applied::Formed { formed, finalized } => {
                     let view = self.state.view().number;
-                    self.push_view(&shards);
-                    self.out.push_back(Output::Event(OrderEvent::ViewFormed { view, shards }));
+                    self.push_view(&formed);
+                    let event = OrderEvent::ViewFormed { view, shards: formed, finalized };
+                    self.out.push_back(Output::Event(event));
                 }
                 Applied::Cut(cut) => {
                     if self.is_leading() {
@@ -71,6 +77,7 @@ impl Orderer {
                 }
             }
         }
+        self.view_decided(index);
         if let Some(lead) = &mut self.lead {
             lead.rafting.end(index, now, &mut self.stages, RAFT);
         }

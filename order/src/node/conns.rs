@@ -1,6 +1,7 @@
 //! Who is on the other end? Accepted connections: `Hello` first, then the messages of that role.
 
 use super::Orderer;
+use super::views::Wish;
 use crate::sequencer::Refusal;
 use bytes::Bytes;
 use std::time::Duration;
@@ -109,6 +110,8 @@ impl Orderer {
                 | Message::Tail(_)
                 | Message::Consumer(_)
                 | Message::ForgetConsumer(_)
+                | Message::Finalize(_)
+                | Message::WantShards(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -118,11 +121,13 @@ impl Orderer {
             (Who::New, Message::Hello(hello)) => self.hello(now, conn, hello),
             (Who::Orderer(id), Message::Raft(raft)) => self.raft(conn, id, raft, &packet.payload),
             (Who::Slot(slot, started), Message::Register(r)) => self.register(conn, slot, started, r),
-            (Who::Slot(slot, started), Message::Report(r)) => self.report(conn, slot, started, r),
+            (Who::Slot(slot, started), Message::Report(r)) => self.report(now, conn, slot, started, r),
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
             (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),
+            (Who::Client, Message::Finalize(m)) => self.ask_view(conn, m.request, Wish::Finalize(m.shard)),
+            (Who::Client, Message::WantShards(m)) => self.ask_view(conn, m.request, Wish::Shards(m.shards)),
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {
                 self.status(conn, s.request)
             }

@@ -2,15 +2,16 @@
 
 use super::Orderer;
 use super::consumers::Gathered;
+use super::health::Health;
 use super::late::Late;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
+use super::views::Views;
 use crate::node::OrderEvent;
-use crate::sequencer::{Command, FormView, Pace, Reports, place};
+use crate::sequencer::{Command, Pace, Reports};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tracing::warn;
 use zoolog_core::stages::Pending;
-use zoolog_core::{ConnId, Instant, Output, ServerId, SlotId, ViewNumber};
+use zoolog_core::{ConnId, Instant, Output, SlotId};
 
 /// What a leader knows in its term, and forgets with it.
 pub(super) struct Lead {
@@ -27,8 +28,8 @@ pub(super) struct Lead {
     in_flight: VecDeque<u64>,
     /// Since when each of them waits for its quorum.
     pub rafting: Pending<u64>,
-    /// Index of a proposed view.
-    forming: Option<u64>,
+    /// What becomes of the view.
+    pub views: Views,
     /// Slots whose registration isn't decided yet.
     pub newcomers: BTreeMap<SlotId, Newcomer>,
     /// Who asked for cuts before we were ready: (connection, request).
@@ -42,7 +43,7 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    fn new(term: u64, pace: Pace) -> Self {
+    fn new(term: u64, pace: Pace, views: Views) -> Self {
         Self {
             term,
             ready: false,
@@ -52,7 +53,7 @@ impl Lead {
             hold_until: None,
             in_flight: VecDeque::new(),
             rafting: Pending::default(),
-            forming: None,
+            views,
             newcomers: BTreeMap::new(),
             watchers: Vec::new(),
             pushing: BTreeSet::new(),
@@ -63,9 +64,6 @@ impl Lead {
 
     /// The entry at `index` is applied.
     pub fn applied(&mut self, index: u64, term: u64) -> bool {
-        if self.forming.is_some_and(|f| f <= index) {
-            self.forming = None;
-        }
         let before = self.in_flight.len();
         let done = self.in_flight.iter().take_while(|i| **i <= index).count();
         self.in_flight.drain(..done);
@@ -80,7 +78,7 @@ impl Lead {
 
 impl Orderer {
     /// Takes note of having become leader, or of not being it any more.
-    pub(super) fn follow_role(&mut self) {
+    pub(super) fn follow_role(&mut self, now: Instant) {
         let leads = self.consensus.is_leader().then(|| self.consensus.term());
         let led = self.lead.as_ref().map(|l| l.term);
         if leads == led {
@@ -93,7 +91,8 @@ impl Orderer {
             self.step_down(term);
         }
         if let Some(term) = leads {
-            self.lead = Some(Lead::new(term, Pace::new(self.cfg.cut_interval)));
+            let health = Health::new(self.cfg.failures, now, self.made);
+            self.lead = Some(Lead::new(term, Pace::new(self.cfg.cut_interval), Views::new(health)));
         }
     }
 
@@ -115,30 +114,12 @@ impl Orderer {
         if !self.is_leading() {
             return;
         }
-        self.admit_newcomers();
+        self.admit_newcomers(now);
         self.admit_watchers();
-        self.form_first_view();
+        self.tend_views(now);
         self.propose_cut(now);
         self.propose_consumers(now);
         self.start_tails(now);
-    }
-
-    fn form_first_view(&mut self) {
-        let Some(lead) = &mut self.lead else { return };
-        if self.state.view().number != ViewNumber(0) || lead.forming.is_some() {
-            return;
-        }
-        let live = lead.reports.connected();
-        let servers: BTreeSet<ServerId> = live.iter().map(|s| s.server).collect();
-        if servers.len() < self.cfg.servers as usize {
-            return;
-        }
-        let Some(shards) = place(&self.state.slots, &live, self.cfg.wanted_shards, self.cfg.replicas) else {
-            warn!(servers = servers.len(), replicas = self.cfg.replicas, "no first view: too few servers");
-            return;
-        };
-        let form = FormView { expected: self.state.view().number, shards };
-        lead.forming = self.consensus.propose(Command::FormView(form).encode());
     }
 
     fn propose_cut(&mut self, now: Instant) {

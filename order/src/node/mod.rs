@@ -3,6 +3,7 @@
 mod apply;
 mod conns;
 mod consumers;
+mod health;
 mod late;
 mod lead;
 mod peers;
@@ -10,6 +11,7 @@ mod slots;
 mod status;
 mod subscribers;
 mod tail;
+mod views;
 
 use crate::config::{OrderError, OrdererConfig};
 use crate::consensus::{self, Consensus, RAFT, Restored, Thrifty, Ticker};
@@ -37,12 +39,14 @@ pub enum OrderEvent {
         /// The term it led.
         term: u64,
     },
-    /// Shards were added.
+    /// Shards were added, or ended.
     ViewFormed {
         /// The new view.
         view: ViewNumber,
         /// The new shards.
         shards: Vec<ShardId>,
+        /// Those that take no appends any more.
+        finalized: Vec<ShardId>,
     },
     /// It took over the whole state from the leader, having lagged too far.
     CaughtUp {
@@ -55,6 +59,8 @@ pub enum OrderEvent {
 pub struct Orderer {
     cfg: OrdererConfig,
     incarnation: Incarnation,
+    /// When this start began.
+    made: Instant,
     state: State,
     /// The entry that `state` is as of.
     applied: u64,
@@ -118,6 +124,7 @@ impl Orderer {
             .map_err(OrderError::Recovered)?;
         Ok(Self {
             incarnation: Incarnation(recovered.incarnation),
+            made: now,
             state,
             applied,
             consensus,
@@ -193,7 +200,7 @@ impl Orderer {
     /// Does what has become possible since the last turn, until nothing more has.
     fn settle(&mut self, now: Instant) {
         loop {
-            self.follow_role();
+            self.follow_role(now);
             self.lead_on(now);
             let Some(work) = self.consensus.next_work() else { break };
             self.carry_out(now, work);

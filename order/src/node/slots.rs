@@ -6,7 +6,7 @@ use super::conns::Who;
 use crate::sequencer::{Command, Refusal, Registration};
 use tracing::info;
 use zoolog_core::wire::{self, CutsWanted, PartsAre, RefusedWhy, Register, Report, ViewIs};
-use zoolog_core::{ConnId, CutNumber, Incarnation, ShardId, SlotId};
+use zoolog_core::{ConnId, CutNumber, Incarnation, Instant, ShardId, SlotId};
 
 /// Reports that may arrive before the registration is decided.
 const EARLY_REPORTS: usize = 16;
@@ -52,7 +52,7 @@ impl Orderer {
     }
 
     /// Proposes what newcomers need, and lets in who needs nothing.
-    pub(super) fn admit_newcomers(&mut self) {
+    pub(super) fn admit_newcomers(&mut self, now: Instant) {
         let Some(lead) = &mut self.lead else { return };
         let mut known = Vec::new();
         let mut stale = Vec::new();
@@ -69,7 +69,7 @@ impl Orderer {
             }
         }
         for slot in known {
-            self.admit(slot);
+            self.admit(now, slot);
         }
         for (slot, incarnation, newest) in stale {
             let text = format!("start {newest} of slot {slot} is registered, {incarnation} is older");
@@ -94,7 +94,7 @@ impl Orderer {
     }
 
     /// The slot is registered: it is told where things stand, and hears every cut from here on.
-    fn admit(&mut self, slot: SlotId) {
+    fn admit(&mut self, now: Instant, slot: SlotId) {
         let Some(lead) = &mut self.lead else { return };
         let Some(n) = lead.newcomers.remove(&slot) else { return };
         let (conn, incarnation) = (n.conn, n.registration.incarnation);
@@ -115,7 +115,7 @@ impl Orderer {
         }
         self.tell_trim(conn);
         for report in n.early {
-            self.report(conn, slot, incarnation, report);
+            self.report(now, conn, slot, incarnation, report);
         }
     }
 
@@ -143,7 +143,14 @@ impl Orderer {
         Ok(())
     }
 
-    pub(super) fn report(&mut self, conn: ConnId, slot: SlotId, started: Incarnation, report: Report) {
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        slot: SlotId,
+        started: Incarnation,
+        report: Report,
+    ) {
         if (report.slot, report.incarnation) != (slot, started) {
             let text = format!(
                 "slot {slot} of start {started} reports for {} of {}",
@@ -173,6 +180,7 @@ impl Orderer {
         if let Err(refusal) = lead.reports.take(&self.state, conn, report) {
             return self.refuse(conn, refusal);
         }
+        lead.views.health.heard(now, slot);
         if all {
             self.send_late(conn);
         }

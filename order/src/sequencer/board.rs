@@ -7,14 +7,20 @@ use zoolog_core::{CutNumber, LaneId, ShardId, SlotId};
 
 /// The figures of one shard.
 #[derive(Clone, Debug)]
-pub(super) struct Board {
+pub(crate) struct Board {
     id: ShardId,
+    /// Whether the shard takes appends. What its replicas hold beyond its final lengths counts for nothing.
+    pub live: bool,
     /// The slot of each replica, by number.
     slots: Vec<u32>,
     /// Durable length of each lane at the first replica, at the second and so on; then the longest proposed.
     lens: Vec<u64>,
     /// Newest part that each replica holds; `None` until it has spoken.
     parts: Vec<Option<CutNumber>>,
+    /// Of each replica: a bit per lane of which it has taken more than it holds durably.
+    behind: Vec<u8>,
+    /// Of each replica: whether the lane that it is primary of takes appends.
+    serving: Vec<bool>,
     /// The round that what is proposed is of. That of another has been decided.
     round: u64,
 }
@@ -23,7 +29,16 @@ impl Board {
     /// A shard of which nothing was said yet.
     pub fn new(id: ShardId, slots: Vec<u32>) -> Self {
         let n = slots.len();
-        Self { id, lens: vec![0; n * (n + 1)], parts: vec![None; n], round: 0, slots }
+        Self {
+            id,
+            live: true,
+            lens: vec![0; n * (n + 1)],
+            parts: vec![None; n],
+            behind: vec![0; n],
+            serving: vec![true; n],
+            round: 0,
+            slots,
+        }
     }
 
     pub fn id(&self) -> ShardId {
@@ -49,6 +64,7 @@ impl Board {
         let n = self.lanes();
         self.lens[replica * n..][..n].fill(0);
         self.parts[replica] = None;
+        (self.behind[replica], self.serving[replica]) = (0, true);
     }
 
     /// Takes what the replica says, once it was checked.
@@ -56,6 +72,29 @@ impl Board {
         let n = self.lanes();
         self.lens[replica * n..][..n].copy_from_slice(&r.durable);
         self.parts[replica] = Some(r.part);
+        let lanes = r.durable.iter().zip(&r.accepted).enumerate();
+        self.behind[replica] = lanes.fold(0, |bits, (i, (d, a))| bits | u8::from(d < a) << i);
+        self.serving[replica] = r.serving;
+    }
+
+    /// Whether the replica has spoken.
+    pub fn has_spoken(&self, replica: usize) -> bool {
+        self.parts[replica].is_some()
+    }
+
+    /// Records of lane `i` that the replica holds durably.
+    pub fn durable(&self, replica: usize, i: usize) -> u64 {
+        self.lens[replica * self.lanes() + i]
+    }
+
+    /// Whether the replica has taken more of lane `i` than it holds durably.
+    pub fn is_behind(&self, replica: usize, i: usize) -> bool {
+        self.behind[replica] & (1 << i) != 0
+    }
+
+    /// Whether the lane that the replica is primary of takes appends, as far as it has said.
+    pub fn is_serving(&self, replica: usize) -> bool {
+        self.serving[replica]
     }
 
     /// The oldest newest part; `None` unless all replicas have spoken.
@@ -85,7 +124,7 @@ impl Board {
     /// have spoken.
     pub fn grown(&self, committed: &[u64], round: u64) -> impl Iterator<Item = (LaneId, u64)> {
         let n = self.lanes();
-        (0..n).filter_map(move |i| {
+        (0..if self.live { n } else { 0 }).filter_map(move |i| {
             let least = self.lens[..n * n].iter().skip(i).step_by(n).copied().min()?;
             let news = least > committed[i] && least > self.proposed(i, round);
             news.then(|| (LaneId::new(self.id, i as u8), least))
@@ -124,8 +163,12 @@ impl Board {
         for (i, &durable) in r.durable.iter().enumerate() {
             // A proposal in flight rests on what replicas said to be durable: less than that is as bad as less
             // than what is committed.
-            let promised = parts.lens[i].max(self.proposed(i, round));
-            let said = self.lens[replica * lanes + i];
+            let (proposed, said) = match self.live {
+                true => (self.proposed(i, round), self.lens[replica * lanes + i]),
+                // It has let go of what isn't committed.
+                false => (0, 0),
+            };
+            let promised = parts.lens[i].max(proposed);
             if durable < promised.max(said) {
                 let lane = LaneId::new(id, i as u8);
                 return damaged(format!(

@@ -13,7 +13,7 @@ const PACKED_CUT: u8 = 2;
 pub enum Command {
     /// A slot is there, or there again.
     Register(Registration),
-    /// Add shards.
+    /// Add shards, end others.
     FormView(FormView),
     /// Lanes are this long on all their replicas.
     Cut(ProposedCut),
@@ -21,6 +21,10 @@ pub enum Command {
     Consumers(Vec<ConsumerAt>),
     /// The consumer of that name is gone for good.
     ForgetConsumer(String),
+    /// So many shards are to take appends, once there are servers for them.
+    WantShards(u32),
+    /// These finalized shards, all of them trimmed, are to leave the view.
+    DropShards(Vec<ShardId>),
 }
 
 /// A slot, as it presented itself.
@@ -36,12 +40,15 @@ pub struct Registration {
     pub domain: String,
 }
 
-/// New shards, each as the slots of its replicas. Ids are given when it is applied.
+/// New shards, each as the slots of its replicas, and shards that take no appends from here on. Ids of the new ones
+/// and final lengths of the others are given when it is applied: what raft orders before it counts.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct FormView {
     /// The view it was made for; it does nothing to any other.
     pub expected: ViewNumber,
-    /// Slots of each shard.
+    /// Shards to be finalized.
+    pub finalize: Vec<ShardId>,
+    /// Slots of each new shard.
     pub shards: Vec<Vec<SlotId>>,
 }
 

@@ -69,7 +69,7 @@ impl State {
                 *len = l.to;
                 next = Gsn(next.0 + (l.to - l.from));
             }
-            parts.keep(cut.number, base);
+            parts.keep(cut.number, base, next);
         }
         (self.number, self.tail) = (cut.number, next);
     }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_view_made_for_another_view_is_refused() {
         let mut s = formed(3, 3, 2);
-        let form = FormView { expected: ViewNumber(0), shards: vec![] };
+        let form = FormView { expected: ViewNumber(0), finalize: vec![], shards: vec![] };
         assert!(matches!(s.apply(&Command::FormView(form).encode()), Applied::Nothing(_)));
         assert_eq!(s.view.number, ViewNumber(1));
     }

@@ -1,16 +1,19 @@
 //! What must hold after every entry? Numbered checks: a foreign state is refused by them, our own panics.
 //!
 //! - ORD-1: cut numbers are dense: an entry makes at most the next.
-//! - ORD-2: the tail is the sum of all committed lane lengths: GSNs are dense (LOG-1).
+//! - ORD-2: the tail is the sum of all committed lane lengths, those of shards that left the view included: GSNs are
+//!   dense (LOG-1).
 //! - ORD-3: lanes never shrink, and only lanes of known shards have a length.
 //! - ORD-4: the kept parts of a shard ascend in number, GSN and lengths, lie behind `known` and end at the
 //!   shard's committed lengths.
 //! - ORD-5: shard ids ascend and were never used twice; a shard's replicas are on different servers.
+//! - ORD-7: a finalized shard keeps its lengths for ever, and has its GSNs where it says; some shard takes appends once
+//!   one ever did; what leaves the view is finalized and trimmed.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 
 use super::{Applied, CONSUMERS_MAX, GSN_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
 use std::collections::BTreeSet;
-use zoolog_core::view::ShardView;
+use zoolog_core::view::{ShardState, ShardView};
 use zoolog_core::{CutNumber, Gsn};
 
 /// With this many cuts between full checks, checking costs a large cluster next to nothing.
@@ -54,7 +57,10 @@ pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &App
             (state.number, state.tail)
         ),
     }
-    if matches!(applied, Applied::Formed(_) | Applied::Registered { view_changed: true, .. }) {
+    if matches!(
+        applied,
+        Applied::Formed { .. } | Applied::Trimmed(_) | Applied::Registered { view_changed: true, .. }
+    ) {
         all(state).unwrap_or_else(|e| panic!("{e}"));
     }
 }
@@ -111,7 +117,8 @@ fn bounds(state: &State) -> Result<(), String> {
 }
 
 fn sum(state: &State) -> Result<(), String> {
-    let sum: u128 = state.parts.iter().flat_map(|p| &p.lens).map(|n| u128::from(*n)).sum();
+    let lens = state.parts.iter().flat_map(|p| &p.lens);
+    let sum: u128 = lens.chain([&state.gone]).map(|n| u128::from(*n)).sum();
     if sum != u128::from(state.tail.0) {
         return Err(format!("ORD-2: lanes hold {sum} records, the tail is {}", state.tail));
     }
@@ -133,6 +140,16 @@ fn shards(state: &State) -> Result<(), String> {
         let servers: BTreeSet<_> = shard.replicas.iter().map(|r| r.slot.server).collect();
         if servers.len() != shard.replicas.len() || servers.is_empty() {
             return Err(format!("ORD-5: shard {} has replicas {:?}", shard.id, shard.replicas));
+        }
+    }
+    if !shards.is_empty() && state.view.live().next().is_none() {
+        return Err("ORD-7: no shard takes appends".into());
+    }
+    for (shard, parts) in shards.iter().zip(&state.parts) {
+        let ShardState::Finalized(f) = &shard.state else { continue };
+        let span = parts.span.unwrap_or((f.first, f.first));
+        if f.lens != parts.lens || span != (f.first, f.end) || f.end > state.tail || f.first > f.end {
+            return Err(format!("ORD-7: shard {} ended as {f:?}, it has {:?}", shard.id, parts.span));
         }
     }
     Ok(())

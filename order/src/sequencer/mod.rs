@@ -8,18 +8,20 @@ mod invariants;
 mod pace;
 mod packed;
 mod parts;
+mod place;
 mod reports;
 mod snapshot;
 mod trim;
 mod views;
 
+pub(crate) use board::Board;
 pub use command::{Command, FormView, ProposedCut, Registration};
 pub(crate) use pace::Pace;
 pub use parts::Parts;
+pub(crate) use place::{Choice, pair, place};
 pub(crate) use reports::{Refusal, Reports};
 pub use trim::ConsumerAt;
 pub(crate) use trim::is_name;
-pub(crate) use views::place;
 
 use std::collections::BTreeMap;
 use zoolog_core::cut::{Cut, ShardPart};
@@ -56,6 +58,10 @@ pub struct State {
     pub(crate) slots: BTreeMap<SlotId, SlotEntry>,
     pub(crate) view: View,
     pub(crate) next_shard: ShardId,
+    /// Shards that are to take appends; `None` leaves it to the settings.
+    pub(crate) wanted: Option<u32>,
+    /// Records of shards that have left the view, all of them trimmed.
+    pub(crate) gone: u64,
     /// The last cut.
     pub(crate) number: CutNumber,
     /// First GSN not yet assigned.
@@ -91,8 +97,13 @@ pub enum Applied {
         /// Why.
         why: &'static str,
     },
-    /// There is a new view, with these new shards.
-    Formed(Vec<ShardId>),
+    /// There is a new view.
+    Formed {
+        /// Shards that it adds.
+        formed: Vec<ShardId>,
+        /// Shards that take no appends any more.
+        finalized: Vec<ShardId>,
+    },
     /// There is a new cut.
     Cut(Cut),
     /// The trim point has moved to there.
@@ -107,6 +118,8 @@ impl State {
             slots: BTreeMap::new(),
             view: View::default(),
             next_shard: ShardId(1),
+            wanted: None,
+            gone: 0,
             number: CutNumber(0),
             tail: Gsn(0),
             parts: Vec::new(),
@@ -125,6 +138,8 @@ impl State {
             Some(Command::Cut(c)) => self.cut(c),
             Some(Command::Consumers(list)) => self.move_consumers(list),
             Some(Command::ForgetConsumer(name)) => self.forget_consumer(&name),
+            Some(Command::WantShards(n)) => self.want_shards(n),
+            Some(Command::DropShards(shards)) => self.drop_shards(&shards),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);
@@ -144,6 +159,11 @@ impl State {
     /// The shards.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// How many shards are to take appends, if that was decided.
+    pub fn wanted(&self) -> Option<u32> {
+        self.wanted
     }
 
     /// Position of that shard in the view. `at` is where to look first, and afterwards just behind the shard: who
@@ -214,6 +234,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use zoolog_core::{ServerId, ViewNumber};
 
     pub(crate) fn slot(server: u32) -> SlotId {
@@ -236,10 +257,11 @@ mod tests {
             let r = Registration { slot: slot(i), incarnation, addr, domain };
             s.apply(&Command::Register(r).encode());
         }
-        let live = s.slots.keys().copied().collect();
-        let shards = place(&s.slots, &live, shards, replicas).expect("enough servers");
-        let form = FormView { expected: ViewNumber(0), shards };
-        assert!(matches!(s.apply(&Command::FormView(form).encode()), Applied::Formed(_)));
+        let fit = s.slots.keys().copied().collect();
+        let choice = Choice { slots: &s.slots, fit: &fit, replicas, apart: &BTreeSet::new() };
+        let shards = place(choice, &s.view, &BTreeSet::new(), shards).expect("enough servers");
+        let form = FormView { expected: ViewNumber(0), finalize: vec![], shards };
+        assert!(matches!(s.apply(&Command::FormView(form).encode()), Applied::Formed { .. }));
         s
     }
 

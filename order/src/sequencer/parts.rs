@@ -12,6 +12,8 @@ pub struct Parts {
     pub lens: Vec<u64>,
     /// All replicas hold this and earlier parts: they were dropped.
     pub known: CutNumber,
+    /// First GSN of the shard, and one past its last; `None` while nothing is in it.
+    pub span: Option<(Gsn, Gsn)>,
     /// Cut and base of later ones, ascending.
     heads: VecDeque<(CutNumber, Gsn)>,
     /// Lengths after each of them, all lanes of the first, then all of the second, and so on.
@@ -49,8 +51,9 @@ impl Parts {
         })
     }
 
-    /// The lengths are those of a new part.
-    pub fn keep(&mut self, number: CutNumber, base: Gsn) {
+    /// The lengths are those of a new part, whose records lie in `base..end`.
+    pub fn keep(&mut self, number: CutNumber, base: Gsn, end: Gsn) {
+        self.span = Some((self.span.map_or(base, |(first, _)| first), end));
         self.heads.push_back((number, base));
         self.ends.extend(&self.lens);
     }

@@ -5,6 +5,7 @@ use super::board::Board;
 use super::{ProposedCut, State};
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::cut::Cut;
+use zoolog_core::view::ShardState;
 use zoolog_core::wire::{CutsWanted, RefusedWhy, Report};
 use zoolog_core::{ConnId, Incarnation, ShardId, SlotId, ViewNumber};
 
@@ -73,7 +74,9 @@ impl Reports {
             if known.is_some() && moved.contains(&shard.id) {
                 self.moved[i / 64] |= 1 << (i % 64);
             }
-            self.boards.push(known.unwrap_or_else(|| Board::new(shard.id, slots)));
+            let mut board = known.unwrap_or_else(|| Board::new(shard.id, slots));
+            board.live = shard.state == ShardState::Live;
+            self.boards.push(board);
         }
     }
 
@@ -173,6 +176,12 @@ impl Reports {
         conns
     }
 
+    /// What was said of each shard, in the view's order.
+    pub fn boards(&mut self, state: &State) -> &[Board] {
+        self.follow(state);
+        &self.boards
+    }
+
     /// Whether reports have brought something to propose.
     pub fn wants(&self) -> bool {
         self.wanted
@@ -261,6 +270,7 @@ mod tests {
             accepted: durable.to_vec(),
             durable: durable.to_vec(),
             part: CutNumber(part),
+            serving: true,
         };
         Report { slot, incarnation: Incarnation(incarnation), cuts: CutsWanted::Own, shards: vec![r] }
     }

@@ -6,7 +6,7 @@ use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {
@@ -17,9 +17,20 @@ struct Image {
     number: CutNumber,
     tail: Gsn,
     lens: Vec<(LaneId, u64)>,
-    parts: Vec<(ShardId, CutNumber, Vec<ShardPart>)>,
+    parts: Vec<ShardImage>,
     consumers: Vec<(String, Gsn)>,
     trim: Gsn,
+    wanted: Option<u32>,
+    gone: u64,
+}
+
+/// What is kept of a shard's order.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct ShardImage {
+    shard: ShardId,
+    known: CutNumber,
+    span: Option<(Gsn, Gsn)>,
+    parts: Vec<ShardPart>,
 }
 
 impl State {
@@ -34,10 +45,17 @@ impl State {
             tail: self.tail,
             lens: self.lanes().collect(),
             parts: (self.view.shards.iter().zip(&self.parts))
-                .map(|(s, p)| (s.id, p.known, p.after(CutNumber(0)).collect()))
+                .map(|(s, p)| ShardImage {
+                    shard: s.id,
+                    known: p.known,
+                    span: p.span,
+                    parts: p.after(CutNumber(0)).collect(),
+                })
                 .collect(),
             consumers: self.consumers.iter().map(|(name, at)| (name.clone(), *at)).collect(),
             trim: self.trim,
+            wanted: self.wanted,
+            gone: self.gone,
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
@@ -70,6 +88,8 @@ impl State {
             tail: image.tail,
             consumers: image.consumers.into_iter().collect(),
             trim: image.trim,
+            wanted: image.wanted,
+            gone: image.gone,
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;
@@ -77,11 +97,7 @@ impl State {
     }
 
     /// Puts lengths and parts where their shards are.
-    fn fill(
-        &mut self,
-        lens: Vec<(LaneId, u64)>,
-        parts: Vec<(ShardId, CutNumber, Vec<ShardPart>)>,
-    ) -> Result<(), String> {
+    fn fill(&mut self, lens: Vec<(LaneId, u64)>, parts: Vec<ShardImage>) -> Result<(), String> {
         let mut at = 0;
         for (lane, len) in lens {
             let shard = self.position(&mut at, lane.shard());
@@ -90,11 +106,11 @@ impl State {
             *place.ok_or_else(|| format!("ORD-3: a length for the unknown lane {lane}"))? = len;
         }
         at = 0;
-        for (shard, known, list) in parts {
+        for ShardImage { shard, known, span, parts: list } in parts {
             let Some(i) = self.position(&mut at, shard) else {
                 return Err(format!("ORD-4: parts of the unknown shard {shard}"));
             };
-            self.parts[i].known = known;
+            (self.parts[i].known, self.parts[i].span) = (known, span);
             if !list.iter().all(|part| self.parts[i].restore(part)) {
                 return Err(format!("ORD-4: parts of shard {shard} have other lanes than it has"));
             }

@@ -1,12 +1,12 @@
-//! Which slots make which shards? Registrations and views as they are applied, and the leader's placement.
+//! Which shards are there? Registrations and views, as they are applied.
 
 use super::{
     Applied, FormView, NAME_BYTES_MAX, Parts, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, State,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use zoolog_core::limits::REPLICAS_MAX;
-use zoolog_core::view::{ReplicaView, ShardState, ShardView};
-use zoolog_core::{Incarnation, ServerId, SlotId};
+use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView};
+use zoolog_core::{Incarnation, ServerId, ShardId, SlotId};
 
 impl State {
     pub(super) fn register(&mut self, r: Registration) -> Applied {
@@ -50,8 +50,11 @@ impl State {
         if form.expected != self.view.number {
             return Applied::Nothing("a view made for another view");
         }
-        if form.shards.is_empty() || self.view.shards.len() + form.shards.len() > SHARDS_MAX {
-            return Applied::Nothing("a view with no new shards, or too many");
+        if form.shards.is_empty() && form.finalize.is_empty() {
+            return Applied::Nothing("a view that changes nothing");
+        }
+        if self.view.shards.len() + form.shards.len() > SHARDS_MAX {
+            return Applied::Nothing("a view with too many shards");
         }
         let sound = |slots: &Vec<SlotId>| {
             let servers: BTreeSet<ServerId> = slots.iter().map(|s| s.server).collect();
@@ -62,76 +65,79 @@ impl State {
         if !form.shards.iter().all(sound) {
             return Applied::Nothing("a view with a shard of unknown slots, or of one server twice");
         }
-        let mut ids = Vec::with_capacity(form.shards.len());
-        for slots in form.shards {
-            let id = self.next_shard;
-            self.next_shard = id.next();
-            let replicas = slots
-                .iter()
-                .map(|&slot| ReplicaView { slot, addr: self.slots[&slot].addr.clone() })
-                .collect();
-            self.view.shards.push(ShardView { id, replicas, state: ShardState::Live });
-            self.parts.push(Parts::new(slots.len()));
-            ids.push(id);
+        let ends: BTreeSet<ShardId> = form.finalize.iter().copied().collect();
+        let live: BTreeSet<ShardId> = self.view.live().map(|s| s.id).collect();
+        if ends.len() != form.finalize.len() || !ends.is_subset(&live) {
+            return Applied::Nothing("a view that ends a shard which takes no appends, or one twice");
         }
+        if ends.len() == live.len() && form.shards.is_empty() {
+            return Applied::Nothing("a view in which no shard takes appends");
+        }
+        ends.iter().for_each(|id| self.finalize(*id));
+        let formed = form.shards.into_iter().map(|slots| self.form(slots)).collect();
         self.view.number = self.view.number.next();
-        Applied::Formed(ids)
+        Applied::Formed { formed, finalized: form.finalize }
     }
-}
 
-/// Slots for `shards` shards of `replicas` replicas on different servers, or `None` if there are too few
-/// servers. Another domain comes first, then the least loaded server, then the pair of servers that share
-/// the fewest shards, then the least loaded slot.
-pub(crate) fn place(
-    slots: &BTreeMap<SlotId, SlotEntry>,
-    live: &BTreeSet<SlotId>,
-    shards: u32,
-    replicas: u32,
-) -> Option<Vec<Vec<SlotId>>> {
-    let mut on_server: BTreeMap<ServerId, u32> = BTreeMap::new();
-    let mut on_slot: BTreeMap<SlotId, u32> = BTreeMap::new();
-    let mut together: BTreeMap<(ServerId, ServerId), u32> = BTreeMap::new();
-    let domain = |s: SlotId| slots.get(&s).map_or("", |e| e.domain.as_str());
-    let mut all = Vec::new();
-    for _ in 0..shards {
-        let mut chosen: Vec<SlotId> = Vec::new();
-        for _ in 0..replicas {
-            let cost = |s: &&SlotId| {
-                let same =
-                    chosen.iter().filter(|c| !domain(**s).is_empty() && domain(**c) == domain(**s)).count();
-                let shared: u32 = chosen
-                    .iter()
-                    .map(|c| together.get(&pair(c.server, s.server)).copied().unwrap_or(0))
-                    .sum();
-                let load = on_server.get(&s.server).copied().unwrap_or(0);
-                (same, load, shared, on_slot.get(*s).copied().unwrap_or(0), **s)
-            };
-            let free = live.iter().filter(|s| chosen.iter().all(|c| c.server != s.server));
-            chosen.push(*free.min_by_key(cost)?);
-        }
-        for (i, a) in chosen.iter().enumerate() {
-            *on_server.entry(a.server).or_default() += 1;
-            *on_slot.entry(*a).or_default() += 1;
-            for b in &chosen[..i] {
-                *together.entry(pair(a.server, b.server)).or_default() += 1;
-            }
-        }
-        all.push(chosen);
+    /// What is committed of the shard is all that it will ever hold: entries that come later add nothing to it.
+    fn finalize(&mut self, id: ShardId) {
+        let i = self.position(&mut 0, id).expect("checked to be in the view");
+        let parts = &self.parts[i];
+        let (first, end) = parts.span.unwrap_or((self.tail, self.tail));
+        self.view.shards[i].state = ShardState::Finalized(Final { lens: parts.lens.clone(), first, end });
     }
-    Some(all)
-}
 
-fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
-    (a.min(b), a.max(b))
+    fn form(&mut self, slots: Vec<SlotId>) -> ShardId {
+        let id = self.next_shard;
+        self.next_shard = id.next();
+        let replica = |&slot: &SlotId| ReplicaView { slot, addr: self.slots[&slot].addr.clone() };
+        let replicas = slots.iter().map(replica).collect();
+        self.view.shards.push(ShardView { id, replicas, state: ShardState::Live });
+        self.parts.push(Parts::new(slots.len()));
+        id
+    }
+
+    pub(super) fn want_shards(&mut self, n: u32) -> Applied {
+        if n == 0 || n as usize > SHARDS_MAX {
+            return Applied::Nothing("no shards are wanted, or too many");
+        }
+        self.wanted = Some(n);
+        Applied::Nothing("so many shards are wanted")
+    }
+
+    /// Whether all that the shard at that place in the view holds is trimmed, for good.
+    pub(crate) fn is_spent(&self, i: usize) -> bool {
+        matches!(&self.view.shards[i].state, ShardState::Finalized(f) if f.end <= self.trim)
+    }
+
+    /// Of these shards, those that are spent leave the view: nobody has to ask for them any more.
+    pub(super) fn drop_shards(&mut self, ids: &[ShardId]) -> Applied {
+        let all = 0..self.view.shards.len();
+        let keep: Vec<bool> =
+            all.map(|i| !self.is_spent(i) || !ids.contains(&self.view.shards[i].id)).collect();
+        if keep.iter().all(|k| *k) {
+            return Applied::Nothing("shards that hold something, or are gone already");
+        }
+        let mut kept = keep.iter();
+        self.view.shards.retain(|_| *kept.next().expect("one per shard"));
+        let mut kept = keep.iter();
+        self.parts.retain(|parts| {
+            let stays = *kept.next().expect("one per shard");
+            self.gone += if stays { 0 } else { parts.lens.iter().sum() };
+            stays
+        });
+        self.view.number = self.view.number.next();
+        Applied::Formed { formed: Vec::new(), finalized: Vec::new() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Command;
-    use super::super::tests::{entry, formed, slot};
+    use super::super::tests::{formed, slot};
+    use super::super::{Command, ConsumerAt, ProposedCut};
     use super::*;
     use proptest::prelude::*;
-    use zoolog_core::{ClusterId, ViewNumber};
+    use zoolog_core::{ClusterId, Gsn, LaneId, ViewNumber};
 
     fn register(s: &mut State, server: u32, incarnation: u64, addr: &str) -> Applied {
         let r = Registration {
@@ -141,49 +147,6 @@ mod tests {
             domain: String::new(),
         };
         s.apply(&Command::Register(r).encode())
-    }
-
-    #[test]
-    fn three_shards_of_two_on_three_servers_give_each_pair_one() {
-        let slots: BTreeMap<_, _> = (0..3).map(|i| (slot(i), entry(i, ""))).collect();
-        let shards = place(&slots, &slots.keys().copied().collect(), 3, 2).unwrap();
-        let pairs: BTreeSet<_> = shards.iter().map(|s| pair(s[0].server, s[1].server)).collect();
-        assert_eq!(pairs.len(), 3, "{shards:?}");
-    }
-
-    #[test]
-    fn replicas_are_kept_in_different_domains_where_possible() {
-        let slots: BTreeMap<_, _> =
-            (0..4).map(|i| (slot(i), entry(i, if i < 2 { "left" } else { "right" }))).collect();
-        let live: BTreeSet<_> = slots.keys().copied().collect();
-        for s in place(&slots, &live, 4, 2).unwrap() {
-            assert_ne!(slots[&s[0]].domain, slots[&s[1]].domain);
-        }
-        let left = place(&slots, &live.into_iter().take(2).collect(), 1, 2).unwrap();
-        assert_eq!(left[0].len(), 2, "one domain is better than no shard");
-    }
-
-    proptest! {
-        #[test]
-        fn placement_uses_different_servers_evenly(servers in 1u32..7, per in 1u16..4, shards in 1u32..12, replicas in 1u32..4) {
-            let slots: BTreeMap<_, _> = (0..servers)
-                .flat_map(|s| (0..per).map(move |i| SlotId { server: ServerId(s), index: i }))
-                .map(|s| (s, entry(s.server.0, "")))
-                .collect();
-            let live: BTreeSet<_> = slots.keys().copied().collect();
-            let Some(placed) = place(&slots, &live, shards, replicas) else {
-                prop_assert!(servers < replicas);
-                return Ok(());
-            };
-            let mut load: BTreeMap<ServerId, u32> = (0..servers).map(|s| (ServerId(s), 0)).collect();
-            for s in &placed {
-                let on: BTreeSet<_> = s.iter().map(|r| r.server).collect();
-                prop_assert_eq!(on.len(), replicas as usize);
-                on.iter().for_each(|r| *load.get_mut(r).unwrap() += 1);
-            }
-            let (least, most) = (load.values().min().unwrap(), load.values().max().unwrap());
-            prop_assert!(most - least <= 1, "{:?}", load);
-        }
     }
 
     #[test]
@@ -211,11 +174,105 @@ mod tests {
     #[test]
     fn impossible_views_change_nothing() {
         let mut s = formed(3, 3, 2);
-        for shards in [vec![], vec![vec![]], vec![vec![slot(0), slot(0)]], vec![vec![slot(9)]]] {
-            let form = FormView { expected: s.view.number, shards };
-            assert!(matches!(s.apply(&Command::FormView(form).encode()), Applied::Nothing(_)));
+        let (one, nine) = (vec![ShardId(1)], vec![ShardId(9)]);
+        for (finalize, shards) in [
+            (vec![], vec![]),
+            (vec![], vec![vec![]]),
+            (vec![], vec![vec![slot(0), slot(0)]]),
+            (vec![], vec![vec![slot(9)]]),
+            (nine, vec![vec![slot(0), slot(1)]]),
+            (vec![ShardId(1), ShardId(1)], vec![]),
+            ((1..4).map(ShardId).collect(), vec![]),
+        ] {
+            assert!(matches!(change(&mut s, finalize, shards), Applied::Nothing(_)));
         }
-        assert_eq!(s.view.shards.len(), 3);
+        assert_eq!(s.view.live().count(), 3);
+        assert!(matches!(change(&mut s, one.clone(), vec![]), Applied::Formed { .. }));
+        assert!(matches!(change(&mut s, one, vec![]), Applied::Nothing(_)), "it is finalized already");
+    }
+
+    fn change(s: &mut State, finalize: Vec<ShardId>, shards: Vec<Vec<SlotId>>) -> Applied {
+        let form = FormView { expected: s.view.number, finalize, shards };
+        s.apply(&Command::FormView(form).encode())
+    }
+
+    fn grow(s: &mut State, shard: u32, to: u64) -> Applied {
+        let lanes = vec![(LaneId::new(ShardId(shard), 0), to)];
+        s.apply(&Command::Cut(ProposedCut { lanes, known: vec![] }).encode())
+    }
+
+    /// Lengths are those at the entry's place in the log, whatever was proposed before or comes later.
+    #[test]
+    fn a_finalized_shard_keeps_what_was_committed_and_takes_no_more() {
+        let mut s = formed(3, 3, 2);
+        grow(&mut s, 2, 3);
+        grow(&mut s, 1, 4);
+        grow(&mut s, 2, 5);
+        let Applied::Formed { formed, finalized } =
+            change(&mut s, vec![ShardId(2)], vec![vec![slot(0), slot(2)]])
+        else {
+            panic!()
+        };
+        assert_eq!((formed, finalized), (vec![ShardId(4)], vec![ShardId(2)]));
+        let end = Final { lens: vec![5, 0], first: Gsn(0), end: Gsn(9) };
+        assert_eq!(s.view.shard(ShardId(2)).unwrap().state, ShardState::Finalized(end));
+        assert!(matches!(grow(&mut s, 2, 8), Applied::Nothing(_)));
+        assert!(matches!(grow(&mut s, 4, 1), Applied::Cut(_)));
+        assert_eq!(s.lens(ShardId(2)), [5, 0]);
+    }
+
+    #[test]
+    fn a_finalized_shard_leaves_the_view_once_all_of_it_is_trimmed() {
+        let mut s = formed(3, 3, 2);
+        grow(&mut s, 1, 4);
+        grow(&mut s, 2, 3);
+        change(&mut s, vec![ShardId(1)], vec![]);
+        let upto = |s: &mut State, to| {
+            let at = ConsumerAt { name: "c".into(), upto: Gsn(to) };
+            s.apply(&Command::Consumers(vec![at]).encode())
+        };
+        upto(&mut s, 3);
+        assert!(s.view.shard(ShardId(1)).is_some());
+        let view = s.view.number;
+        let go = |s: &mut State| s.apply(&Command::DropShards(vec![ShardId(1), ShardId(2)]).encode());
+        assert!(matches!(go(&mut s), Applied::Nothing(_)), "some of it can still be read");
+        upto(&mut s, 4);
+        assert!(s.view.shard(ShardId(1)).is_some(), "its writers may ask");
+        assert!(matches!(go(&mut s), Applied::Formed { .. }));
+        assert!(s.view.shard(ShardId(1)).is_none() && s.view.number == view.next());
+        assert_eq!(s.lens(ShardId(2)), [3, 0], "the others stay in their places");
+        grow(&mut s, 3, 2);
+        assert_eq!(State::decode(ClusterId(5), &s.encode()).unwrap(), s);
+    }
+
+    proptest! {
+        /// LOG-1, ORD-7: however views change between cuts, GSNs stay dense and each shard's are where it says.
+        #[test]
+        fn any_views_and_cuts_make_a_dense_order(
+            steps in prop::collection::vec((0u8..6, 1u32..9, 1u64..6), 0..60),
+        ) {
+            let mut s = formed(3, 3, 2);
+            for (what, shard, n) in steps {
+                let tail = s.tail();
+                match what {
+                    0 => drop(change(&mut s, vec![ShardId(shard)], vec![vec![slot(0), slot(1)]])),
+                    1 => drop(change(&mut s, vec![ShardId(shard), ShardId(shard + 1)], vec![])),
+                    2 => {
+                        let at = ConsumerAt { name: "c".into(), upto: Gsn(tail.0.saturating_sub(n)) };
+                        s.apply(&Command::Consumers(vec![at]).encode());
+                        s.apply(&Command::DropShards(vec![ShardId(shard)]).encode());
+                    }
+                    _ => {
+                        let held = s.lens(ShardId(shard)).first().copied().unwrap_or(0);
+                        if let Applied::Cut(cut) = grow(&mut s, shard, held + n) {
+                            prop_assert_eq!((cut.base, cut.end()), (tail, tail.plus(n)));
+                        }
+                    }
+                }
+                prop_assert!(s.view.live().count() > 0);
+                prop_assert_eq!(&State::decode(ClusterId(5), &s.encode()).unwrap(), &s);
+            }
+        }
     }
 
     #[test]

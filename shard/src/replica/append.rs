@@ -31,10 +31,10 @@ impl Replica {
         if start > seq {
             return Err((AppendRefusedWhy::Malformed, start));
         }
-        match self.own.writers.judge(&batch, start) {
+        match self.own_writers().judge(&batch, start) {
             Judged::Refused(why, expected) => return Err((why, expected)),
             Judged::Known(first_lsn, gsn) => {
-                self.own.writers.seen_on(writer, conn);
+                self.own_writers().seen_on(writer, conn);
                 let gsn = gsn.or_else(|| self.history.gsn(self.shard, self.index, Lsn(first_lsn)));
                 if let Some(gsn) = gsn {
                     fx.acks.entry((conn, writer)).or_default().push((seq, gsn));
@@ -44,7 +44,7 @@ impl Replica {
                 let (incarnation, lane) = (self.own.incarnation, self.own_lane());
                 let placed = PlacedBatch::place(lane.id, incarnation, Lsn(lane.accepted), lane.last, batch);
                 self.enter(fx, placed, prompt);
-                self.own.writers.seen_on(writer, conn);
+                self.own_writers().seen_on(writer, conn);
             }
         }
         Ok(())
@@ -53,7 +53,7 @@ impl Replica {
     /// Puts a placed batch at the end of the own lane: a new one, or one adopted from a backup.
     pub(super) fn enter(&mut self, fx: &mut Effects, placed: PlacedBatch, prompt: bool) {
         let (batch, first_lsn) = (&placed.batch, placed.placement.first_lsn.0);
-        self.own.writers.took(batch, first_lsn);
+        self.own_writers().took(batch, first_lsn);
         let bytes = placed.encoded_len();
         self.own.uncommitted_bytes += bytes;
         self.own.awaited += usize::from(prompt);
@@ -73,7 +73,7 @@ impl Replica {
 
     /// Whether the own lane has batch `seq` of that writer, or one behind it.
     pub fn has_taken(&self, writer: WriterId, seq: Seq) -> bool {
-        self.own.writers.next(writer).is_some_and(|next| next > seq)
+        self.writers[usize::from(self.index)].next(writer).is_some_and(|next| next > seq)
     }
 
     /// Whether its writers are to be slowed.

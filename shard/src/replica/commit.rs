@@ -146,7 +146,7 @@ impl Replica {
                 return;
             }
             let gsn = r.first_gsn.plus(p.first_lsn - r.first_lsn.0);
-            if let Some(conn) = self.own.writers.committed(p.writer, p.epoch, p.first_lsn, gsn) {
+            if let Some(conn) = self.own_writers().committed(p.writer, p.epoch, p.first_lsn, gsn) {
                 fx.acks.entry((conn, p.writer)).or_default().push((p.seq, gsn));
                 if let Some(at) = p.at.filter(|_| p.prompt) {
                     fx.stages.record(ACK, fx.now.since(at), 1);
@@ -167,7 +167,7 @@ impl Replica {
 
     /// Whether something is durable here and not ordered yet.
     pub fn waits_for_cut(&self) -> bool {
-        self.lanes.iter().any(|l| l.durable > l.committed)
+        self.live && self.lanes.iter().any(|l| l.durable > l.committed)
     }
 
     /// The run of the own lane that holds `lsn`.

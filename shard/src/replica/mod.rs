@@ -8,6 +8,8 @@ mod read;
 pub(crate) mod recover;
 mod replicate;
 mod report;
+mod resolve;
+mod seal;
 mod subscribe;
 mod sync;
 pub(crate) mod trim;
@@ -27,8 +29,8 @@ use sync::{Backup, Inbound};
 use trim::Places;
 use zoolog_core::cut::ShardHistory;
 use zoolog_core::machine::ConnId;
-use zoolog_core::view::{ShardState, ShardView};
-use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ShardId, SlotId, WriterId};
+use zoolog_core::view::ShardView;
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, Lsn, Seq, ShardId, SlotId, WriterId};
 
 /// One shard's copy in a slot.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Replica {
     pub live: bool,
     /// By index.
     pub lanes: Vec<Lane>,
+    /// The writers' windows in each of them.
+    pub writers: Vec<Writers>,
     /// The shard's parts.
     pub history: ShardHistory,
     /// First GSN that is still readable, as far as known here.
@@ -84,8 +88,6 @@ pub(crate) struct Own {
     pub serving: bool,
     /// Records adopted from backups since the start.
     pub adopted: u64,
-    /// The writers' windows.
-    pub writers: Writers,
     /// Batches not known to be committed, in order.
     pub pending: VecDeque<Pending>,
     /// Their bytes.
@@ -123,7 +125,7 @@ impl Replica {
         images: &mut Images,
     ) -> Self {
         let shard = view.id;
-        let (mut lanes, mut inbound) = (Vec::new(), Vec::new());
+        let (mut lanes, mut inbound, mut writers) = (Vec::new(), Vec::new(), Vec::new());
         for id in view.lanes() {
             let (lane, fence) = images
                 .lanes
@@ -131,15 +133,12 @@ impl Replica {
                 .unwrap_or_else(|| (Lane::new(id, bounds.cache_bytes), Incarnation(0)));
             inbound.push(Inbound::fenced(fence.max(lane.placed_by)));
             lanes.push(lane);
+            let windows = images.writers.remove(&id);
+            writers.push(windows.unwrap_or_else(|| Writers::new(bounds.writers, bounds.remembered)));
         }
         let (found, trimmed) = (images.parts.remove(&shard).unwrap_or_default(), images.trims.remove(&shard));
         let (history, broken, places) = (found.history, found.broken, found.places);
         let marked = history.number();
-        let own_lane = LaneId::new(shard, index);
-        let writers = images
-            .writers
-            .remove(&own_lane)
-            .unwrap_or_else(|| Writers::new(bounds.writers, bounds.remembered));
         let backups = view
             .replicas
             .iter()
@@ -149,7 +148,7 @@ impl Replica {
             shard,
             index,
             slots: view.replicas.iter().map(|r| r.slot).collect(),
-            live: view.state == ShardState::Live,
+            live: true,
             trim: Gsn(0),
             places,
             known: history.end(),
@@ -164,7 +163,6 @@ impl Replica {
                 incarnation,
                 serving: false,
                 adopted: 0,
-                writers,
                 pending: VecDeque::new(),
                 uncommitted_bytes: 0,
                 awaited: 0,
@@ -172,6 +170,7 @@ impl Replica {
                 backups: backups.collect(),
             },
             lanes,
+            writers,
             history,
             inbound,
             subs: BTreeMap::new(),
@@ -203,9 +202,10 @@ impl Replica {
             lane.committed = self.history.len(i as u8);
             lane.evict();
         }
-        let own = &self.lanes[usize::from(self.index)];
+        let i = usize::from(self.index);
+        let own = &self.lanes[i];
         let gsn = |lsn| self.history.gsn(self.shard, self.index, Lsn(lsn));
-        for (writer, epoch, seq, first_lsn, count) in self.own.writers.recount(own.committed, gsn) {
+        for (writer, epoch, seq, first_lsn, count) in self.writers[i].recount(own.committed, gsn) {
             let bytes = own.find(first_lsn).map_or(0, |f| f.bytes);
             self.own.uncommitted_bytes += bytes;
             let end = first_lsn + u64::from(count);
@@ -226,6 +226,11 @@ impl Replica {
     /// The lane this replica is primary of.
     pub fn own_lane(&self) -> &Lane {
         &self.lanes[usize::from(self.index)]
+    }
+
+    /// The writers of the own lane.
+    fn own_writers(&mut self) -> &mut Writers {
+        &mut self.writers[usize::from(self.index)]
     }
 
     fn own_lane_mut(&mut self) -> &mut Lane {
@@ -252,7 +257,7 @@ impl Replica {
     /// Forgets a connection: its subscription, its writers, its streams.
     pub fn closed(&mut self, conn: ConnId) {
         self.subs.remove(&conn);
-        self.own.writers.closed(conn);
+        self.own_writers().closed(conn);
         self.streams_closed(conn);
     }
 }

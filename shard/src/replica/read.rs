@@ -28,7 +28,8 @@ impl Replica {
         if !self.is_sound() {
             return (answer, Vec::new());
         }
-        let upto = m.to.min(self.known);
+        // A finalized shard has nothing beyond what is known of it.
+        let upto = if self.is_complete() { m.to } else { m.to.min(self.known) };
         answer.covers = upto.max(m.from);
         answer.end = if answer.covers >= m.to { ReadEnd::Complete } else { ReadEnd::NotYet };
         let bytes_max = self.bounds.read_bytes.min(m.max_bytes as usize);

@@ -6,12 +6,12 @@ use crate::config::Bounds;
 use crate::lane::{Entry, Lane};
 use crate::marks::{self, Checkpoint, LaneMark};
 use crate::writers::Writers;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{ShardBase, ShardHistory};
 use zoolog_core::view::View;
 use zoolog_core::wal::{Recovered, WalEntry};
-use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, ShardId, SlotId};
+use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, ShardId};
 
 /// What was found of a shard's parts.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub(crate) struct Images {
     pub parts: BTreeMap<ShardId, Parts>,
     /// Where shards begin that were trimmed, and the trim point then.
     pub trims: BTreeMap<ShardId, (Gsn, ShardBase)>,
-    /// Windows of the writers of own lanes.
+    /// Windows of the writers of each lane.
     pub writers: BTreeMap<LaneId, Writers>,
 }
 
@@ -47,7 +47,7 @@ impl Images {
     ///
     /// # Errors
     /// A text, if something is not what this build would have written.
-    pub fn read(recovered: &Recovered, slot: SlotId, bounds: &Bounds) -> Result<Self, String> {
+    pub fn read(recovered: &Recovered, bounds: &Bounds) -> Result<Self, String> {
         let checkpoint = match &recovered.checkpoint {
             Some(bytes) if !bytes.is_empty() => Checkpoint::from_bytes(bytes)?,
             _ => Checkpoint::default(),
@@ -83,9 +83,11 @@ impl Images {
         for (lane, windows) in checkpoint.writers {
             images.windows(lane, bounds).restore(windows);
         }
-        let own = images.own_lanes(slot);
+        for lane in checkpoint.forgot {
+            images.windows(lane, bounds).missed_some();
+        }
         for entry in &recovered.tail {
-            images.take(entry, bounds, Some((&own, &stated)))?;
+            images.take(entry, bounds, Some(&stated))?;
         }
         Ok(images)
     }
@@ -131,11 +133,6 @@ impl Images {
         Ok(())
     }
 
-    fn own_lanes(&self, slot: SlotId) -> Option<BTreeSet<LaneId>> {
-        let shards = &self.view.as_ref()?.shards;
-        Some(shards.iter().filter_map(|s| Some(LaneId::new(s.id, s.replica_in(slot)?))).collect())
-    }
-
     fn lane(&mut self, id: LaneId, bounds: &Bounds) -> &mut (Lane, Incarnation) {
         self.lanes.entry(id).or_insert_with(|| (Lane::new(id, bounds.cache_bytes), Incarnation(0)))
     }
@@ -144,8 +141,7 @@ impl Images {
         self.writers.entry(id).or_insert_with(|| Writers::new(bounds.writers, bounds.remembered))
     }
 
-    /// Takes one entry; `behind` are the own lanes, if known, and the checkpoint's lengths, for entries behind
-    /// the checkpoint.
+    /// Takes one entry; `behind` are the checkpoint's lengths, for entries behind the checkpoint.
     fn take(&mut self, entry: &WalEntry, bounds: &Bounds, behind: Behind<'_>) -> Result<(), String> {
         match entry.kind {
             marks::BATCH => self.take_batch(entry, bounds, behind),
@@ -156,6 +152,7 @@ impl Images {
                 let (lane, _) = self.lane(LaneId(entry.key1), bounds);
                 if entry.key2 > lane.accepted && entry.key2 < LSN_MAX {
                     lane.adopt(entry.key2, entry.aux);
+                    self.windows(LaneId(entry.key1), bounds).missed_some();
                 }
                 Ok(())
             }
@@ -190,11 +187,11 @@ impl Images {
             tracing::warn!(lane = %id, from = lane.durable, to = entry.key2, "records are lost here");
         }
         let is_new = lane.recovered(at, placed.clone());
-        if let (true, Some(placed), Some((own, stated))) = (is_new, placed, behind) {
-            let is_own = own.as_ref().is_none_or(|o| o.contains(&id));
-            if is_own && entry.key2 >= stated.get(&id).copied().unwrap_or(0) {
-                self.windows(id, bounds).took(&placed.batch, entry.key2);
-            }
+        if let (true, Some(placed), Some(stated)) = (is_new, placed, behind)
+            && entry.key2 >= stated.get(&id).copied().unwrap_or(0)
+        {
+            // What is pending of it is counted once it is known which lane is our own.
+            self.windows(id, bounds).backed_up(&placed.batch, entry.key2, 0);
         }
         Ok(())
     }
@@ -227,6 +224,16 @@ impl Images {
         }
     }
 
+    /// Forgets what is of other shards than those `kept`; whether there was anything.
+    pub fn retain(&mut self, kept: impl Fn(ShardId) -> bool) -> bool {
+        let before = self.lanes.len() + self.parts.len();
+        self.lanes.retain(|lane, _| kept(lane.shard()));
+        self.writers.retain(|lane, _| kept(lane.shard()));
+        self.parts.retain(|shard, _| kept(*shard));
+        self.trims.retain(|shard, _| kept(*shard));
+        self.lanes.len() + self.parts.len() < before
+    }
+
     /// The oldest segment with something that nobody claimed.
     pub fn oldest_segment(&self) -> Option<u32> {
         let lanes = self.lanes.values().filter_map(|(lane, _)| lane.oldest_segment());
@@ -240,16 +247,23 @@ impl Images {
             |(&shard, p): (&ShardId, &Parts)| Some((shard, newest_of(&p.history, CutNumber(u64::MAX))?));
         checkpoint.parts.extend(self.parts.iter().filter_map(last));
         checkpoint.trims.extend(self.trims.iter().map(|(&shard, (trim, base))| (shard, *trim, base.clone())));
-        checkpoint.writers.extend(self.writers.iter().map(|(&lane, w)| (lane, w.marks())));
+        self.writers.iter().for_each(|(&lane, w)| add_writers(checkpoint, lane, w));
     }
 }
 
-/// Own lanes if a view says which they are, and the lengths that the checkpoint states.
-type Behind<'a> = Option<(&'a Option<BTreeSet<LaneId>>, &'a BTreeMap<LaneId, u64>)>;
+/// The lengths that the checkpoint states, for entries behind it.
+type Behind<'a> = Option<&'a BTreeMap<LaneId, u64>>;
 
 fn lane_mark(lane: &Lane, fence: Incarnation) -> LaneMark {
     let (id, start, len) = (lane.id, lane.start, lane.accepted);
     LaneMark { lane: id, start, len, last: lane.last, placed_by: lane.placed_by, fence }
+}
+
+fn add_writers(checkpoint: &mut Checkpoint, lane: LaneId, writers: &Writers) {
+    checkpoint.writers.push((lane, writers.marks()));
+    if writers.has_forgotten() {
+        checkpoint.forgot.push(lane);
+    }
 }
 
 fn shard_of(entry: &WalEntry) -> Result<ShardId, String> {
@@ -280,6 +294,6 @@ impl super::Replica {
         if let Some(base) = self.history.base() {
             checkpoint.trims.push((self.shard, self.trim, base.clone()));
         }
-        checkpoint.writers.push((self.own_lane().id, self.own.writers.marks()));
+        self.lanes.iter().zip(&self.writers).for_each(|(lane, w)| add_writers(checkpoint, lane.id, w));
     }
 }

@@ -15,7 +15,7 @@ impl Replica {
     /// connections returned are to be refused: their backups contradict us.
     pub fn pump_backups(&mut self, fx: &mut Effects) -> Vec<(ConnId, Refusal)> {
         let mut refused = Vec::new();
-        if !self.own.serving {
+        if !self.own.serving || !self.live {
             return refused;
         }
         for i in 0..self.own.backups.len() {
@@ -132,6 +132,9 @@ impl Replica {
         if !self.inbound[i].answered() {
             return Err(Refusal::new(RefusedWhy::Unexpected, "a batch before the answer to Sync"));
         }
+        if !self.live {
+            return Ok(()); // its primary has yet to hear that the shard is finalized
+        }
         while !payload.is_empty() {
             let placed = match PlacedBatch::check_next(&mut payload) {
                 Ok(placed) => placed,
@@ -143,7 +146,9 @@ impl Replica {
             if placed.placement.incarnation > m.incarnation {
                 return invalid(format!("lane {}: a batch of a later incarnation than its stream", m.lane));
             }
-            self.lanes[i].accept(placed.clone());
+            let (lane, windows) = (&mut self.lanes[i], &mut self.writers[i]);
+            windows.backed_up(&placed.batch, placed.placement.first_lsn.0, lane.committed);
+            lane.accept(placed.clone());
             fx.staged.push(placed);
         }
         Ok(())

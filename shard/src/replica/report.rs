@@ -10,6 +10,9 @@ impl Replica {
     /// A batch of `lane` is durable.
     pub fn batch_durable(&mut self, fx: &mut Effects, lane: LaneId, first_lsn: u64, count: u32, pos: WalPos) {
         let i = usize::from(lane.index());
+        if self.lanes[i].is_beyond_end(first_lsn) {
+            return; // the shard was finalized while it was on its way to the disk
+        }
         self.lanes[i].made_durable(first_lsn, count, pos);
         self.moved = true;
         if i == usize::from(self.index) {
@@ -32,7 +35,14 @@ impl Replica {
             self.marked
         );
         self.part_durable = number;
+        // A finalized shard has no other news with which this could go out.
+        self.moved |= !self.live;
         self.places.note(number, segment);
+    }
+
+    /// Whether it takes appends and something about that is not as it is to be: not durable yet, or not serving.
+    pub fn is_unsettled(&self) -> bool {
+        self.live && (!self.own.serving || self.lanes.iter().any(|l| l.accepted > l.durable))
     }
 
     /// Its figures now.
@@ -42,6 +52,7 @@ impl Replica {
             accepted: self.lanes.iter().map(|l| l.accepted).collect(),
             durable: self.lanes.iter().map(|l| l.durable).collect(),
             part: self.part_durable,
+            serving: self.own.serving || !self.live,
         }
     }
 }

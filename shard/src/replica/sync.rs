@@ -77,6 +77,11 @@ impl Inbound {
         Err(Refusal::new(RefusedWhy::Stale, text))
     }
 
+    /// The primary's connection, while there is one.
+    pub fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
     /// Whether the primary knows what is held here.
     pub fn answered(&self) -> bool {
         !self.waiting
@@ -93,7 +98,7 @@ impl Backup {
 impl Replica {
     /// Whether a stream to that slot is wanted and missing.
     pub fn lacks_stream(&self, slot: SlotId) -> bool {
-        self.own.backups.iter().flatten().any(|b| b.slot == slot && b.stream.is_none())
+        self.live && self.own.backups.iter().flatten().any(|b| b.slot == slot && b.stream.is_none())
     }
 
     /// Opens a stream to that slot, with a number greater than any before.
@@ -117,6 +122,9 @@ impl Replica {
 
     /// Whether that slot owes us an answer, or progress.
     pub fn is_owed_by(&self, slot: SlotId) -> bool {
+        if !self.live {
+            return false;
+        }
         let behind = self.own_lane().accepted > self.own_lane().committed;
         let streams =
             self.own.backups.iter().flatten().filter(|b| b.slot == slot).filter_map(|b| b.stream.as_ref());
@@ -201,7 +209,7 @@ impl Replica {
 
     /// Adopts the longest suffix among the backups once all have answered, and then serves.
     pub fn try_to_serve(&mut self, fx: &mut Effects) {
-        if self.own.serving {
+        if self.own.serving || !self.live {
             return;
         }
         let (lane, incarnation) = (self.own_lane().id, self.own.incarnation);
@@ -233,6 +241,7 @@ impl Replica {
             }
         }
         self.own.serving = true;
+        self.moved = true;
         fx.event(SlotEvent::Serving { lane, incarnation, len: accepted, adopted: self.own.adopted });
     }
 

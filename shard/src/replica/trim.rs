@@ -55,6 +55,7 @@ impl Replica {
         if self.history.parts().front().is_none_or(|p| p.base >= self.trim) || !self.is_sound() {
             return false;
         }
+        self.keep_positions();
         if !self.history.trim(self.trim, self.part_durable) {
             return false;
         }
@@ -63,6 +64,17 @@ impl Replica {
         }
         self.places.forget(self.history.base().map_or(CutNumber(0), |b| b.number));
         true
+    }
+
+    /// Writers may yet ask where batches are whose parts go now.
+    fn keep_positions(&mut self) {
+        let (shard, history, trim) = (self.shard, &self.history, self.trim);
+        let gone = history.parts().partition_point(|p| p.base < trim);
+        let Some(last) = gone.checked_sub(1).map(|i| &history.parts()[i]) else { return };
+        for ((i, lane), writers) in (0u8..).zip(&self.lanes).zip(&mut self.writers) {
+            let gsn = |lsn| history.gsn(shard, i, Lsn(lsn));
+            writers.keep_positions(lane.start, last.lens[usize::from(i)], gsn);
+        }
     }
 
     /// The oldest segment it needs; `None` if it needs no durable one.
@@ -125,6 +137,7 @@ impl Replica {
         }
         tracing::warn!(lane = %m.lane, held = lane.accepted, from = %m.from, "what is missing here is trimmed: going on behind it");
         lane.adopt(m.from.0, m.last);
+        self.writers[i].missed_some();
         // Durable with, or before, the first batch behind it. What it skips nobody reads any more.
         fx.marks.push(lane_record(m.lane, m.from.0, m.last));
         self.moved = true;

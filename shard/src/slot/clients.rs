@@ -6,10 +6,13 @@ use super::conns::Hold;
 use crate::effects::Refusal;
 use crate::replica::{read_answer, unavailable};
 use bytes::Bytes;
-use zoolog_core::batch::{Batch, PlacedBatch};
+use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::{Append, AppendRefused, AppendRefusedWhy, Message, Read, ReadIs, RefusedWhy};
-use zoolog_core::{Seq, WriterId};
+use zoolog_core::wire::{
+    self, Append, AppendRefused, AppendRefusedWhy, Fence, Message, Read, ReadIs, RefusedWhy, ResolveEnd,
+    Resolved,
+};
+use zoolog_core::{LaneId, Seq, WriterId};
 
 impl Slot {
     /// A message from a client.
@@ -37,9 +40,40 @@ impl Slot {
                     replica.credit(conn, m.lane, m.bytes);
                 }
             }
+            Message::Resolve(m) => {
+                let unknown = || Resolved {
+                    request: m.request,
+                    lane: m.lane,
+                    writer: m.writer,
+                    end: ResolveEnd::NotReady,
+                    acks: vec![],
+                };
+                let answer = self.replicas.get(&m.lane.shard()).map_or_else(unknown, |r| r.resolve(&m));
+                self.fx.send(conn, answer);
+            }
+            Message::Fence(m) => self.on_fence(&m, payload)?,
             Message::Status(m) => self.answer_status(conn, m.request),
             Message::Stages(m) => self.answer_stages(conn, &m),
             other => return Err(super::unexpected(&other)),
+        }
+        Ok(())
+    }
+
+    /// A fence, from its writer or passed on by a backup: for the primary of the lane, here or elsewhere.
+    ///
+    /// # Errors
+    /// The connection is to be refused: it is no fence.
+    pub(super) fn on_fence(&mut self, m: &Fence, payload: Bytes) -> Result<(), Refusal> {
+        let invalid = |text: String| Refusal::new(RefusedWhy::Invalid, text);
+        let batch = Batch::check(payload).map_err(|e| invalid(format!("a fence of lane {}: {e}", m.lane)))?;
+        if batch.kind() != BatchKind::Fence {
+            return Err(invalid(format!("a batch of records as a fence of lane {}", m.lane)));
+        }
+        let Some(replica) = self.replicas.get_mut(&m.lane.shard()) else { return Ok(()) };
+        if replica.index == m.lane.index() {
+            replica.fence(&mut self.fx, batch);
+        } else if let Some(primary) = replica.primary_of(usize::from(m.lane.index())) {
+            self.fx.send_bytes(primary, wire::encode_with(m.clone(), &[batch.bytes()]));
         }
         Ok(())
     }
@@ -50,7 +84,8 @@ impl Slot {
             Err(e) => {
                 tracing::warn!(conn = conn.0, lane = %m.lane, %e, "a malformed batch");
                 let (writer, seq) = (WriterId(0), Seq(0));
-                let refused = AppendRefused { writer, seq, why: AppendRefusedWhy::Malformed, expected: seq };
+                let (lane, why) = (m.lane, AppendRefusedWhy::Malformed);
+                let refused = AppendRefused { lane, writer, seq, why, expected: seq };
                 self.fx.send(conn, refused);
                 return;
             }
@@ -59,7 +94,7 @@ impl Slot {
         let c = self.conns.get_mut(&conn).expect("a frame comes over a connection");
         let replica = self.replicas.get_mut(&m.lane.shard()).filter(|r| r.index == m.lane.index());
         let Some(replica) = replica else {
-            self.refuse_append(conn, writer, seq, AppendRefusedWhy::NotPrimary, seq);
+            self.refuse_append(conn, m.lane, writer, seq, (AppendRefusedWhy::NotPrimary, seq));
             return;
         };
         if let Some((_, expected)) = c.refused.filter(|(w, expected)| *w == writer && seq > *expected)
@@ -79,22 +114,22 @@ impl Slot {
                     self.hold(conn, Hold::Disk);
                 }
             }
-            Err((why, expected)) => self.refuse_append(conn, writer, seq, why, expected),
+            Err(refusal) => self.refuse_append(conn, m.lane, writer, seq, refusal),
         }
     }
 
     fn refuse_append(
         &mut self,
         conn: ConnId,
+        lane: LaneId,
         writer: WriterId,
         seq: Seq,
-        why: AppendRefusedWhy,
-        expected: Seq,
+        (why, expected): (AppendRefusedWhy, Seq),
     ) {
         if let Some(c) = self.conns.get_mut(&conn) {
             c.refused = Some((writer, expected.min(seq)));
         }
-        self.fx.send(conn, AppendRefused { writer, seq, why, expected });
+        self.fx.send(conn, AppendRefused { lane, writer, seq, why, expected });
     }
 
     fn on_read(&mut self, conn: ConnId, m: Read) -> Result<(), Refusal> {

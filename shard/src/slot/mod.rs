@@ -25,7 +25,7 @@ use trim::Trim;
 use turn::Inflight;
 use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::machine::{ConnId, Input, Machine, Output};
-use zoolog_core::view::View;
+use zoolog_core::view::{ShardState, View};
 use zoolog_core::wal::Recovered;
 use zoolog_core::wire::{self, Message, RefusedWhy};
 use zoolog_core::{ClusterId, Incarnation, Instant, ShardId, SlotId};
@@ -72,7 +72,7 @@ impl Slot {
             return Err(SlotError::Config("cluster 0 is none"));
         }
         let log_error = |what| SlotError::Log { slot: cfg.slot, what };
-        let mut images = Images::read(&recovered, cfg.slot, &cfg.bounds).map_err(log_error)?;
+        let mut images = Images::read(&recovered, &cfg.bounds).map_err(log_error)?;
         let view = images.view.take();
         let mut slot = Self {
             incarnation: Incarnation(recovered.incarnation),
@@ -135,13 +135,27 @@ impl Slot {
             let make = || Replica::new(shard, index, incarnation, bounds, images);
             let replica = self.replicas.entry(shard.id).or_insert_with(make);
             replica.trim_is(self.trim.point);
-            replica.live = shard.state == zoolog_core::view::ShardState::Live;
+            if let ShardState::Finalized(end) = &shard.state {
+                replica.finalize(&mut self.fx, end);
+            }
             replica.check_damage(&mut self.fx);
             replica.try_to_serve(&mut self.fx);
         }
         self.view = view;
+        self.leave_dropped();
         self.follow_peers(now);
         Ok(())
+    }
+
+    /// Forgets the replicas of shards that have left the view: all of them is trimmed. What the log still holds of
+    /// them goes with its segments; a view precedes what rests on it there, so no shard is unnamed that is yet to come.
+    fn leave_dropped(&mut self) {
+        let view = &self.view;
+        let replicas = self.replicas.len();
+        self.replicas.retain(|id, _| view.shard(*id).is_some());
+        if self.replicas.len() < replicas || self.images.retain(|id| view.shard(id).is_some()) {
+            self.trim.left_some();
+        }
     }
 
     fn on_frame(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {

@@ -6,7 +6,7 @@ use super::conns::Kind;
 use super::watch::{Verdict, Watch, backoff};
 use crate::effects::Refusal;
 use crate::event::SlotEvent;
-use crate::replica::check_sane;
+use crate::replica::{Replica, check_sane};
 use std::time::Duration;
 use zoolog_core::cut::{Cut, CutError};
 use zoolog_core::machine::ConnId;
@@ -39,6 +39,8 @@ pub(crate) struct Leader {
     fails: u32,
     /// Which cuts we said that we want at once.
     told: CutsWanted,
+    /// When the last report went out.
+    reported: Instant,
     /// Until when readers count as waiting for every cut.
     read_until: Option<Instant>,
     retry_at: Option<Instant>,
@@ -210,14 +212,17 @@ impl Slot {
     pub(super) fn report(&mut self, now: Instant) {
         let cuts = self.cuts_wanted(now);
         let Some(conn) = self.leader.conn.filter(|_| self.leader.registered) else { return };
-        let moved = self.replicas.values_mut().filter(|r| r.moved).map(|r| {
+        // A sign of life also says of what more was taken than is durable: that doesn't move, and should.
+        let alive = now.since(self.leader.reported) >= self.cfg.bounds.alive_every;
+        let news = |r: &&mut Replica| r.moved || (alive && r.is_unsettled());
+        let moved = self.replicas.values_mut().filter(news).map(|r| {
             r.moved = false;
             r.report()
         });
         let shards: Vec<_> = moved.collect();
         let hurry = cuts == CutsWanted::All && self.leader.told != cuts;
-        if !shards.is_empty() || hurry {
-            self.leader.told = cuts;
+        if !shards.is_empty() || hurry || alive {
+            (self.leader.told, self.leader.reported) = (cuts, now);
             self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, cuts, shards });
         }
     }
@@ -244,7 +249,9 @@ impl Slot {
     pub(super) fn leader_deadline(&self) -> Option<(Instant, &'static str)> {
         let retry = self.leader.retry_at.map(|at| (at, "dial an orderer"));
         let watch = self.leader.conn.and_then(|_| self.leader.watch.deadline(self.cfg.bounds.silence));
-        [retry, watch.map(|at| (at, "the leader is silent"))].into_iter().flatten().min()
+        let alive = self.leader.conn.filter(|_| self.leader.registered);
+        let alive = alive.map(|_| (self.leader.reported + self.cfg.bounds.alive_every, "a sign of life"));
+        [retry, watch.map(|at| (at, "the leader is silent")), alive].into_iter().flatten().min()
     }
 
     pub(super) fn hello(&mut self, conn: ConnId) {

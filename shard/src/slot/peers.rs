@@ -152,6 +152,7 @@ impl Slot {
                 Some(r) => r.lane_is(fx, conn, &m, payload),
                 None => Err(Refusal::new(RefusedWhy::Invalid, format!("lane {} is not ours", m.lane))),
             },
+            Message::Fence(m) => self.on_fence(&m, payload),
             Message::Refused(m) => {
                 tracing::warn!(%slot, why = ?m.why, text = %m.text, "a backup refused us");
                 self.close(now, conn);

@@ -57,7 +57,7 @@ impl Slot {
             self.conns.len(),
             self.fx.loading(),
             self.unsynced_bytes,
-            self.replicas.values().map(|r| r.own.writers.len()).sum::<usize>(),
+            self.replicas.values().map(|r| r.writers[usize::from(r.index)].len()).sum::<usize>(),
         )
     }
 }

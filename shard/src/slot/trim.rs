@@ -19,6 +19,15 @@ pub(super) struct Trim {
     asked: u32,
     /// Segments before this one are released.
     released: u32,
+    /// Replicas have left since segments were last looked at.
+    left: bool,
+}
+
+impl Trim {
+    /// A replica has left: what it needed is not needed any more.
+    pub fn left_some(&mut self) {
+        self.left = true;
+    }
 }
 
 impl Slot {
@@ -35,7 +44,7 @@ impl Slot {
     /// At the end of a turn: drops what may go, and marks where the replicas begin when that frees a segment.
     /// The marks ride with the next batches and start no write of their own: an idle log doesn't grow.
     pub(super) fn trim_log(&mut self) {
-        let mut dropped = false;
+        let mut dropped = std::mem::take(&mut self.trim.left);
         for replica in self.replicas.values_mut() {
             dropped |= replica.drop_trimmed();
         }

@@ -92,13 +92,15 @@ impl Slot {
         for (item, &pos) in done.items.iter().zip(positions) {
             match *item {
                 Item::Batch { lane, first_lsn, count } => {
-                    let replica = self.replicas.get_mut(&lane.shard()).expect("replicas stay");
-                    replica.batch_durable(&mut self.fx, lane, first_lsn, count, pos);
-                    *if lane.index() == replica.index { &mut own } else { &mut others } += 1;
+                    if let Some(replica) = self.replicas.get_mut(&lane.shard()) {
+                        replica.batch_durable(&mut self.fx, lane, first_lsn, count, pos);
+                        *if lane.index() == replica.index { &mut own } else { &mut others } += 1;
+                    }
                 }
                 Item::Cut { shard, number } => {
-                    let replica = self.replicas.get_mut(&shard).expect("replicas stay");
-                    replica.part_mark_durable(number, pos.segment);
+                    if let Some(replica) = self.replicas.get_mut(&shard) {
+                        replica.part_mark_durable(number, pos.segment);
+                    }
                 }
                 Item::Trim { release } => self.release(release),
                 Item::View | Item::Lane => {}
@@ -128,8 +130,9 @@ impl Slot {
             match purpose {
                 Purpose::Read { conn, answer } => self.read_done(conn, answer, result),
                 Purpose::Fetch { conn, question } => {
-                    let replica = self.replicas.get_mut(&question.lane.shard()).expect("replicas stay");
-                    replica.fetch_done(&question);
+                    if let Some(replica) = self.replicas.get_mut(&question.lane.shard()) {
+                        replica.fetch_done(&question);
+                    }
                     match result {
                         Ok(batches) if self.is_open(conn) => {
                             self.fx.send_bytes(conn, Replica::fetched(&question, &batches));
@@ -139,15 +142,16 @@ impl Slot {
                     }
                 }
                 Purpose::CatchUp { shard, backup, stream, stretch } => {
-                    let replica = self.replicas.get_mut(&shard).expect("replicas stay");
-                    let done = replica.caught_up(&mut self.fx, backup, stream, stretch, result);
-                    if let Err((conn, refusal)) = done {
+                    let replica = self.replicas.get_mut(&shard);
+                    let done = replica.map(|r| r.caught_up(&mut self.fx, backup, stream, stretch, result));
+                    if let Some(Err((conn, refusal))) = done {
                         self.refuse(now, conn, refusal);
                     }
                 }
                 Purpose::Push { conn, lane, generation } => {
-                    let replica = self.replicas.get_mut(&lane.shard()).expect("replicas stay");
-                    if let Err(refusal) = replica.push_loaded(&mut self.fx, conn, lane, generation, result) {
+                    let replica = self.replicas.get_mut(&lane.shard());
+                    let done = replica.map(|r| r.push_loaded(&mut self.fx, conn, lane, generation, result));
+                    if let Some(Err(refusal)) = done {
                         self.refuse(now, conn, refusal);
                     }
                 }

@@ -194,5 +194,6 @@ fn connections_beyond_the_bound_are_closed() {
     world.send(w, append(lane(1, 0), &batch(9, 0, 1, 5)));
     world.settle();
     assert_eq!(world.clients[w].acks().len(), 1);
-    assert!(world.nodes[0].slot.as_ref().unwrap().next_deadline().is_none());
+    let due = world.nodes[0].slot.as_ref().unwrap().next_deadline().map(|d| d.1);
+    assert_eq!(due, Some("a sign of life"));
 }

@@ -1,28 +1,31 @@
 //! LOG-4: was every delivered record appended, with these bytes, by that writer? And does a writer that
-//! sends a batch again send the same bytes?
+//! sends a batch again send the same bytes? LOG-3: does it send one to another lane only when the first is over for it?
 
+use super::views::Views;
 use super::{Verdict, promise};
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use zoolog_core::batch::{Batch, PlacedBatch};
+use std::collections::{BTreeMap, BTreeSet};
+use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
 use zoolog_core::{LaneId, Seq, WriterId};
 
 /// All batches that were ever sent to be appended.
 #[derive(Debug, Default)]
 pub struct Content {
-    sent: BTreeMap<(WriterId, Seq), (LaneId, Batch)>,
+    sent: BTreeMap<(WriterId, Seq), (BTreeSet<LaneId>, Batch)>,
+    /// Fences that were sent, by writer and lane.
+    fences: BTreeMap<(WriterId, LaneId), Batch>,
     records: BTreeMap<(WriterId, Seq, u32), Bytes>,
 }
 
 impl Content {
     /// A writer sends a batch.
-    pub fn appended(&mut self, lane: LaneId, payload: Bytes) -> Verdict {
+    pub fn appended(&mut self, lane: LaneId, payload: Bytes, views: &Views) -> Verdict {
         let Ok(batch) = Batch::check(payload) else {
             promise!("LOG-4", false, "a writer sends to lane {lane} what is no batch");
             return Ok(());
         };
         let key = (batch.writer(), batch.seq());
-        if let Some((to, before)) = self.sent.get(&key) {
+        if let Some((to, before)) = self.sent.get_mut(&key) {
             promise!(
                 "LOG-4",
                 before == &batch,
@@ -30,10 +33,23 @@ impl Content {
                 key.1,
                 key.0
             );
-            promise!("LOG-3", *to == lane, "batch {} of {:x?} goes to lane {lane} after {to}", key.1, key.0);
+            let fenced = |lane: LaneId| self.fences.contains_key(&(key.0, lane));
+            let over = to.iter().all(|l| *l == lane || views.is_final(l.shard()) || fenced(*l));
+            promise!("LOG-3", over, "batch {} of {:x?} goes to lane {lane} after {to:?}", key.1, key.0);
+            to.insert(lane);
             return Ok(());
         }
-        self.sent.insert(key, (lane, batch));
+        self.sent.insert(key, (BTreeSet::from([lane]), batch));
+        Ok(())
+    }
+
+    /// A writer sends a fence, or somebody passes it on.
+    pub fn fenced(&mut self, lane: LaneId, payload: Bytes) -> Verdict {
+        let Ok(batch) = Batch::check(payload) else {
+            promise!("LOG-4", false, "a writer sends to lane {lane} a fence that is no batch");
+            return Ok(());
+        };
+        self.fences.insert((batch.writer(), lane), batch);
         Ok(())
     }
 
@@ -55,12 +71,25 @@ impl Content {
     /// A reader got a batch.
     pub fn delivered(&mut self, name: &str, placed: &PlacedBatch) -> Verdict {
         let (writer, seq, lane) = (placed.batch.writer(), placed.batch.seq(), placed.placement.lane);
+        if placed.batch.kind() == BatchKind::Fence {
+            let sent = self.fences.get(&(writer, lane));
+            promise!(
+                "LOG-4",
+                sent == Some(&placed.batch),
+                "{name} got a fence of {writer:x?} in {lane}, sent: {sent:?}"
+            );
+            return Ok(());
+        }
         let Some((to, sent)) = self.sent.get(&(writer, seq)) else {
             promise!("LOG-4", false, "{name} got batch {seq} of {writer:x?}, which nobody sent");
             return Ok(());
         };
         promise!("LOG-4", sent == &placed.batch, "{name} got batch {seq} of {writer:x?} with other bytes");
-        promise!("LOG-4", *to == lane, "{name} got batch {seq} of {writer:x?} in lane {lane}, sent to {to}");
+        promise!(
+            "LOG-4",
+            to.contains(&lane),
+            "{name} got batch {seq} of {writer:x?} in lane {lane}, sent to {to:?}"
+        );
         for (index, record) in placed.batch.records().enumerate() {
             if let Some(meant) = self.records.remove(&(writer, seq, index as u32)) {
                 promise!(

@@ -10,6 +10,7 @@ pub mod sessions;
 pub mod tail;
 pub mod total_order;
 pub mod trim;
+pub mod views;
 pub mod writers;
 
 use crate::observe::Observation;
@@ -70,6 +71,8 @@ pub struct Checks {
     pub content: content::Content,
     /// LOG-6.
     pub trim: trim::Trims,
+    /// LOG-7.
+    pub views: views::Views,
     /// Tails are linearizable.
     pub tail: tail::Tails,
     /// ZK-1.
@@ -94,6 +97,7 @@ impl Checks {
             writers: Default::default(),
             content: Default::default(),
             trim: Default::default(),
+            views: Default::default(),
             tail: Default::default(),
             registers: Default::default(),
             sessions: Default::default(),
@@ -112,12 +116,21 @@ impl Checks {
             }
             let frame = rest.split_to(len);
             // Only these kinds are of interest: others need not be decoded.
-            if !matches!(u16::from_le_bytes([frame[6], frame[7]]), 14 | 21 | 22 | 24 | 30 | 31 | 41) {
+            if !matches!(
+                u16::from_le_bytes([frame[6], frame[7]]),
+                13 | 14 | 17 | 21 | 22 | 24 | 30 | 31 | 41 | 55
+            ) {
                 continue;
             }
             let Ok(packet) = wire::decode(frame) else { continue };
             match packet.message {
-                Message::CutIs(m) => self.cuts.announced(from, &m.cut)?,
+                Message::CutIs(m) => {
+                    self.cuts.announced(from, &m.cut)?;
+                    self.views.cut(&m.cut)?;
+                }
+                Message::ViewIs(m) => self.views.stated(&m.view)?,
+                Message::OrderIs(m) => self.views.stated(&m.view)?,
+                Message::Fence(m) => self.content.fenced(m.lane, packet.payload)?,
                 Message::TrimIs(m) => self.trim.stated("the leader", m.gsn)?,
                 Message::Consumer(m) => self.trim.said(from, m.upto),
                 Message::ConsumerIs(m) => {
@@ -125,7 +138,7 @@ impl Checks {
                     m.upto.into_iter().for_each(|at| self.trim.registered(to, at));
                 }
                 Message::ReadIs(m) if m.end == ReadEnd::Trimmed => self.trim.stated("a replica", m.covers)?,
-                Message::Append(m) => self.content.appended(m.lane, packet.payload)?,
+                Message::Append(m) => self.content.appended(m.lane, packet.payload, &self.views)?,
                 Message::Appended(m) => {
                     for (seq, gsn) in m.acks {
                         self.content.count(m.writer, seq).map_or(Ok(()), |count| {

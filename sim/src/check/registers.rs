@@ -28,7 +28,7 @@ pub struct Registers {
     /// Sequential nodes: acked paths, and how many were asked for.
     made: BTreeSet<String>,
     asked: u64,
-    last_queue: Option<Vec<String>>,
+    last_queue: Option<(i64, Vec<String>)>,
     writes: u64,
     reads: u64,
 }
@@ -71,7 +71,7 @@ impl Registers {
                     Ok(())
                 }
                 ZkCall::Delete { .. } => self.written(now, fact, *zxid),
-                ZkCall::Children { path, synced: Some(_) } if path == "/q" => self.queue(fact, names),
+                ZkCall::Children { path, synced: Some(_) } if path == "/q" => self.queue(fact, *zxid, names),
                 ZkCall::Children { .. } | ZkCall::Connect { .. } | ZkCall::CloseSession => Ok(()),
             },
             _ => Ok(()),
@@ -121,10 +121,13 @@ impl Registers {
 
     /// A read of the queue, which nobody deletes from: names are unique, and what was answered before the
     /// sync is there.
-    fn queue(&mut self, fact: &ZkFact, names: &[String]) -> Verdict {
+    fn queue(&mut self, fact: &ZkFact, zxid: i64, names: &[String]) -> Verdict {
         let distinct: BTreeSet<&String> = names.iter().collect();
         promise!("ZK-1", distinct.len() == names.len(), "{fact:?}: a name comes twice");
-        self.last_queue = Some(names.to_vec());
+        // Answers come in any order: the newest state counts, not the last answer.
+        if self.last_queue.as_ref().is_none_or(|(newest, _)| *newest <= zxid) {
+            self.last_queue = Some((zxid, names.to_vec()));
+        }
         Ok(())
     }
 
@@ -140,7 +143,7 @@ impl Registers {
 
     /// All is quiet and somebody has read the queue.
     pub fn finally(&self) -> Verdict {
-        self.last_queue.as_deref().map_or(Ok(()), |names| self.queue_is(names))
+        self.last_queue.as_ref().map_or(Ok(()), |(_, names)| self.queue_is(names))
     }
 
     /// Versions of registers that nobody who was answered has seen: writes that happened though their client

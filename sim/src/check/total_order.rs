@@ -3,7 +3,7 @@
 use super::{Verdict, promise};
 use crate::schedule::NodeId;
 use std::collections::BTreeMap;
-use zoolog_core::batch::PlacedBatch;
+use zoolog_core::batch::{BatchKind, PlacedBatch};
 use zoolog_core::{Gsn, LaneId, Lsn, Seq, WriterId};
 
 /// What lies at a GSN.
@@ -19,6 +19,8 @@ pub struct Place {
     pub seq: Seq,
     /// Where in that batch.
     pub index: u32,
+    /// Whether it is a fence, not a record.
+    pub fence: bool,
     /// Checksum of the batch's placement, which covers all of it.
     pub crc: u32,
 }
@@ -82,7 +84,8 @@ impl TotalOrder {
             let gsn = first.plus(u64::from(index));
             let lsn = p.first_lsn.plus(u64::from(index));
             let (writer, seq) = (placed.batch.writer(), placed.batch.seq());
-            let place = Place { lane: p.lane, lsn, writer, seq, index, crc: p.crc };
+            let fence = placed.batch.kind() == BatchKind::Fence;
+            let place = Place { lane: p.lane, lsn, writer, seq, index, fence, crc: p.crc };
             let at = gsn.0 as usize;
             if self.log.len() <= at {
                 self.log.resize(at + 1, None);

@@ -2,14 +2,15 @@
 
 use super::total_order::TotalOrder;
 use super::{Verdict, promise};
-use std::collections::BTreeMap;
-use zoolog_core::{Gsn, Seq, WriterId};
+use std::collections::{BTreeMap, BTreeSet};
+use zoolog_core::{Gsn, LaneId, Seq, WriterId};
 
 /// How far the log was walked, and where each writer stands there.
 #[derive(Debug, Default)]
 pub struct Writers {
     walked: Gsn,
     last: BTreeMap<WriterId, (Seq, u32)>,
+    fenced: BTreeSet<(WriterId, LaneId)>,
 }
 
 impl Writers {
@@ -21,6 +22,13 @@ impl Writers {
     /// Walks on over what was read without a hole.
     pub fn advance(&mut self, log: &TotalOrder) -> Verdict {
         while let Some(p) = log.at(self.walked) {
+            let over = self.fenced.contains(&(p.writer, p.lane));
+            promise!("LOG-3", !over, "at {}: {p:?} behind a fence of that writer in that lane", self.walked);
+            if p.fence {
+                self.fenced.insert((p.writer, p.lane));
+                self.walked = self.walked.next();
+                continue;
+            }
             let here = (p.seq, p.index);
             let follows = match self.last.get(&p.writer) {
                 None => here == (Seq(0), 0),

@@ -12,6 +12,7 @@ use crate::state::APPLY_VERSION_MAX;
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, LogEvent, SharedLog};
+use zoolog_core::batch::BatchKind;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
 
@@ -52,6 +53,10 @@ impl<L: SharedLog> Node<L> {
     fn on_committed(&mut self, now: Instant, committed: &Committed) {
         assert_eq!(committed.from(), self.state.applied(), "the log delivers densely");
         let seq = committed.placed.batch.seq();
+        if committed.placed.batch.kind() == BatchKind::Fence {
+            // It has a place in the order, and says nothing to this state.
+            (committed.from().0..committed.end().0).for_each(|gsn| self.apply_one(now, Gsn(gsn), b"", None));
+        }
         if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
             self.stats.stages.record(status::LOG, now.since(since), 1);
         }

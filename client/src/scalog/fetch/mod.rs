@@ -102,9 +102,25 @@ impl Fetches {
     /// A shard that was missing when a range was opened may hold part of it.
     pub fn view_changed(&mut self, cx: &Cx, view: &View) {
         for id in self.table.keys().copied().collect::<Vec<_>>() {
+            self.forget_dropped(view, id);
             let to = self.table[&id].to;
             self.extend(cx, view, id, to);
         }
+    }
+
+    /// Shards that have left the view hold nothing that is not trimmed.
+    fn forget_dropped(&mut self, view: &View, id: FetchId) {
+        let fetch = self.table.get_mut(&id).expect("callers name open ones");
+        let asked = &mut self.asked;
+        fetch.parts.retain(|shard, part| {
+            let stays = view.shard(*shard).is_some();
+            if !stays {
+                for request in part.questions() {
+                    asked.remove(&request);
+                }
+            }
+            stays
+        });
     }
 
     /// Where the range ends.

@@ -254,7 +254,7 @@ impl Cluster {
         let have = lane.writers.get(&writer).map_or(0, Vec::len) as u64;
         if refuse || seq.0 > have {
             let why = if seq.0 > have { AppendRefusedWhy::Gap } else { AppendRefusedWhy::Recovering };
-            return self.reply(conn, AppendRefused { writer, seq, why, expected: Seq(have) });
+            return self.reply(conn, AppendRefused { lane: m.lane, writer, seq, why, expected: Seq(have) });
         }
         if seq.0 == have {
             lane.place(m.lane, batch);

@@ -14,9 +14,14 @@ pub fn placed(cfg: ClientConfig, seed: u64) -> (Bench, ConnId, ConnId, LaneId) {
     let orderer = b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
     let (conn, addr) = b.dials.iter().next().map(|(c, a)| (*c, a.clone())).expect("the primary is dialled");
     b.connected(conn);
-    let digits: Vec<u32> = addr.chars().filter_map(|c| c.to_digit(10)).collect();
     b.sent(conn);
-    (b, orderer, conn, lane(digits[0], digits[1] as u8))
+    (b, orderer, conn, lane_at(&addr))
+}
+
+/// The lane whose primary is there.
+pub fn lane_at(addr: &str) -> LaneId {
+    let digits: Vec<u32> = addr.chars().filter_map(|c| c.to_digit(10)).collect();
+    lane(digits[0], digits[1] as u8)
 }
 
 pub fn appends(packets: &[Packet]) -> Vec<(Seq, Bytes)> {
@@ -30,7 +35,8 @@ pub fn seqs(packets: &[Packet]) -> Vec<u64> {
 
 pub fn refuse(b: &mut Bench, conn: ConnId, seq: u64, why: AppendRefusedWhy, expected: u64) {
     let writer = b.client.writer();
-    b.say(conn, AppendRefused { writer, seq: Seq(seq), why, expected: Seq(expected) });
+    let lane = lane_at(&b.up[&conn]);
+    b.say(conn, AppendRefused { lane, writer, seq: Seq(seq), why, expected: Seq(expected) });
 }
 
 pub fn ack(b: &mut Bench, conn: ConnId, acks: &[(u64, u64)]) {

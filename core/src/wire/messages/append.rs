@@ -46,6 +46,8 @@ plain_enum! {
 body! {
     /// A batch was not taken.
     AppendRefused {
+        /// The lane.
+        lane: LaneId,
         /// Its writer.
         writer: WriterId,
         /// Its number.

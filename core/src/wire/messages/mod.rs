@@ -21,11 +21,15 @@ mod hello;
 mod order;
 mod read;
 mod replicate;
+mod resolve;
 mod trim;
+mod views;
 
 pub use append::*;
 pub use hello::*;
 pub use order::*;
 pub use read::*;
 pub use replicate::*;
+pub use resolve::*;
 pub use trim::*;
+pub use views::*;

@@ -47,7 +47,8 @@ pub enum CutsWanted {
 }
 
 body! {
-    /// What a slot holds. Supersedes all it said before, in this registration.
+    /// What a slot holds. Supersedes all it said before, in this registration. One comes several times per
+    /// second, with no shards if there is no news: a sign of life.
     Report {
         /// Which slot.
         slot: SlotId,
@@ -71,6 +72,8 @@ body! {
         durable: Vec<u64>,
         /// Newest part it holds durably, 0 for none: the leader need not keep it for this replica.
         part: CutNumber,
+        /// Whether the lane that it is primary of takes appends: all its backups are in step.
+        serving: bool,
     }
 }
 

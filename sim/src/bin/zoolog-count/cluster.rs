@@ -12,7 +12,7 @@ use zoolog_core::{
     ClusterId, Epoch, Incarnation, LaneId, OrdererId, Seq, ServerId, SlotId, WallMs, WriterId,
 };
 use zoolog_core::{Input, Instant};
-use zoolog_order::{CutInterval, Orderer, OrdererConfig};
+use zoolog_order::{CutInterval, Failures, Orderer, OrdererConfig};
 use zoolog_shard::{Bounds, Slot, SlotConfig};
 use zoolog_zk::{Node, NodeConfig};
 
@@ -63,6 +63,7 @@ impl Cluster {
                 replicas: shape.replicas,
                 servers: shape.servers,
                 cut_interval: CutInterval::default(),
+                failures: Failures::default(),
             };
             let machine = Orderer::new(cfg, &Recovered::empty(1), id.0, Instant(0)).expect("a sound orderer");
             net.add(addr.clone(), false, host::orderer(machine))

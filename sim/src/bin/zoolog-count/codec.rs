@@ -136,6 +136,7 @@ fn report() -> (Message, Vec<Bytes>) {
         accepted: vec![11, 12],
         durable: vec![10, 12],
         part: CutNumber(9),
+        serving: true,
     };
     let slot = SlotId { server: ServerId(1), index: 0 };
     (

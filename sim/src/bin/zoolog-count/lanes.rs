@@ -78,6 +78,7 @@ impl Slots {
                 accepted: lens.clone(),
                 durable: lens.clone(),
                 part: self.cut,
+                serving: true,
             });
             let shards: Vec<_> = shards.collect();
             if !shards.is_empty() {

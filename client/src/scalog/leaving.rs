@@ -1,0 +1,83 @@
+//! How is a lane left? By asking its replicas which of our batches are in, once nothing more of ours can come in: its
+//! shard is finalized, or a fence that we sent through whatever replica we reach is committed. Until one of them
+//! answers, nothing is sent anywhere: a batch that is in might be appended twice.
+
+use super::cx::Cx;
+use super::links::Links;
+use std::time::Duration;
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind};
+use zoolog_core::wire::{self, Fence, Resolve, Resolved};
+use zoolog_core::{Epoch, Instant, LaneId, Seq, WriterId};
+
+/// Pause between questions, first and longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// The way out of one lane.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// Whether to send a fence, because the shard may well live on.
+    fence: Option<Option<Batch>>,
+    request: Option<u64>,
+    due: Instant,
+    asked: u32,
+}
+
+impl Leaving {
+    /// Begins; with a fence if the lane isn't over for us anyway.
+    pub fn new(now: Instant, fence: bool) -> Self {
+        Self { fence: fence.then_some(None), request: None, due: now, asked: 0 }
+    }
+
+    /// Whether a fence of ours went out.
+    pub fn fenced(&self) -> bool {
+        matches!(self.fence, Some(Some(_)))
+    }
+
+    /// When to ask next.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Whether that is the answer that is waited for.
+    pub fn is_answer(&self, m: &Resolved) -> bool {
+        self.request == Some(m.request)
+    }
+
+    /// The answer was of no use: asks again soon.
+    pub fn again(&mut self, now: Instant) {
+        self.request = None;
+        self.due = now + (PAUSE.0 * (1 << self.asked.min(10))).min(PAUSE.1);
+    }
+
+    /// Asks the next replica that is connected, if it is time. `next` is a number that was never used: the fence's.
+    pub fn ask(
+        &mut self,
+        cx: &mut Cx,
+        links: &mut Links,
+        lane: LaneId,
+        writer: WriterId,
+        from: Seq,
+        next: Seq,
+    ) {
+        if self.due > cx.now {
+            return;
+        }
+        self.due = cx.now + PAUSE.1;
+        let choice = self.asked as usize;
+        self.asked = self.asked.saturating_add(1);
+        // The primary first, then the others in turn.
+        let start = usize::from(lane.index()).wrapping_add(choice);
+        let Some(link) = links.pick(cx, lane.shard(), start) else { return };
+        if let Some(fence) = &mut self.fence {
+            let fence = fence.get_or_insert_with(|| {
+                let mut builder = BatchBuilder::new();
+                builder.push(b"");
+                builder.finish(BatchKind::Fence, writer, Epoch(0), next)
+            });
+            links.send(cx, link, wire::encode_with(Fence { lane }, &[fence.bytes()]));
+        }
+        let request = cx.request();
+        self.request = Some(request);
+        links.send_message(cx, link, Resolve { request, lane, writer, epoch: Epoch(0), from });
+    }
+}

@@ -1,0 +1,250 @@
+//! Which replicas fail their shards? What the leader of one term has heard, and since when it hasn't.
+//!
+//! A replica fails when it is *silent*, or when it *stalls*: others of its shard hold what it doesn't hold durably, and
+//! that doesn't change. Either holds the whole shard up, since a record counts when all replicas have it. What looks
+//! like it and isn't:
+//! - A cluster that starts: slots read their logs before they speak. They are given time, as long as this orderer is
+//!   young itself.
+//! - A leader that was paused: while it was away it heard nobody. Looks that come late move all clocks on by as much,
+//!   and start them anew if it was away for long.
+//! - A disk that stands still for all: no other replicas are fit to take over, so nothing is given up.
+
+use crate::config::Failures;
+use crate::sequencer::{Board, pair};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use zoolog_core::view::{ShardState, ShardView, View};
+use zoolog_core::{Instant, ServerId, ShardId, SlotId};
+
+/// Looks per timeout.
+const LOOKS: u32 = 10;
+/// A lane that doesn't serve has this many timeouts: its primary may be fetching what others hold.
+const SYNC_TIMEOUTS: u32 = 5;
+/// The pause after giving shards up is at most this many timeouts.
+const BACKOFF_MAX: u32 = 16;
+/// For this many timeouts servers are kept apart that didn't reach each other.
+const APART_TIMEOUTS: u32 = 60;
+
+/// What a look found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Diagnosis {
+    /// Shards that can't go on.
+    pub failed: BTreeSet<ShardId>,
+    /// Slots that no new shard should rest on.
+    pub unfit: BTreeSet<SlotId>,
+}
+
+/// What one leader knows of its slots' lives.
+#[derive(Debug)]
+pub(super) struct Health {
+    settings: Failures,
+    /// Who has not spoken in this term counts as silent from then on.
+    patience: Instant,
+    looked: Instant,
+    /// When each slot that has spoken in this term was heard last.
+    heard: BTreeMap<SlotId, Instant>,
+    marks: BTreeMap<ShardId, Marks>,
+    /// Pairs of servers that didn't reach each other, and until when that counts.
+    apart: BTreeMap<(ServerId, ServerId), Instant>,
+    /// Times in a row that shards were given up, and when that may be done again.
+    backoff: (u32, Instant),
+}
+
+/// Since when nothing has changed in a shard.
+#[derive(Debug)]
+struct Marks {
+    /// Of each replica and lane: durable records, and since when they are as many while there are more elsewhere.
+    durable: Vec<(u64, Instant)>,
+    /// Of each lane: since when it doesn't serve and nothing of it changes.
+    serving: Vec<Instant>,
+    /// Of each replica: since when it has not spoken.
+    spoken: Vec<Instant>,
+}
+
+impl Marks {
+    fn new(n: usize, now: Instant) -> Self {
+        Self { durable: vec![(0, now); n * n], serving: vec![now; n], spoken: vec![now; n] }
+    }
+
+    fn clocks(&mut self) -> impl Iterator<Item = &mut Instant> {
+        self.durable.iter_mut().map(|d| &mut d.1).chain(&mut self.serving).chain(&mut self.spoken)
+    }
+}
+
+impl Health {
+    /// From the time at which a leader came into office, of an orderer that was made at `made`.
+    pub fn new(settings: Failures, now: Instant, made: Instant) -> Self {
+        let young = now.since(made) < settings.start_grace;
+        let patience = if young { made + settings.start_grace } else { now };
+        let (heard, marks, apart) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self {
+            settings,
+            patience: patience.max(now + settings.timeout),
+            looked: now,
+            heard,
+            marks,
+            apart,
+            backoff: (0, now),
+        }
+    }
+
+    /// A slot has reported.
+    pub fn heard(&mut self, now: Instant, slot: SlotId) {
+        self.heard.insert(slot, now);
+    }
+
+    /// Whether it is time to look.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now.since(self.looked) >= self.period()
+    }
+
+    fn period(&self) -> Duration {
+        (self.settings.timeout / LOOKS).max(crate::consensus::TICK)
+    }
+
+    /// Looks at all shards of the view that take appends.
+    pub fn look(
+        &mut self,
+        now: Instant,
+        view: &View,
+        boards: &[Board],
+        committed: impl Fn(ShardId) -> Vec<u64>,
+    ) -> Diagnosis {
+        self.forgive(now);
+        let mut found = Diagnosis::default();
+        if self.settings.timeout.is_zero() {
+            return found;
+        }
+        self.apart.retain(|_, until| *until > now);
+        self.marks.retain(|id, _| view.shard(*id).is_some_and(|s| s.state == ShardState::Live));
+        for (shard, board) in view.shards.iter().zip(boards).filter(|(s, _)| s.state == ShardState::Live) {
+            assert!(shard.id == board.id(), "boards lie as the view's shards do");
+            self.look_at(now, shard, board, &committed(shard.id), &mut found);
+        }
+        found
+    }
+
+    /// Time in which we didn't look is nobody's silence.
+    fn forgive(&mut self, now: Instant) {
+        let away = now.since(self.looked);
+        self.looked = now;
+        let period = self.period();
+        if away <= period * 2 {
+            return;
+        }
+        let anew = away > self.settings.timeout / 2;
+        let all = self
+            .heard
+            .values_mut()
+            .chain(self.marks.values_mut().flat_map(Marks::clocks))
+            .chain([&mut self.patience]);
+        all.for_each(|clock| {
+            *clock = if anew { now.max(*clock) } else { (*clock + away).min(now.max(*clock)) }
+        });
+        if anew {
+            self.patience = self.patience.max(now + self.settings.timeout);
+        }
+    }
+
+    /// Whether the slot has been silent for too long.
+    fn is_silent(&self, now: Instant, slot: SlotId) -> bool {
+        match self.heard.get(&slot) {
+            Some(heard) => now.since(*heard) >= self.settings.timeout,
+            None => now >= self.patience,
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        now: Instant,
+        shard: &ShardView,
+        board: &Board,
+        committed: &[u64],
+        found: &mut Diagnosis,
+    ) {
+        let (n, timeout) = (shard.replicas.len(), self.settings.timeout);
+        let mut marks = self.marks.remove(&shard.id).unwrap_or_else(|| Marks::new(n, now));
+        let slot = |r: usize| shard.replicas[r].slot;
+        for r in 0..n {
+            if self.is_silent(now, slot(r)) {
+                found.unfit.insert(slot(r));
+                found.failed.insert(shard.id);
+            }
+            if board.has_spoken(r) || !self.heard.contains_key(&slot(r)) {
+                marks.spoken[r] = now;
+            } else if now.since(marks.spoken[r]) >= timeout * SYNC_TIMEOUTS {
+                // It speaks, but not of this shard.
+                found.failed.insert(shard.id);
+            }
+        }
+        if (0..n).all(|r| board.has_spoken(r)) {
+            (0..n).for_each(|lane| {
+                self.look_at_lane(now, shard, board, lane, committed[lane], &mut marks, found)
+            });
+        } else {
+            marks.serving.fill(now);
+            marks.durable.iter_mut().for_each(|d| d.1 = now);
+        }
+        self.marks.insert(shard.id, marks);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one look at one lane, of which all this is part")]
+    fn look_at_lane(
+        &mut self,
+        now: Instant,
+        shard: &ShardView,
+        board: &Board,
+        lane: usize,
+        committed: u64,
+        marks: &mut Marks,
+        found: &mut Diagnosis,
+    ) {
+        let (n, timeout) = (shard.replicas.len(), self.settings.timeout);
+        let server = |r: usize| shard.replicas[r].slot.server;
+        let most = (0..n).map(|r| board.durable(r, lane)).max().unwrap_or(committed);
+        let mut changed = board.is_serving(lane);
+        for r in 0..n {
+            let (durable, mark) = (board.durable(r, lane), &mut marks.durable[r * n + lane]);
+            changed |= durable != mark.0;
+            let lacks = durable < most || board.is_behind(r, lane);
+            if !lacks || durable != mark.0 {
+                *mark = (durable, now);
+            } else if now.since(mark.1) >= timeout {
+                found.failed.insert(shard.id);
+                if board.is_behind(r, lane) {
+                    found.unfit.insert(shard.replicas[r].slot);
+                } else {
+                    // All that reached it is durable there: the rest doesn't reach it.
+                    self.apart.insert(pair(server(lane), server(r)), now + timeout * APART_TIMEOUTS);
+                }
+            }
+        }
+        if changed {
+            marks.serving[lane] = now;
+        } else if now.since(marks.serving[lane]) >= timeout * SYNC_TIMEOUTS {
+            found.failed.insert(shard.id);
+            for r in (0..n).filter(|r| *r != lane) {
+                self.apart.insert(pair(server(lane), server(r)), now + timeout * APART_TIMEOUTS);
+            }
+        }
+    }
+
+    /// Servers to be kept apart.
+    pub fn apart(&self) -> BTreeSet<(ServerId, ServerId)> {
+        self.apart.keys().copied().collect()
+    }
+
+    /// Whether shards may be given up again.
+    pub fn may_act(&self, now: Instant) -> bool {
+        now >= self.backoff.1
+    }
+
+    /// Shards are being given up: each time in a row the pause before the next doubles.
+    pub fn acted(&mut self, now: Instant) {
+        let (times, due) = self.backoff;
+        let calm = now.since(due) >= self.settings.timeout * BACKOFF_MAX;
+        let times = if calm { 0 } else { times };
+        let pause = self.settings.timeout * (1u32 << times.min(31)).min(BACKOFF_MAX);
+        self.backoff = (times.saturating_add(1), now + pause);
+    }
+}
