@@ -38,7 +38,12 @@ pub(crate) fn place(
         let mut chosen: Vec<SlotId> = Vec::new();
         for _ in 0..replicas {
             let cost = |s: &&SlotId| {
-                let cut_off = chosen.iter().filter(|c| apart.contains(&pair(c.server, s.server))).count();
+                let torn = |c: &SlotId| apart.contains(&pair(c.server, s.server));
+                // The first is to be one that reaches many: others have to join it.
+                let cut_off = match chosen.is_empty() {
+                    true => fit.iter().filter(|c| torn(c)).count(),
+                    false => chosen.iter().filter(|c| torn(c)).count(),
+                };
                 let same =
                     chosen.iter().filter(|c| !domain(**s).is_empty() && domain(**c) == domain(**s)).count();
                 let shared: u32 = chosen.iter().map(|c| load.together(c.server, s.server)).sum();

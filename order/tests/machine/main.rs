@@ -10,3 +10,4 @@ mod schedules;
 mod stages;
 mod strangers;
 mod tails;
+mod views;

@@ -41,6 +41,12 @@ pub struct Slot {
     pub shards: BTreeMap<ShardId, Replica>,
     pub guest: Option<usize>,
     pub registered: bool,
+    /// It does nothing at all.
+    pub mute: bool,
+    /// So many records of each lane it has taken and can't make durable.
+    pub behind: u64,
+    /// Whether it says that it takes appends.
+    pub serving: bool,
     /// Which cuts it waits for.
     pub cuts: CutsWanted,
     /// First GSN that can be read, as the leader said.
@@ -64,6 +70,9 @@ impl Slot {
             shards: BTreeMap::new(),
             guest: None,
             trim: Gsn(0),
+            mute: false,
+            behind: 0,
+            serving: true,
             registered: false,
             // One of each kind.
             cuts: [CutsWanted::Late, CutsWanted::Own, CutsWanted::All][server as usize % 3],
@@ -217,10 +226,10 @@ impl Slot {
             .iter()
             .map(|(s, r)| ShardReport {
                 shard: *s,
-                accepted: r.durable.clone(),
+                accepted: r.durable.iter().map(|d| d + if r.ended { 0 } else { self.behind }).collect(),
                 durable: r.durable.clone(),
                 part: r.part,
-                serving: true,
+                serving: self.serving,
             })
             .collect();
         self.reported = sim.now;
@@ -346,7 +355,7 @@ impl World {
     pub fn run_ms(&mut self, ms: u64) {
         for _ in 0..ms {
             self.sim.run_ms(1);
-            self.slots.iter_mut().for_each(|s| {
+            self.slots.iter_mut().filter(|s| !s.mute).for_each(|s| {
                 s.step(&mut self.sim, &mut self.truth);
                 let first = s.shards.len() >= 2 && std::mem::take(&mut s.first_report);
                 let alive = self.sim.now.since(s.reported).as_millis() >= 200;
@@ -374,7 +383,7 @@ impl World {
     }
 
     pub fn report_all(&mut self) {
-        self.slots.iter_mut().for_each(|s| s.report(&mut self.sim));
+        self.slots.iter_mut().filter(|s| !s.mute).for_each(|s| s.report(&mut self.sim));
     }
 
     /// All replicas of a shard make `by` more records of one lane durable, and say so.
