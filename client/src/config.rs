@@ -44,8 +44,8 @@ pub struct ClientConfig {
     /// How long appends or the order may stand still before [`LogEvent::Stalled`](crate::LogEvent::Stalled).
     /// Default 1 s.
     pub stall_after: Duration,
-    /// For how long the primary of our lane may be out of reach, its shard being alive, before the writer fences the
-    /// lane and goes elsewhere. Default 3 s.
+    /// For how long the primary of our lane may acknowledge nothing and be out of reach, its shard being alive, before
+    /// the writer fences the lane and goes elsewhere. Default 3 s.
     pub leave_after: Duration,
     /// First and longest pause before a lost connection is dialled again. Default 20 ms to 500 ms.
     pub redial: (Duration, Duration),

@@ -24,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_millis(200);
 /// After this many refusals in a row as malformed, the batch itself must be at fault.
 const MALFORMED_MAX: u32 = 3;
 /// An unanswered pipeline is given this many times `stall_after` before its connection is made anew.
-const STALLS_TO_REDIAL: u32 = 5;
+const STALLS_TO_REDIAL: u32 = 3;
 
 #[derive(Debug)]
 struct Pending {
@@ -416,11 +416,13 @@ impl Writer {
         }
     }
 
-    /// When to give up hope of the primary.
+    /// When to give up hope of the primary: it has acknowledged nothing for long, and dialling it takes long.
     fn leave_at(&self, cx: &Cx) -> Option<Instant> {
-        let waits =
-            self.leaving.is_none() && self.lost.is_none() && !self.untouched() && !self.pending.is_empty();
-        self.down_since.filter(|_| waits).map(|t| t + cx.cfg.leave_after)
+        if self.leaving.is_some() || self.untouched() {
+            return None;
+        }
+        let dialled = self.down_since? + cx.cfg.request_timeout;
+        Some(dialled.max(self.waiting_since()? + cx.cfg.leave_after))
     }
 
     pub fn deadline(&self, cx: &Cx) -> Option<(Instant, &'static str)> {

@@ -20,6 +20,9 @@ use zoolog_core::{Instant, ServerId, ShardId, SlotId};
 const LOOKS: u32 = 10;
 /// A lane that doesn't serve has this many timeouts: its primary may be fetching what others hold.
 const SYNC_TIMEOUTS: u32 = 5;
+/// A slot whose disk has stood still for this part of the timeout is not fit for a new shard: when all disks stall
+/// together, they don't do so at the same instant.
+const UNFIT: u32 = 4;
 /// The pause after giving shards up is at most this many timeouts.
 const BACKOFF_MAX: u32 = 16;
 /// For this many timeouts servers are kept apart that didn't reach each other.
@@ -209,11 +212,15 @@ impl Health {
             let lacks = durable < most || board.is_behind(r, lane);
             if !lacks || durable != mark.0 {
                 *mark = (durable, now);
-            } else if now.since(mark.1) >= timeout {
+                continue;
+            }
+            let stands = now.since(mark.1);
+            if board.is_behind(r, lane) && stands >= timeout / UNFIT {
+                found.unfit.insert(shard.replicas[r].slot);
+            }
+            if stands >= timeout {
                 found.failed.insert(shard.id);
-                if board.is_behind(r, lane) {
-                    found.unfit.insert(shard.replicas[r].slot);
-                } else {
+                if !board.is_behind(r, lane) {
                     // All that reached it is durable there: the rest doesn't reach it.
                     self.apart.insert(pair(server(lane), server(r)), now + timeout * APART_TIMEOUTS);
                 }

@@ -58,6 +58,11 @@ impl Content {
         self.records.insert((writer, seq, index), record);
     }
 
+    /// How many fences were sent, each writer's in a lane counting once.
+    pub fn fences(&self) -> usize {
+        self.fences.len()
+    }
+
     /// The last batch each writer has sent.
     pub fn last_sent(&self) -> BTreeMap<WriterId, Seq> {
         self.sent.keys().copied().collect()

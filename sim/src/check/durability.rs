@@ -59,6 +59,11 @@ impl Durability {
         Ok(())
     }
 
+    /// The newest batch of each writer that was acknowledged.
+    pub fn newest(&self) -> BTreeMap<WriterId, Seq> {
+        self.acks.keys().copied().collect()
+    }
+
     /// Batches acknowledged.
     pub fn count(&self) -> usize {
         self.acks.len()
