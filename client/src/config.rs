@@ -1,8 +1,8 @@
 //! What can be set about a log client? Each with its unit, its default and the reason for it.
 
 use std::time::Duration;
-use zoolog_core::ClusterId;
 use zoolog_core::limits::{BATCH_BYTES_MAX, WRITER_WINDOW};
+use zoolog_core::{ClusterId, Gsn};
 
 /// Settings of a [`LogClient`](crate::LogClient).
 #[derive(Clone, Debug)]
@@ -16,6 +16,14 @@ pub struct ClientConfig {
     /// goes on where it was. `None`, the default: the client holds nothing back, and finds gaps where the log was
     /// trimmed.
     pub consumer: Option<String>,
+    /// The name (1 to 64 bytes) under which the writer appends: it takes the name over from whoever had it, whose
+    /// appends end then, and may append once [`LogEvent::Opened`](crate::LogEvent::Opened) came. `None`, the default:
+    /// a writer that nobody else is.
+    pub name: Option<String>,
+    /// The name is taken over only if its last record lies just before this position (0: if it has none); else the
+    /// writer is lost with [`WriterLost::Conflict`](crate::WriterLost::Conflict), having appended nothing. So two that
+    /// read the same and want to go on from there can't both do it. `None`, the default: from wherever it is.
+    pub expected_tail: Option<Gsn>,
     /// Closed batches that may wait for their acknowledgement; when they are that many, records gather in
     /// the open batch, so batches grow with load. At most [`WRITER_WINDOW`]. Default 64.
     pub window_batches: usize,
@@ -57,6 +65,8 @@ impl Default for ClientConfig {
             cluster: ClusterId(0),
             orderers: Vec::new(),
             consumer: None,
+            name: None,
+            expected_tail: None,
             window_batches: 64,
             window_bytes: 16 << 20,
             prompt_acks: true,

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zoolog_core::batch::{BatchKind, PlacedBatch};
 use zoolog_core::wire::ReadEnd;
-use zoolog_core::{ClusterId, Gsn, Machine, Seq, ViewNumber, WriterId};
+use zoolog_core::{ClusterId, Epoch, Gsn, Machine, Seq, ViewNumber, WriterId};
 
 /// Names a read or tail request until its answer. Those that methods return have bit 63 set and are never
 /// used twice; those of commands are the owner's own tags.
@@ -28,6 +28,9 @@ pub enum AppendError {
     /// The writer has come to its end, see [`LogEvent::WriterLost`].
     #[error("the writer has come to its end")]
     Closed,
+    /// The name is not ours yet: try again after [`LogEvent::Opened`].
+    #[error("the writer's name is not opened yet")]
+    NotOpen,
 }
 
 /// Why a writer can't go on. What it has pending may or may not be in the log.
@@ -39,6 +42,18 @@ pub enum WriterLost {
     /// Its primary calls its batches malformed.
     #[error("its primary refuses its batches as malformed")]
     Malformed,
+    /// Another has opened its name since.
+    #[error("another has taken over its name")]
+    Fenced,
+    /// The name's last record is not where it was expected; nothing was appended.
+    #[error("the name's last record is not where it was expected: its records end at {tail:?}")]
+    Conflict {
+        /// One past the name's last record, if that is still known.
+        tail: Option<Gsn>,
+    },
+    /// The name can't be had: it is empty or too long, there are too many, or it was opened too often.
+    #[error("the name can't be had: it is empty or too long, there are too many, or it was opened too often")]
+    NoName,
 }
 
 /// What the owner of a log may ask through [`Machine::handle`]; each is also a method of [`SharedLog`], which
@@ -124,6 +139,15 @@ pub enum LogEvent {
         cluster: ClusterId,
         /// The first view known.
         view: ViewNumber,
+    },
+    /// The writer has its name: whoever had it before appends nothing more.
+    Opened {
+        /// Who writes under the name, in all its openings.
+        writer: WriterId,
+        /// Our opening.
+        epoch: Epoch,
+        /// One past the name's last record, 0 if there is none; `None` if it was trimmed so long ago that nobody knows.
+        tail: Option<Gsn>,
     },
     /// A batch of our writer is durable on all its replicas, and ordered. In the order of `seq`.
     Appended {

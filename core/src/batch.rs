@@ -33,6 +33,21 @@ pub enum BatchKind {
     Fence,
 }
 
+/// The number that every fence has: no other batch gets there.
+pub const FENCE_SEQ: Seq = Seq(u64::MAX - 1);
+
+/// The first number of an opening: a named writer's numbers ascend over all its openings.
+///
+/// # Panics
+/// At or beyond [`EPOCHS_MAX`]: the ordering layer gives no such opening.
+pub fn first_seq(epoch: Epoch) -> Seq {
+    assert!(epoch.0 < EPOCHS_MAX, "opening {epoch}");
+    Seq(u64::from(epoch.0) << 40)
+}
+
+/// Openings of one name.
+pub const EPOCHS_MAX: u32 = 1 << 23;
+
 /// Why bytes are not a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {

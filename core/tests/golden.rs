@@ -103,8 +103,27 @@ fn messages() -> Vec<Message> {
         WantShards { request, shards: 4 }.into(),
         Decided { request, view: ViewNumber(9), retry: true, refused: "why".into() }.into(),
         Resolve { request, lane, writer, epoch: Epoch(3), from: Seq(4) }.into(),
-        Resolved { request, lane, writer, end: ResolveEnd::Final, acks: vec![(Seq(4), Gsn(7))] }.into(),
+        Resolved {
+            request,
+            lane,
+            writer,
+            end: ResolveEnd::Final,
+            acks: vec![(Seq(4), Gsn(7))],
+            tail: Some(Gsn(9)),
+        }
+        .into(),
         Fence { lane }.into(),
+        OpenWriter { request, name: "a".into() }.into(),
+        ClaimLane { request, name: "a".into(), epoch: Epoch(3), lane, tail: Gsn(7) }.into(),
+        WriterIs {
+            request,
+            refused: WriterRefused::No,
+            writer,
+            epoch: Epoch(3),
+            lane: Some(lane),
+            tail: Gsn(7),
+        }
+        .into(),
     ]
 }
 

@@ -6,7 +6,7 @@
 
 use crate::marks::WriterMark;
 use std::collections::{BTreeMap, VecDeque};
-use zoolog_core::batch::{Batch, BatchKind};
+use zoolog_core::batch::{Batch, BatchKind, FENCE_SEQ};
 use zoolog_core::limits::WRITER_WINDOW;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::AppendRefusedWhy;
@@ -150,7 +150,7 @@ impl Writers {
         if epoch > w.epoch || (seq != w.next && !fence) {
             self.remembered -= w.taken.len();
             w.taken.clear();
-            w.closed = None;
+            (w.closed, w.next) = (None, Seq(0));
         }
         (w.epoch, w.next, w.used) = (epoch, seq.next().max(w.next), self.uses);
         if fence {
@@ -253,6 +253,13 @@ impl Writers {
         let known =
             w.taken.iter().filter(|t| t.seq >= from && t.first_lsn < end && w.closed != Some(t.first_lsn));
         Fate::In(known.map(|t| (t.seq, t.first_lsn, t.gsn)).collect())
+    }
+
+    /// The writer's last batch of records before `end`: first LSN, records, and position if it was kept.
+    pub fn last(&self, writer: WriterId, end: u64) -> Option<(u64, u32, Option<Gsn>)> {
+        let w = self.map.get(&writer)?;
+        let data = w.taken.iter().rev().find(|t| t.first_lsn < end && t.seq != FENCE_SEQ)?;
+        Some((data.first_lsn, data.count, data.gsn))
     }
 
     /// The lane ends at `end`: forgets what lies beyond. Returns the writers on whose connections batches were

@@ -78,8 +78,11 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
         Role::Writer(n) => {
             // Every other one takes its acknowledgements late.
             let (orderers, prompt_acks) = (orderer_addrs(o), n % 2 == 1);
-            let cfg = ClientConfig { cluster: CLUSTER, orderers, prompt_acks, ..ClientConfig::default() };
-            Box::new(LogWriter::new(LogClient::new(cfg, seed, now), seed, o.write_every, calm_at, now))
+            let name = o.named_writers.then(|| format!("writer {}", n.div_ceil(2)));
+            let named = name.is_some();
+            let cfg =
+                ClientConfig { cluster: CLUSTER, orderers, prompt_acks, name, ..ClientConfig::default() };
+            Box::new(LogWriter::new(LogClient::new(cfg, seed, now), named, seed, o.write_every, calm_at, now))
         }
         Role::Reader(n) => {
             let consumer = (o.trims && n == 1).then(|| format!("{}{}", o.consumer_prefix, role.name()));

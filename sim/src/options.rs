@@ -54,6 +54,8 @@ pub struct Options {
     pub zk: u32,
     /// Log writers.
     pub writers: u32,
+    /// Whether writers have names, every two of them the same one.
+    pub named_writers: bool,
     /// Log readers.
     pub readers: u32,
     /// ZooKeeper clients.
@@ -134,6 +136,7 @@ impl Options {
         let failures = Rng::new(seed, "failures").below(5);
         let mut this = Self {
             seed,
+            named_writers: Rng::new(seed, "names").chance(30),
             linger: Duration::from_secs(5),
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             trims,
@@ -197,6 +200,7 @@ impl Options {
             write_every: Duration::from_millis(10),
             restless: false,
             trims: false,
+            named_writers: false,
             ..Self::draw(seed)
         }
     }

@@ -5,7 +5,7 @@
 use super::cx::Cx;
 use super::links::Links;
 use std::time::Duration;
-use zoolog_core::batch::{Batch, BatchBuilder, BatchKind};
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, FENCE_SEQ};
 use zoolog_core::wire::{self, Fence, Resolve, Resolved};
 use zoolog_core::{Epoch, Instant, LaneId, Seq, WriterId};
 
@@ -17,6 +17,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 pub(super) struct Leaving {
     /// Whether to send a fence, because the shard may well live on.
     fence: Option<Option<Batch>>,
+    /// The opening that is to be over.
+    epoch: Epoch,
     request: Option<u64>,
     due: Instant,
     asked: u32,
@@ -24,8 +26,8 @@ pub(super) struct Leaving {
 
 impl Leaving {
     /// Begins; with a fence if the lane isn't over for us anyway.
-    pub fn new(now: Instant, fence: bool) -> Self {
-        Self { fence: fence.then_some(None), request: None, due: now, asked: 0 }
+    pub fn new(now: Instant, epoch: Epoch, fence: bool) -> Self {
+        Self { fence: fence.then_some(None), epoch, request: None, due: now, asked: 0 }
     }
 
     /// Whether a fence of ours went out.
@@ -49,16 +51,8 @@ impl Leaving {
         self.due = now + (PAUSE.0 * (1 << self.asked.min(10))).min(PAUSE.1);
     }
 
-    /// Asks the next replica that is connected, if it is time. `next` is a number that was never used: the fence's.
-    pub fn ask(
-        &mut self,
-        cx: &mut Cx,
-        links: &mut Links,
-        lane: LaneId,
-        writer: WriterId,
-        from: Seq,
-        next: Seq,
-    ) {
+    /// Asks the next replica that is connected, if it is time.
+    pub fn ask(&mut self, cx: &mut Cx, links: &mut Links, lane: LaneId, writer: WriterId, from: Seq) {
         if self.due > cx.now {
             return;
         }
@@ -72,12 +66,12 @@ impl Leaving {
             let fence = fence.get_or_insert_with(|| {
                 let mut builder = BatchBuilder::new();
                 builder.push(b"");
-                builder.finish(BatchKind::Fence, writer, Epoch(0), next)
+                builder.finish(BatchKind::Fence, writer, self.epoch, FENCE_SEQ)
             });
             links.send(cx, link, wire::encode_with(Fence { lane }, &[fence.bytes()]));
         }
         let request = cx.request();
         self.request = Some(request);
-        links.send_message(cx, link, Resolve { request, lane, writer, epoch: Epoch(0), from });
+        links.send_message(cx, link, Resolve { request, lane, writer, epoch: self.epoch, from });
     }
 }

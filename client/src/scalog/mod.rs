@@ -3,7 +3,8 @@
 //!
 //! - `orderers`: the connection to the ordering layer's leader; `order`: what it says; `consumer`: what it is
 //!   told that we still need.
-//! - `links`: connections to replicas. `writer`: appends; `leaving`: how it gets out of a lane. `fetch`: ranges, in windows of which several are
+//! - `links`: connections to replicas. `writer`: appends; `leaving`: how it gets out of a lane; `naming`: how
+//!   it comes to its name, if it has one. `fetch`: ranges, in windows of which several are
 //!   under way, for `reads` and for history.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
 
@@ -13,6 +14,7 @@ mod fetch;
 mod leaving;
 mod links;
 mod metrics;
+mod naming;
 mod order;
 mod orderers;
 mod push;
@@ -73,6 +75,7 @@ impl LogClient {
     /// never use a seed twice in a cluster's life.
     pub fn new(cfg: ClientConfig, seed: u64, now: Instant) -> Self {
         let mut cx = Cx::new(cfg.bounded(), seed, now);
+        let writer = Writer::new(&cx.cfg, seed, now);
         let (orderers, fetches) = (Orderers::new(&mut cx), Fetches::new(&mut cx));
         Self {
             cx,
@@ -80,7 +83,7 @@ impl LogClient {
             links: Links::default(),
             order: None,
             view: View::default(),
-            writer: Writer::new(seed, now),
+            writer,
             fetches,
             subscription: None,
             reads: Reads::default(),
@@ -252,6 +255,7 @@ impl LogClient {
             self.ready = true;
             cx.event(LogEvent::Ready { cluster: cx.cluster, view: self.view.number });
         }
+        self.writer.ask_names(cx, &self.orderers);
         self.writer.flush(cx, links);
         self.tails.flush(cx, &self.orderers);
         if self.orderers.following()

@@ -22,6 +22,7 @@ impl LogClient {
             Message::CutIs(m) if self.orderers.following() => self.cut_is(&m.cut),
             Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
             Message::ConsumerIs(m) => self.consumer_is(&m),
+            Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
             Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
             Message::NotLeader(m) => {
                 self.orderers.not_leader(&mut self.cx, m.leader);
@@ -47,6 +48,7 @@ impl LogClient {
     pub(super) fn orderer_gone(&mut self) {
         self.tails.lost();
         self.position.lost();
+        self.writer.orderer_gone();
     }
 
     fn consumer_is(&mut self, m: &ConsumerIs) {

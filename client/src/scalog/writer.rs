@@ -6,15 +6,19 @@
 use super::cx::Cx;
 use super::leaving::Leaving;
 use super::links::{LinkId, Links};
+use super::naming::Naming;
 use super::order::POSITION_MAX;
-use crate::{AppendError, LogEvent, WriterLost};
+use super::orderers::Orderers;
+use crate::{AppendError, ClientConfig, LogEvent, WriterLost};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, EPOCHS_MAX, PlacedBatch, first_seq};
 use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{self, Append, AppendRefused, AppendRefusedWhy, Appended, ResolveEnd, Resolved};
+use zoolog_core::wire::{
+    self, Append, AppendRefused, AppendRefusedWhy, Appended, ResolveEnd, Resolved, WriterIs, WriterRefused,
+};
 use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
 
 /// Pause before batches go out again that the primary can't take yet.
@@ -35,6 +39,8 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Writer {
     id: WriterId,
+    /// Of a writer that has a name.
+    naming: Option<Naming>,
     open: BatchBuilder,
     /// Number of the open batch.
     next: Seq,
@@ -70,9 +76,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(seed: u64, now: Instant) -> Self {
+    pub fn new(cfg: &ClientConfig, seed: u64, now: Instant) -> Self {
+        let naming = cfg.name.clone().map(Naming::new);
+        let drawn = Rng::new(seed, "writer").next_u128();
         Self {
-            id: WriterId(Rng::new(seed, "writer").next_u128()),
+            id: WriterId(if naming.is_some() { 0 } else { drawn }),
+            naming,
             open: BatchBuilder::new(),
             next: Seq(0),
             pending: VecDeque::new(),
@@ -112,8 +121,17 @@ impl Writer {
         self.pending.len() < cx.cfg.window_batches && self.pending_bytes < cx.cfg.window_bytes
     }
 
+    /// Whether it knows its numbers: at once if it has no name.
+    fn is_open(&self) -> bool {
+        self.naming.as_ref().is_none_or(Naming::is_open)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.naming.as_ref().map_or(Epoch(0), |n| n.epoch)
+    }
+
     pub fn has_room(&self, cx: &Cx) -> bool {
-        self.lost.is_none() && (self.open.is_empty() || self.window_open(cx))
+        self.lost.is_none() && self.is_open() && (self.open.is_empty() || self.window_open(cx))
     }
 
     pub fn append(&mut self, cx: &Cx, record: &[u8]) -> Result<(Seq, u32), AppendError> {
@@ -122,6 +140,9 @@ impl Writer {
         }
         if self.lost.is_some() {
             return Err(AppendError::Closed);
+        }
+        if !self.is_open() {
+            return Err(AppendError::NotOpen);
         }
         if !self.open.has_room(record.len()) {
             if !self.window_open(cx) {
@@ -135,7 +156,7 @@ impl Writer {
     }
 
     fn close_batch(&mut self, cx: &Cx) {
-        let batch = self.open.finish(BatchKind::Data, self.id, Epoch(0), self.next);
+        let batch = self.open.finish(BatchKind::Data, self.id, self.epoch(), self.next);
         if self.pending.is_empty() {
             self.moved = cx.now;
         }
@@ -150,7 +171,8 @@ impl Writer {
             self.close_batch(cx);
         }
         let (Some(lane), Some(link), None) = (self.lane, self.link, self.pause_until) else { return };
-        if self.lost.is_some() || self.leaving.is_some() || !links.is_up(link) {
+        let ours = self.naming.as_ref().is_none_or(Naming::has_lane);
+        if self.lost.is_some() || self.leaving.is_some() || !ours || !links.is_up(link) {
             return;
         }
         let full = self.pending_bytes > cx.cfg.window_bytes / 4;
@@ -182,7 +204,12 @@ impl Writer {
 
     /// Chooses the lane, or finds it again in a new view.
     pub fn place(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
-        if self.lost.is_some() {
+        if let Some(naming) = &mut self.naming
+            && naming.follow(view)
+        {
+            self.begin(cx);
+        }
+        if self.lost.is_some() || !self.is_open() {
             return;
         }
         let state = |lane: LaneId| view.shard(lane.shard()).map(|s| s.state == ShardState::Live);
@@ -204,6 +231,9 @@ impl Writer {
             // The id is drawn evenly, so writers spread evenly over the lanes.
             let i = self.id.0.wrapping_add(u128::from(self.skipped)) % lanes.len() as u128;
             (self.lane, self.start) = (Some(lanes[i as usize]), self.first());
+            if let Some(naming) = &mut self.naming {
+                naming.claim();
+            }
         }
         let lane = self.lane.expect("just chosen");
         let link = links.route(lane.shard()).get(usize::from(lane.index())).copied();
@@ -223,12 +253,77 @@ impl Writer {
         if self.leaving.is_none() {
             tracing::info!(writer = %self.id, lane = ?self.lane, fence, "leaving a lane");
             cx.metrics.left_lanes += 1;
-            self.leaving = Some(Leaving::new(cx.now, fence));
+            self.leaving = Some(Leaving::new(cx.now, self.epoch(), fence));
         }
     }
 
-    /// An answer about the lane that we are leaving.
+    /// Asks the ordering layer for a name, or a lane for it.
+    pub fn ask_names(&mut self, cx: &mut Cx, orderers: &Orderers) {
+        let lane = self.lane.filter(|_| self.leaving.is_none());
+        if let Some(naming) = self.naming.as_mut().filter(|_| self.lost.is_none()) {
+            naming.ask(cx, orderers, lane, self.end);
+        }
+    }
+
+    /// The orderer is gone, and what it was asked with it.
+    pub fn orderer_gone(&mut self) {
+        self.naming.iter_mut().for_each(Naming::lost);
+    }
+
+    /// What the ordering layer decided about our name.
+    pub fn named(&mut self, cx: &mut Cx, links: &mut Links, view: &View, m: &WriterIs) {
+        let Some(naming) = self.naming.as_mut().filter(|_| self.lost.is_none()) else { return };
+        if !naming.answered(m.request) {
+            return;
+        }
+        match m.refused {
+            WriterRefused::No => {}
+            WriterRefused::Fenced => return self.end_with(cx, WriterLost::Fenced),
+            WriterRefused::Invalid if !naming.is_opening() => {
+                // The lane takes no appends any more, as our view will say.
+                self.skipped += 1;
+                self.lane = None;
+                return self.place(cx, links, view);
+            }
+            WriterRefused::Invalid | WriterRefused::TooMany => return self.end_with(cx, WriterLost::NoName),
+        }
+        if !naming.is_opening() {
+            if m.epoch == naming.epoch && m.lane == self.lane && self.lane.is_some() {
+                naming.claimed();
+            }
+            return;
+        }
+        if m.epoch.0 == 0 || m.epoch.0 >= EPOCHS_MAX {
+            tracing::error!(epoch = %m.epoch, "an opening that can't be");
+            return;
+        }
+        self.id = m.writer;
+        if !naming.opened(cx, view, m.epoch, m.lane, m.tail) {
+            self.begin(cx);
+            self.place(cx, links, view);
+        }
+    }
+
+    /// The name is ours, and nothing more comes from whoever had it.
+    fn begin(&mut self, cx: &mut Cx) {
+        let Some(naming) = &self.naming else { return };
+        let (writer, epoch, tail) = (self.id, naming.epoch, naming.tail);
+        let first = first_seq(epoch);
+        (self.next, self.start, self.ever_sent) = (first, first, first);
+        if cx.cfg.expected_tail.is_some_and(|expected| tail != Some(expected)) {
+            return self.end_with(cx, WriterLost::Conflict { tail });
+        }
+        cx.event(LogEvent::Opened { writer, epoch, tail });
+    }
+
+    /// An answer about the lane that we are leaving, or of whoever had our name.
     pub fn resolved(&mut self, cx: &mut Cx, links: &mut Links, view: &View, m: &Resolved) {
+        if let Some(naming) = self.naming.as_mut().filter(|_| m.writer == self.id)
+            && naming.fenced(cx.now, m)
+        {
+            self.begin(cx);
+            return self.place(cx, links, view);
+        }
         let first = self.first();
         let Some(leaving) = self.leaving.as_mut().filter(|l| l.is_answer(m)) else { return };
         if m.writer != self.id || Some(m.lane) != self.lane {
@@ -401,9 +496,12 @@ impl Writer {
         if self.leave_at(cx).is_some_and(|t| t <= cx.now) {
             self.leave(cx, true);
         }
+        let first = self.first();
         if let (Some(leaving), Some(lane)) = (&mut self.leaving, self.lane) {
-            let first = Seq(self.next.0 - self.pending.len() as u64);
-            leaving.ask(cx, links, lane, self.id, first, self.next);
+            leaving.ask(cx, links, lane, self.id, first);
+        }
+        if let Some((lane, leaving)) = self.naming.as_mut().and_then(Naming::fencing) {
+            leaving.ask(cx, links, lane, self.id, Seq(0));
         }
         if self.pause_until.is_some_and(|t| t <= cx.now) {
             self.pause_until = None;
@@ -429,6 +527,7 @@ impl Writer {
         let leave = self.leave_at(cx).map(|t| (t, "leave a lane whose primary is away"));
         let ask = self.leaving.as_ref().map(|l| (l.due(), "ask what is in a lane"));
         let leave = super::cx::earlier(leave, ask);
+        let leave = super::cx::earlier(leave, self.naming.as_ref().and_then(Naming::deadline));
         let pause = self.pause_until.map(|t| (t, "resend refused batches"));
         let kick = self.kick_at(cx).map(|t| (t, "acknowledgements overdue"));
         super::cx::earlier(leave, super::cx::earlier(pause, kick))

@@ -141,6 +141,12 @@ messages! {
     54 Resolved;
     /// Writer -> replica -> primary: a batch that ends the writer's use of a lane, as payload.
     55 Fence;
+    /// Writer -> leader: that name is mine from now on.
+    56 OpenWriter;
+    /// Writer -> leader: my opening of that name uses this lane.
+    57 ClaimLane;
+    /// The answer.
+    58 WriterIs;
 }
 
 /// A message with its payload.

@@ -44,12 +44,14 @@ impl Orderer {
             let view = self.state.view().number;
             let applied = self.state.apply(&data);
             self.consumers_applied(index, &applied);
+            self.name_decided(index, &applied);
             // An address or the trim point may have changed it. With new shards it goes out below.
             let formed = matches!(applied, Applied::Formed { .. });
             if self.state.view().number != view && !formed {
                 self.push_view(&[]);
             }
             match applied {
+                Applied::Name(_) => {}
                 Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
                 Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
                 // Who waits for it is let in once all that is committed is applied.

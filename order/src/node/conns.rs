@@ -2,11 +2,11 @@
 
 use super::Orderer;
 use super::views::Wish;
-use crate::sequencer::Refusal;
+use crate::sequencer::{Command, Refusal};
 use bytes::Bytes;
 use std::time::Duration;
 use tracing::{info, warn};
-use zoolog_core::wire::{self, Hello, Message, NotLeader, Refused, RefusedWhy, Role};
+use zoolog_core::wire::{self, ClaimLane, Hello, Message, NotLeader, Refused, RefusedWhy, Role};
 use zoolog_core::{ClusterId, ConnId, Incarnation, Instant, OrdererId, Output, ServerId, SlotId};
 
 /// Connections accepted at a time.
@@ -112,6 +112,8 @@ impl Orderer {
                 | Message::ForgetConsumer(_)
                 | Message::Finalize(_)
                 | Message::WantShards(_)
+                | Message::OpenWriter(_)
+                | Message::ClaimLane(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -126,6 +128,13 @@ impl Orderer {
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
             (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),
+            (Who::Client, Message::OpenWriter(m)) => {
+                self.ask_name(conn, m.request, Command::OpenWriter(m.name))
+            }
+            (Who::Client, Message::ClaimLane(m)) => {
+                let ClaimLane { request, name, epoch, lane, tail } = m;
+                self.ask_name(conn, request, Command::ClaimLane { name, epoch, lane, tail });
+            }
             (Who::Client, Message::Finalize(m)) => self.ask_view(conn, m.request, Wish::Finalize(m.shard)),
             (Who::Client, Message::WantShards(m)) => self.ask_view(conn, m.request, Wish::Shards(m.shards)),
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {

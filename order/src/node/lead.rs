@@ -4,6 +4,7 @@ use super::Orderer;
 use super::consumers::Gathered;
 use super::health::Health;
 use super::late::Late;
+use super::names::Names;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
 use super::views::Views;
@@ -40,6 +41,8 @@ pub(super) struct Lead {
     pub late: Late,
     /// What consumers said.
     pub consumers: Gathered,
+    /// What named writers asked.
+    pub names: Names,
 }
 
 impl Lead {
@@ -59,6 +62,7 @@ impl Lead {
             pushing: BTreeSet::new(),
             late: Late::default(),
             consumers: Gathered::default(),
+            names: Names::default(),
         }
     }
 
@@ -119,6 +123,7 @@ impl Orderer {
         self.tend_views(now);
         self.propose_cut(now);
         self.propose_consumers(now);
+        self.propose_names();
         self.start_tails(now);
     }
 

@@ -6,6 +6,7 @@ mod consumers;
 mod health;
 mod late;
 mod lead;
+mod names;
 mod peers;
 mod slots;
 mod status;

@@ -2,7 +2,7 @@
 
 use super::packed;
 use super::trim::ConsumerAt;
-use zoolog_core::{CutNumber, Incarnation, LaneId, ShardId, SlotId, ViewNumber};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, ShardId, SlotId, ViewNumber};
 
 const VERSION: u8 = 1;
 /// A cut, packed. Those of [`VERSION`] are still read.
@@ -25,6 +25,19 @@ pub enum Command {
     WantShards(u32),
     /// These finalized shards, all of them trimmed, are to leave the view.
     DropShards(Vec<ShardId>),
+    /// Somebody writes under that name from now on.
+    OpenWriter(String),
+    /// An opening of a name uses this lane from now on.
+    ClaimLane {
+        /// The name.
+        name: String,
+        /// The opening.
+        epoch: Epoch,
+        /// The lane.
+        lane: LaneId,
+        /// One past the last record of the name.
+        tail: Gsn,
+    },
 }
 
 /// A slot, as it presented itself.

@@ -11,7 +11,7 @@
 //!   one ever did; what leaves the view is finalized and trimmed.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 
-use super::{Applied, CONSUMERS_MAX, GSN_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
+use super::{Applied, CONSUMERS_MAX, GSN_MAX, NAMES_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
 use std::collections::BTreeSet;
 use zoolog_core::view::{ShardState, ShardView};
 use zoolog_core::{CutNumber, Gsn};
@@ -109,6 +109,9 @@ fn bounds(state: &State) -> Result<(), String> {
     let (number, tail, view) = (state.number, state.tail, state.view.number);
     if number.0 > tail.0 || tail.0 > GSN_MAX || view.0 > GSN_MAX || state.next_shard.0 > u32::MAX / 2 {
         return Err(format!("ORD-1: cut {number}, tail {tail}, view {view}, shard {}", state.next_shard));
+    }
+    if state.names.len() > NAMES_MAX {
+        return Err(format!("ORD-5: {} named writers", state.names.len()));
     }
     if state.slots.len() > SLOTS_MAX || state.view.shards.len() > SHARDS_MAX {
         return Err(format!("ORD-5: {} slots, {} shards", state.slots.len(), state.view.shards.len()));

@@ -5,6 +5,7 @@ mod board;
 mod command;
 mod cuts;
 mod invariants;
+mod names;
 mod pace;
 mod packed;
 mod parts;
@@ -16,6 +17,7 @@ mod views;
 
 pub(crate) use board::Board;
 pub use command::{Command, FormView, ProposedCut, Registration};
+pub use names::{NAMES_MAX, NameIs, Named};
 pub(crate) use pace::Pace;
 pub use parts::Parts;
 pub(crate) use place::{Choice, pair, place};
@@ -60,6 +62,8 @@ pub struct State {
     pub(crate) next_shard: ShardId,
     /// Shards that are to take appends; `None` leaves it to the settings.
     pub(crate) wanted: Option<u32>,
+    /// Writers that have names.
+    pub(crate) names: BTreeMap<String, Named>,
     /// Records of shards that have left the view, all of them trimmed.
     pub(crate) gone: u64,
     /// The last cut.
@@ -108,6 +112,8 @@ pub enum Applied {
     Cut(Cut),
     /// The trim point has moved to there.
     Trimmed(Gsn),
+    /// A request about a name is decided.
+    Name(NameIs),
 }
 
 impl State {
@@ -119,6 +125,7 @@ impl State {
             view: View::default(),
             next_shard: ShardId(1),
             wanted: None,
+            names: BTreeMap::new(),
             gone: 0,
             number: CutNumber(0),
             tail: Gsn(0),
@@ -140,6 +147,8 @@ impl State {
             Some(Command::ForgetConsumer(name)) => self.forget_consumer(&name),
             Some(Command::WantShards(n)) => self.want_shards(n),
             Some(Command::DropShards(shards)) => self.drop_shards(&shards),
+            Some(Command::OpenWriter(name)) => self.open_writer(name),
+            Some(Command::ClaimLane { name, epoch, lane, tail }) => self.claim_lane(&name, epoch, lane, tail),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);

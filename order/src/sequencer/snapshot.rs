@@ -1,7 +1,7 @@
 //! How does the replicated state travel, in checkpoints and to members that lag? Versioned rkyv, checked
 //! as a foreign value when it comes back.
 
-use super::{Parts, SlotEntry, State, invariants};
+use super::{Named, Parts, SlotEntry, State, invariants};
 use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
@@ -22,6 +22,7 @@ struct Image {
     trim: Gsn,
     wanted: Option<u32>,
     gone: u64,
+    names: Vec<(String, Named)>,
 }
 
 /// What is kept of a shard's order.
@@ -56,6 +57,7 @@ impl State {
             trim: self.trim,
             wanted: self.wanted,
             gone: self.gone,
+            names: self.names.iter().map(|(name, n)| (name.clone(), n.clone())).collect(),
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
@@ -90,6 +92,7 @@ impl State {
             trim: image.trim,
             wanted: image.wanted,
             gone: image.gone,
+            names: image.names.into_iter().collect(),
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;

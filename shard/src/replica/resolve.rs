@@ -12,7 +12,17 @@ impl Replica {
     /// Answers a writer.
     pub fn resolve(&self, m: &Resolve) -> Resolved {
         let (end, acks) = self.fate(m);
-        Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks }
+        let known = matches!(end, ResolveEnd::Final | ResolveEnd::Forgotten);
+        let tail = if known { self.tail_of(m) } else { None };
+        Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail }
+    }
+
+    /// One past the writer's last record in the lane.
+    fn tail_of(&self, m: &Resolve) -> Option<Gsn> {
+        let i = usize::from(m.lane.index());
+        let (lsn, count, kept) = self.writers[i].last(m.writer, self.lanes[i].committed)?;
+        let first = kept.or_else(|| self.history.gsn(self.shard, m.lane.index(), Lsn(lsn)))?;
+        Some(first.plus(u64::from(count)))
     }
 
     fn fate(&self, m: &Resolve) -> (ResolveEnd, Vec<(Seq, Gsn)>) {

@@ -6,7 +6,7 @@ use super::conns::Hold;
 use crate::effects::Refusal;
 use crate::replica::{read_answer, unavailable};
 use bytes::Bytes;
-use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
+use zoolog_core::batch::{Batch, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{
     self, Append, AppendRefused, AppendRefusedWhy, Fence, Message, Read, ReadIs, RefusedWhy, ResolveEnd,
@@ -46,6 +46,7 @@ impl Slot {
                     lane: m.lane,
                     writer: m.writer,
                     end: ResolveEnd::NotReady,
+                    tail: None,
                     acks: vec![],
                 };
                 let answer = self.replicas.get(&m.lane.shard()).map_or_else(unknown, |r| r.resolve(&m));
@@ -66,7 +67,7 @@ impl Slot {
     pub(super) fn on_fence(&mut self, m: &Fence, payload: Bytes) -> Result<(), Refusal> {
         let invalid = |text: String| Refusal::new(RefusedWhy::Invalid, text);
         let batch = Batch::check(payload).map_err(|e| invalid(format!("a fence of lane {}: {e}", m.lane)))?;
-        if batch.kind() != BatchKind::Fence {
+        if batch.kind() != BatchKind::Fence || batch.seq() != FENCE_SEQ {
             return Err(invalid(format!("a batch of records as a fence of lane {}", m.lane)));
         }
         let Some(replica) = self.replicas.get_mut(&m.lane.shard()) else { return Ok(()) };

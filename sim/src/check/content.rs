@@ -6,14 +6,14 @@ use super::{Verdict, promise};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
-use zoolog_core::{LaneId, Seq, WriterId};
+use zoolog_core::{Epoch, LaneId, Seq, WriterId};
 
 /// All batches that were ever sent to be appended.
 #[derive(Debug, Default)]
 pub struct Content {
     sent: BTreeMap<(WriterId, Seq), (BTreeSet<LaneId>, Batch)>,
-    /// Fences that were sent, by writer and lane.
-    fences: BTreeMap<(WriterId, LaneId), Batch>,
+    /// Fences that were sent, by writer, lane and opening.
+    fences: BTreeMap<(WriterId, LaneId, Epoch), Batch>,
     records: BTreeMap<(WriterId, Seq, u32), Bytes>,
 }
 
@@ -24,7 +24,7 @@ impl Content {
             promise!("LOG-4", false, "a writer sends to lane {lane} what is no batch");
             return Ok(());
         };
-        let key = (batch.writer(), batch.seq());
+        let (key, epoch) = ((batch.writer(), batch.seq()), batch.epoch());
         if let Some((to, before)) = self.sent.get_mut(&key) {
             promise!(
                 "LOG-4",
@@ -33,7 +33,8 @@ impl Content {
                 key.1,
                 key.0
             );
-            let fenced = |lane: LaneId| self.fences.contains_key(&(key.0, lane));
+            let fenced =
+                |lane: LaneId| self.fences.keys().any(|(w, l, e)| (*w, *l) == (key.0, lane) && *e >= epoch);
             let over = to.iter().all(|l| *l == lane || views.is_final(l.shard()) || fenced(*l));
             promise!("LOG-3", over, "batch {} of {:x?} goes to lane {lane} after {to:?}", key.1, key.0);
             to.insert(lane);
@@ -49,7 +50,7 @@ impl Content {
             promise!("LOG-4", false, "a writer sends to lane {lane} a fence that is no batch");
             return Ok(());
         };
-        self.fences.insert((batch.writer(), lane), batch);
+        self.fences.insert((batch.writer(), lane, batch.epoch()), batch);
         Ok(())
     }
 
@@ -77,7 +78,7 @@ impl Content {
     pub fn delivered(&mut self, name: &str, placed: &PlacedBatch) -> Verdict {
         let (writer, seq, lane) = (placed.batch.writer(), placed.batch.seq(), placed.placement.lane);
         if placed.batch.kind() == BatchKind::Fence {
-            let sent = self.fences.get(&(writer, lane));
+            let sent = self.fences.get(&(writer, lane, placed.batch.epoch()));
             promise!(
                 "LOG-4",
                 sent == Some(&placed.batch),

@@ -4,7 +4,7 @@ use super::{Verdict, promise};
 use crate::schedule::NodeId;
 use std::collections::BTreeMap;
 use zoolog_core::batch::{BatchKind, PlacedBatch};
-use zoolog_core::{Gsn, LaneId, Lsn, Seq, WriterId};
+use zoolog_core::{Epoch, Gsn, LaneId, Lsn, Seq, WriterId};
 
 /// What lies at a GSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Place {
     pub lsn: Lsn,
     /// Who wrote it.
     pub writer: WriterId,
+    /// In which of its openings.
+    pub epoch: Epoch,
     /// In which of its batches.
     pub seq: Seq,
     /// Where in that batch.
@@ -85,7 +87,8 @@ impl TotalOrder {
             let lsn = p.first_lsn.plus(u64::from(index));
             let (writer, seq) = (placed.batch.writer(), placed.batch.seq());
             let fence = placed.batch.kind() == BatchKind::Fence;
-            let place = Place { lane: p.lane, lsn, writer, seq, index, fence, crc: p.crc };
+            let epoch = placed.batch.epoch();
+            let place = Place { lane: p.lane, lsn, writer, epoch, seq, index, fence, crc: p.crc };
             let at = gsn.0 as usize;
             if self.log.len() <= at {
                 self.log.resize(at + 1, None);

@@ -2,15 +2,17 @@
 
 use super::total_order::TotalOrder;
 use super::{Verdict, promise};
-use std::collections::{BTreeMap, BTreeSet};
-use zoolog_core::{Gsn, LaneId, Seq, WriterId};
+use std::collections::BTreeMap;
+use zoolog_core::batch::first_seq;
+use zoolog_core::{Epoch, Gsn, LaneId, Seq, WriterId};
 
 /// How far the log was walked, and where each writer stands there.
 #[derive(Debug, Default)]
 pub struct Writers {
     walked: Gsn,
     last: BTreeMap<WriterId, (Seq, u32)>,
-    fenced: BTreeSet<(WriterId, LaneId)>,
+    /// The newest opening whose use of a lane a fence has ended.
+    fenced: BTreeMap<(WriterId, LaneId), Epoch>,
 }
 
 impl Writers {
@@ -22,17 +24,23 @@ impl Writers {
     /// Walks on over what was read without a hole.
     pub fn advance(&mut self, log: &TotalOrder) -> Verdict {
         while let Some(p) = log.at(self.walked) {
-            let over = self.fenced.contains(&(p.writer, p.lane));
+            let over =
+                self.fenced.get(&(p.writer, p.lane)).is_some_and(|epoch| p.epoch <= *epoch && !p.fence);
             promise!("LOG-3", !over, "at {}: {p:?} behind a fence of that writer in that lane", self.walked);
             if p.fence {
-                self.fenced.insert((p.writer, p.lane));
+                let fenced = self.fenced.entry((p.writer, p.lane)).or_insert(p.epoch);
+                *fenced = p.epoch.max(*fenced);
                 self.walked = self.walked.next();
                 continue;
             }
             let here = (p.seq, p.index);
+            // A later opening begins anew, with numbers above all of the one before.
+            let begins = here == (first_seq(p.epoch), 0);
             let follows = match self.last.get(&p.writer) {
-                None => here == (Seq(0), 0),
-                Some(&(seq, index)) => here == (seq, index + 1) || here == (seq.next(), 0),
+                None => begins,
+                Some(&(seq, index)) => {
+                    here == (seq, index + 1) || here == (seq.next(), 0) || (begins && p.seq > seq)
+                }
             };
             let last = self.last.get(&p.writer);
             promise!("LOG-3", follows, "at {}: {p:?} after {last:?} of the same writer", self.walked);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
-use zoolog_client::{AppendError, LogClient, LogEvent, RequestId, SharedLog};
+use zoolog_client::{AppendError, LogClient, LogEvent, RequestId, SharedLog, WriterLost};
 use zoolog_core::rng::Rng;
 use zoolog_core::{Input, Instant, Machine, Output};
 
@@ -23,12 +23,21 @@ pub struct LogWriter {
     tails: BTreeMap<RequestId, Instant>,
     out: VecDeque<Output<Observation>>,
     last_words: u32,
+    /// Another may take over its name.
+    named: bool,
     done: bool,
 }
 
 impl LogWriter {
-    /// A writer that appends every `every` or so, until `calm_at`.
-    pub fn new(log: LogClient, seed: u64, every: Duration, calm_at: Instant, now: Instant) -> Self {
+    /// A writer that appends every `every` or so, until `calm_at`; `named` if another may have its name.
+    pub fn new(
+        log: LogClient,
+        named: bool,
+        seed: u64,
+        every: Duration,
+        calm_at: Instant,
+        now: Instant,
+    ) -> Self {
         Self {
             log,
             rng: Rng::new(seed, "writer"),
@@ -39,6 +48,7 @@ impl LogWriter {
             tails: BTreeMap::new(),
             out: VecDeque::new(),
             last_words: 5,
+            named,
             done: false,
         }
     }
@@ -66,7 +76,7 @@ impl LogWriter {
                     let seen = Observation::Appending { writer: self.log.writer(), seq, index, record };
                     self.out.push_back(Output::Event(seen));
                 }
-                Err(AppendError::Full) => return false,
+                Err(AppendError::Full | AppendError::NotOpen) => return false,
                 Err(e) => {
                     self.out.push_back(Output::Event(Observation::Note(format!("append: {e}"))));
                     return false;
@@ -114,6 +124,14 @@ impl Process for LogWriter {
             && let Some(asked) = self.tails.remove(request)
         {
             return Some(Output::Event(Observation::Tail { asked, gsn: *gsn }));
+        }
+        if let Output::Event(LogEvent::WriterLost { why, .. }) = &output
+            && self.named
+            && matches!(why, WriterLost::Fenced | WriterLost::Forgotten)
+        {
+            // Another goes on under its name.
+            (self.done, self.last_words) = (true, 0);
+            self.out.push_back(Output::Event(Observation::Done));
         }
         if let Output::Event(LogEvent::Appended { .. }) = &output
             && self.last_words == 0

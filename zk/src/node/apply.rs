@@ -46,7 +46,10 @@ impl<L: SharedLog> Node<L> {
             }
             LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
             // Appended is followed by what matters here; the others answer what was never asked.
-            LogEvent::Appended { .. } | LogEvent::AppendFailed { .. } | LogEvent::ReadDone { .. } => {}
+            LogEvent::Appended { .. }
+            | LogEvent::Opened { .. }
+            | LogEvent::AppendFailed { .. }
+            | LogEvent::ReadDone { .. } => {}
         }
     }
 

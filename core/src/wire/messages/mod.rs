@@ -18,6 +18,7 @@ macro_rules! plain_enum {
 
 mod append;
 mod hello;
+mod names;
 mod order;
 mod read;
 mod replicate;
@@ -27,6 +28,7 @@ mod views;
 
 pub use append::*;
 pub use hello::*;
+pub use names::*;
 pub use order::*;
 pub use read::*;
 pub use replicate::*;

@@ -46,6 +46,9 @@ body! {
         end: ResolveEnd,
         /// (number, GSN of the first record) of batches that are committed, ascending.
         acks: Vec<(Seq, Gsn)>,
+        /// One past the last record of the writer that is in the lane, whatever its opening; `None` if there is
+        /// none, or its position isn't known any more.
+        tail: Option<Gsn>,
     }
 }
 
