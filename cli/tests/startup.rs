@@ -232,9 +232,16 @@ fn it_starts_answers_stops_and_continues() {
         };
         // The session's record went this way; through which of the nodes is not for us to know.
         let passed = |nodes: &[serde_json::Value], name| nodes.iter().any(|n| count(n, name) > 0);
-        assert!(["cut_wait", "raft", "raft_wal"].iter().all(|s| passed(&stages[..3], s)), "{stages:?}");
-        assert!(["primary_wal", "backup_wal"].iter().all(|s| passed(&stages[3..6], s)), "{stages:?}");
-        assert!(passed(&stages[6..7], "zk_log"), "{stages:?}");
+        assert!(
+            ["cut_wait", "raft", "raft_wal", "cut_send"].iter().all(|s| passed(&stages[..3], s)),
+            "{stages:?}"
+        );
+        assert!(
+            ["primary_wal", "backup_wal", "report"].iter().all(|s| passed(&stages[3..6], s)),
+            "{stages:?}"
+        );
+        let own = ["zk_decode", "zk_submit", "zk_log", "zk_deliver", "zk_apply", "zk_reply"];
+        assert!(own.iter().all(|s| passed(&stages[6..7], s)), "{stages:?}");
         let dir_arg = dir.path().to_str().unwrap();
         let shown = zoolog(&["admin", "stages", "--json", "--data-dir", dir_arg]).output().unwrap();
         let shown: Vec<serde_json::Value> = serde_json::from_slice(&shown.stdout).unwrap();

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zoolog_core::batch::{BatchKind, PlacedBatch};
 use zoolog_core::wire::ReadEnd;
-use zoolog_core::{ClusterId, Epoch, Gsn, Machine, Seq, ViewNumber, WriterId};
+use zoolog_core::{ClusterId, Epoch, Gsn, Instant, Machine, Seq, ViewNumber, WriterId};
 
 /// Names a read or tail request until its answer. Those that methods return have bit 63 set and are never
 /// used twice; those of commands are the owner's own tags.
@@ -107,6 +107,8 @@ pub struct Committed {
     pub take: u32,
     /// Whether this log's own writer wrote it.
     pub own: bool,
+    /// When its position was known here: of a subscription near the tail, when the cut came that orders it.
+    pub ordered_at: Instant,
 }
 
 impl Committed {

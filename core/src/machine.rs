@@ -13,6 +13,9 @@
 //!    id is never used again. Several connections have no order among each other: a frame of an older one
 //!    may arrive after frames of a newer one.
 //! 5. When `next_deadline` has passed it calls `handle` with [`Input::Timer`], early ticks are harmless.
+//! 6. Within a turn all calls may carry the same `now`, until an [`Output::ReadClock`]. After a turn's `Send`s
+//!    have been offered to the sockets it calls [`Machine::sent`]. Both serve measuring alone: who drives a machine
+//!    without wanting to know how long its stages take need do neither.
 //!
 //! # Duties of a machine
 //! It performs no I/O, reads no clock, draws no randomness but from a seed it was given, and iterates
@@ -176,6 +179,9 @@ pub enum Output<E> {
         /// Whether the file is complete with it.
         last: bool,
     },
+    /// The machine has come to another stage of its turn, and measures how long each takes: read the clock, and
+    /// call on with what it says. A few per turn or per batch, never one per record.
+    ReadClock,
     /// Something for the owner.
     Event(E),
 }
@@ -216,6 +222,7 @@ impl<E> Output<E> {
             Output::Load { token, pos } => Output::Load { token, pos },
             Output::Release { segment } => Output::Release { segment },
             Output::SaveSnapshot { gsn, bytes, last } => Output::SaveSnapshot { gsn, bytes, last },
+            Output::ReadClock => Output::ReadClock,
             Output::Event(e) => Output::Event(event(e)?),
         })
     }
@@ -236,6 +243,10 @@ pub trait Machine {
 
     /// The earliest timer and why it is set.
     fn next_deadline(&self) -> Option<(Instant, &'static str)>;
+
+    /// What the turn had to send was offered to the sockets just now. Comes between turns; of a turn that sent
+    /// nothing it need not come. Measures, and does nothing else.
+    fn sent(&mut self, _now: Instant) {}
 
     /// The state that stands for every record put out to be persisted so far, durable already or not: the
     /// first record of the next segment, behind all of them. Asked for by the shell between turns, when the

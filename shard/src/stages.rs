@@ -14,13 +14,16 @@ pub(crate) const ORDER: usize = 2;
 /// A batch that its writer waits for is placed, until `Appended` is sent.
 pub(crate) const ACK: usize = 3;
 
+/// Durable lengths have moved, until the report that says so is offered to the orderer's socket.
+pub(crate) const REPORT: usize = 4;
+
 /// The stages of a slot.
 #[derive(Debug)]
 pub(crate) struct SlotStages(Stages);
 
 impl Default for SlotStages {
     fn default() -> Self {
-        Self(Stages::new(&["primary_wal", "backup_wal", "order", "ack"]))
+        Self(Stages::new(&["primary_wal", "backup_wal", "order", "ack", "report"]))
     }
 }
 

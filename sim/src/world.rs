@@ -252,6 +252,8 @@ impl World {
                 store.release(&mut self.nodes[id.0].disk, segment);
             }
             Output::SaveSnapshot { gsn, bytes, last } => self.save_snapshot(id, gsn, &bytes, last),
+            // A turn takes no time here.
+            Output::ReadClock => {}
             Output::Event(seen) => self.observe(id, seen),
         }
     }

@@ -89,7 +89,9 @@ impl Loop {
         let lane = LaneId::new(ShardId(0), 0);
         let placed = PlacedBatch::place(lane, Incarnation(1), Lsn(first_gsn.0), 0, batch);
         self.tail = first_gsn.plus(u64::from(take));
-        self.events.push_back(LogEvent::Committed(Committed { first_gsn, placed, skip: 0, take, own: true }));
+        let (skip, own, ordered_at) = (0, true, Instant(0));
+        let committed = Committed { first_gsn, placed, skip, take, own, ordered_at };
+        self.events.push_back(LogEvent::Committed(committed));
     }
 }
 

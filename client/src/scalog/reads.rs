@@ -114,7 +114,8 @@ impl Reading {
                     self.covers = end;
                     let own = placed.batch.writer() == own;
                     let (skip, take) = (skip as u32, take as u32);
-                    self.batches.push(Committed { first_gsn, placed, skip, take, own });
+                    let ordered_at = cx.now;
+                    self.batches.push(Committed { first_gsn, placed, skip, take, own, ordered_at });
                     if self.bytes >= self.max_bytes && self.covers < self.to {
                         return Some(ReadEnd::More);
                     }

@@ -22,15 +22,16 @@ const LATE_AHEAD: usize = 64;
 
 #[derive(Debug)]
 enum Piece {
-    /// A range; `expect` says what must come, if it replaces a run.
-    Fetch { id: FetchId, expect: Option<Run> },
+    /// A range; `expect` says what must come, if it replaces a run, and since when that is known.
+    Fetch { id: FetchId, expect: Option<(Run, Instant)> },
     /// A run of one lane, shortened as it is delivered; known `since`.
     Run { run: Run, since: Instant },
 }
 
 /// What the range at the front of the plan has to offer.
 enum Fetched {
-    Batch(Gsn, PlacedBatch),
+    /// The batch, and since when its position is known.
+    Batch(Gsn, PlacedBatch, Instant),
     /// It is complete, and off the plan.
     Done,
     Nothing,
@@ -167,34 +168,35 @@ impl Subscription {
         own: WriterId,
     ) -> Option<Committed> {
         loop {
-            let (first, placed) = match self.plan.front_mut()? {
+            let (first, placed, ordered_at) = match self.plan.front_mut()? {
                 Piece::Fetch { .. } => match self.take_fetched(cx, fetches, view) {
-                    Fetched::Batch(first, placed) => (first, placed),
+                    Fetched::Batch(first, placed, ordered_at) => (first, placed, ordered_at),
                     Fetched::Done => continue,
                     Fetched::Nothing => return None,
                 },
-                Piece::Run { run, .. } => match self.pushes.take(run) {
+                Piece::Run { run, since } => match self.pushes.take(run) {
                     Ok(Some(placed)) => {
                         let (first, count) = (run.first_gsn, u64::from(placed.batch.count()));
+                        let since = *since;
                         (run.first_gsn, run.first_lsn) = (first.plus(count), run.first_lsn.plus(count));
                         run.count -= count;
                         if run.count == 0 {
                             self.plan.pop_front();
                         }
-                        (first, placed)
+                        (first, placed, since)
                     }
                     Ok(None) => return None,
                     Err(what) => {
                         tracing::error!(lane = %run.lane, lsn = %run.first_lsn, what, "pushes contradict a cut");
                         cx.metrics.damaged += 1;
-                        let run = *run;
-                        self.instead(cx, fetches, view, 0, run);
+                        let (run, since) = (*run, *since);
+                        self.instead(cx, fetches, view, 0, run, since);
                         self.pushes.rotate(cx, order, run.lane.shard());
                         return None;
                     }
                 },
             };
-            if let Some(committed) = self.deliver(cx, first, placed, own) {
+            if let Some(committed) = self.deliver(cx, first, placed, own, ordered_at) {
                 if !self.live {
                     self.consider_live(cx, view, order);
                 }
@@ -235,7 +237,7 @@ impl Subscription {
         let (place, count) = (placed.placement, u64::from(placed.batch.count()));
         // Ranges end where cuts end, so no batch lies across; and a run has exactly one place for each.
         let across = first.plus(count) > fetches.end(id);
-        let elsewhere = expect.is_some_and(|run| {
+        let elsewhere = expect.is_some_and(|(run, _)| {
             first != run.first_gsn || place.lane != run.lane || place.first_lsn != run.first_lsn
         });
         if across || elsewhere {
@@ -244,11 +246,13 @@ impl Subscription {
             fetches.reject(cx, id, self.next);
             return Fetched::Nothing;
         }
-        if let Some(run) = expect {
+        let mut ordered_at = cx.now;
+        if let Some((run, since)) = expect {
+            ordered_at = *since;
             (run.first_gsn, run.first_lsn) = (run.first_gsn.plus(count), run.first_lsn.plus(count));
             run.count -= count;
         }
-        Fetched::Batch(first, placed)
+        Fetched::Batch(first, placed, ordered_at)
     }
 
     /// The part of a batch that is wanted, if there is one.
@@ -258,6 +262,7 @@ impl Subscription {
         first_gsn: Gsn,
         placed: PlacedBatch,
         own: WriterId,
+        ordered_at: Instant,
     ) -> Option<Committed> {
         let count = u64::from(placed.batch.count());
         let end = first_gsn.plus(count);
@@ -275,13 +280,22 @@ impl Subscription {
         }
         cx.metrics.delivered += count - skip;
         let own = placed.batch.writer() == own;
-        Some(Committed { first_gsn, placed, skip: skip as u32, take: (count - skip) as u32, own })
+        let take = (count - skip) as u32;
+        Some(Committed { first_gsn, placed, skip: skip as u32, take, own, ordered_at })
     }
 
     /// Puts a fetch in the place of the run at `i`.
-    fn instead(&mut self, cx: &mut Cx, fetches: &mut Fetches, view: &View, i: usize, run: Run) {
+    fn instead(
+        &mut self,
+        cx: &mut Cx,
+        fetches: &mut Fetches,
+        view: &View,
+        i: usize,
+        run: Run,
+        since: Instant,
+    ) {
         let id = fetches.open(cx, view, run.first_gsn, run.first_gsn.plus(run.count), Some(run.lane.shard()));
-        self.plan[i] = Piece::Fetch { id, expect: Some(run) };
+        self.plan[i] = Piece::Fetch { id, expect: Some((run, since)) };
         self.pushes.pass(run.lane, run.first_lsn.plus(run.count));
     }
 
@@ -293,7 +307,7 @@ impl Subscription {
             // Runs behind a late one of the same lane are late for the same reason: `pass` tells.
             if self.pushes.late_at(cx, &run, since).is_some_and(|t| t <= cx.now) {
                 cx.metrics.late += 1;
-                self.instead(cx, fetches, view, i, run);
+                self.instead(cx, fetches, view, i, run, since);
                 if !shards.contains(&run.lane.shard()) {
                     shards.push(run.lane.shard());
                 }

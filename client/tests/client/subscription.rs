@@ -14,8 +14,10 @@ fn pushed_batches_are_delivered_when_a_cut_takes_them_and_in_its_order() {
     b.say_with(two, Push { lane: l2 }, &b2);
     b.say_with(one, Push { lane: l1 }, &b1);
     assert_eq!(b.committed(), [], "durable somewhere is not committed");
+    b.ms(1);
     b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(l1, 0, 2), (l2, 0, 1)]) });
     let got = b.committed();
+    assert!(got.iter().all(|c| c.ordered_at == b.now), "ordered by the cut, not by the push: {got:?}");
     assert_eq!(
         got.iter().map(|c| (c.first_gsn, c.placed.clone())).collect::<Vec<_>>(),
         [(Gsn(0), b1[0].clone()), (Gsn(2), b2[0].clone())]
@@ -83,6 +85,7 @@ fn a_committed_batch_that_is_not_pushed_in_time_is_read_from_another_replica() {
     let l = lane(1, 0);
     let all = batches(l, 1, &[3]);
     b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(l, 0, 3)]) });
+    let cut_at = b.now;
     b.pass(std::time::Duration::from_micros(9_900));
     assert_eq!(reads(&mut b), []);
     b.ms(1);
@@ -99,7 +102,12 @@ fn a_committed_batch_that_is_not_pushed_in_time_is_read_from_another_replica() {
         gsns: vec![Gsn(0)],
     };
     b.say_with(*conn, answer, &all);
-    assert_eq!(b.committed().len(), 1);
+    let got = b.committed();
+    assert_eq!(
+        got.iter().map(|c| c.ordered_at).collect::<Vec<_>>(),
+        [cut_at],
+        "its delivery took all that time"
+    );
     // The push that comes at last is not delivered again.
     b.say_with(one, Push { lane: l }, &all);
     assert_eq!(b.committed(), []);

@@ -161,9 +161,11 @@ impl<C> Net<C> {
         mark(&mut self.dirty, conn);
     }
 
-    /// Sends what was queued, as far as the sockets take it. To be called at the end of a turn.
-    pub fn flush(&mut self, ring: &mut Ring) {
+    /// Sends what was queued, as far as the sockets take it. To be called at the end of a turn. Returns whether there
+    /// was anything.
+    pub fn flush(&mut self, ring: &mut Ring) -> bool {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let any = !dirty.is_empty();
         for id in dirty.drain(..) {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.dirty = false;
@@ -193,6 +195,7 @@ impl<C> Net<C> {
         if self.dirty.is_empty() {
             self.dirty = dirty; // keeps the allocation
         }
+        any
     }
 
     /// Ends a connection once what was sent has left, or after `LINGER`.

@@ -120,6 +120,7 @@ where
                 let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
                 writer.save(gsn, bytes, last)?;
             }
+            Output::ReadClock => self.now = clock::now(),
             Output::Event(event) => (self.on_event)(event)?,
         }
         Ok(())
@@ -149,7 +150,9 @@ where
             self.carry_out(ring, output)?;
         }
         // Others' work first: what is sent begins a longer way than our own write.
-        self.net.flush(ring);
+        if self.net.flush(ring) {
+            self.machine.sent(clock::now());
+        }
         self.net.tick(ring, self.now);
         if let Some(disk) = &mut self.disk {
             disk.roll_if_due(|| self.machine.checkpoint());

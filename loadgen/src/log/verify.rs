@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::sizes::Sizes;
     use zoolog_core::batch::{BatchBuilder, PlacedBatch};
-    use zoolog_core::{Epoch, Incarnation, LaneId, Lsn, Seq};
+    use zoolog_core::{Epoch, Incarnation, Instant, LaneId, Lsn, Seq};
 
     const RUN: u32 = 9;
 
@@ -151,7 +151,7 @@ mod tests {
         }
         let batch = builder.finish(BatchKind::Data, WriterId(u128::from(w)), Epoch(0), Seq(seq));
         let placed = PlacedBatch::place(LaneId(0), Incarnation(1), Lsn(0), 0, batch);
-        Committed { first_gsn: Gsn(first_gsn), placed, skip: 0, take, own: false }
+        Committed { first_gsn: Gsn(first_gsn), placed, skip: 0, take, own: false, ordered_at: Instant(0) }
     }
 
     /// Two writers were acknowledged the records 1..3 at 10 and 3..6 at 16, and 1..4 at 13; all was read back as

@@ -79,6 +79,8 @@ pub struct Orderer {
     persisting: Pending<Token>,
     /// How long its stages take.
     stages: Stages,
+    /// Cuts of this turn that are about to be sent, and when the first of them was applied.
+    cuts_sending: Option<(Instant, u64)>,
     /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
     segments: Option<(u32, u32)>,
     out: VecDeque<Output<OrderEvent>>,
@@ -138,6 +140,7 @@ impl Orderer {
             tails: Tails::default(),
             persisting: Pending::default(),
             stages: Stages::new(&status::STAGES),
+            cuts_sending: None,
             segments: None,
             out: VecDeque::new(),
             fresh: true,
@@ -245,6 +248,12 @@ impl Machine for Orderer {
             self.settle(now);
         }
         self.out.pop_front()
+    }
+
+    fn sent(&mut self, now: Instant) {
+        if let Some((since, cuts)) = self.cuts_sending.take() {
+            self.stages.record(status::CUT_SEND, now.since(since), cuts);
+        }
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {

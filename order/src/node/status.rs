@@ -10,7 +10,9 @@ pub(super) const CUT_WAIT: usize = 0;
 pub(super) const RAFT: usize = 1;
 /// Every orderer's stage: a record of raft's is given to the log, until it is durable.
 pub(super) const RAFT_WAL: usize = 2;
-pub(super) const STAGES: [&str; 3] = ["cut_wait", "raft", "raft_wal"];
+/// A leader's stage: a cut is committed and applied here, until it is offered to the sockets of all who wait for it.
+pub(super) const CUT_SEND: usize = 3;
+pub(super) const STAGES: [&str; 4] = ["cut_wait", "raft", "raft_wal", "cut_send"];
 
 /// A JSON string.
 fn quoted(text: &str) -> String {

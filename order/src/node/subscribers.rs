@@ -67,6 +67,9 @@ impl Orderer {
         let is_slot = |conn: &ConnId| self.conns.get(conn).is_some_and(|c| matches!(c.who, Who::Slot(..)));
         let may_wait = |conn: &ConnId| is_slot(conn) && !waiting.contains(conn);
         let (later, at_once): (Vec<ConnId>, Vec<ConnId>) = lead.pushing.iter().copied().partition(may_wait);
+        if !at_once.is_empty() {
+            self.cuts_sending.get_or_insert((now, 0)).1 += 1;
+        }
         for conn in at_once {
             self.send(conn, bytes.clone());
         }

@@ -12,6 +12,9 @@ use zoolog_order::{CutInterval, Failures, OrderEvent, Orderer, OrdererConfig};
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 
+/// From the end of a turn until what it sends is offered to the sockets.
+const SENDING: Duration = Duration::from_micros(250);
+
 /// What an orderer has on disk, and what is on its way there.
 #[derive(Default)]
 pub struct Disk {
@@ -193,8 +196,13 @@ impl Sim {
         for input in inputs {
             machine.handle(now, input);
         }
+        let mut sends = false;
         while let Some(output) = self.nodes[i].machine.as_mut().and_then(|m| m.poll_output(now)) {
+            sends |= matches!(output, Output::Send { .. });
             self.carry_out(i, output);
+        }
+        if let Some(machine) = self.nodes[i].machine.as_mut().filter(|_| sends) {
+            machine.sent(now + SENDING);
         }
         let (when, why) =
             self.nodes[i].machine.as_ref().and_then(|m| m.next_deadline()).expect("a tick is always due");

@@ -16,6 +16,7 @@ use crate::event::SlotEvent;
 use crate::marks::Checkpoint;
 use crate::replica::Replica;
 use crate::replica::recover::Images;
+use crate::stages::REPORT;
 use bytes::Bytes;
 use conns::{Conn, Hold, Kind, admit};
 use orderer::Leader;
@@ -57,6 +58,9 @@ pub struct Slot {
     hurry: Option<Instant>,
     /// In this turn somebody asked for what is not ordered yet, as far as is known here.
     read_ahead: bool,
+    /// Since when durable lengths have moved that are not reported, and those that this turn reports.
+    unreported: Option<Instant>,
+    reporting: Option<Instant>,
 }
 
 impl Slot {
@@ -92,6 +96,8 @@ impl Slot {
             in_turn: true,
             hurry: None,
             read_ahead: false,
+            unreported: None,
+            reporting: None,
             cfg,
         };
         if let Some(view) = view {
@@ -243,6 +249,12 @@ impl Machine for Slot {
             self.end_turn(now);
         }
         self.fx.out.pop_front()
+    }
+
+    fn sent(&mut self, now: Instant) {
+        if let Some(since) = self.reporting.take() {
+            self.fx.stages.record(REPORT, now.since(since), 1);
+        }
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {

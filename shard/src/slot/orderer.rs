@@ -223,6 +223,7 @@ impl Slot {
         let hurry = cuts == CutsWanted::All && self.leader.told != cuts;
         if !shards.is_empty() || hurry || alive {
             (self.leader.told, self.leader.reported) = (cuts, now);
+            self.reporting = self.unreported.take();
             self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, cuts, shards });
         }
     }

@@ -107,6 +107,9 @@ impl Slot {
             }
             self.entered(pos.segment);
         }
+        if own + others > 0 {
+            self.unreported.get_or_insert(self.fx.now);
+        }
         let took = self.fx.now.since(done.at);
         self.fx.stages.record(PRIMARY_WAL, took, own);
         self.fx.stages.record(BACKUP_WAL, took, others);

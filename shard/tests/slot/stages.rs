@@ -26,12 +26,12 @@ fn stages(world: &mut World, n: usize, reset: bool) -> Vec<(String, u64, u64)> {
     m.json.trim_matches(['[', ']', '{', '}']).split("},{").map(stage).collect()
 }
 
-fn check(found: &[(String, u64, u64)], wanted: [(&str, u64, u64); 4]) {
+fn check(found: &[(String, u64, u64)], wanted: [(&str, u64, u64); 5]) {
     for ((name, count, us), wanted) in found.iter().zip(wanted) {
         assert_eq!((name.as_str(), *count), (wanted.0, wanted.1), "{found:?}");
         assert!(us.abs_diff(wanted.2) * 100 <= wanted.2, "{name}: {us} us, not {}", wanted.2);
     }
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 5);
 }
 
 #[test]
@@ -60,10 +60,17 @@ fn a_slot_measures_its_syncs_and_what_its_writers_wait_for() {
     world.cut();
     world.settle();
     assert_eq!(world.clients[w].acks().len(), 2);
-    let primary = [("primary_wal", 2, 4_000), ("backup_wal", 0, 0), ("order", 1, 6_000), ("ack", 1, 10_000)];
+    let primary = [
+        ("primary_wal", 2, 4_000),
+        ("backup_wal", 0, 0),
+        ("order", 1, 6_000),
+        ("ack", 1, 10_000),
+        ("report", 2, 250),
+    ];
     check(&stages(&mut world, 0, true), primary);
     check(&stages(&mut world, 0, false), primary.map(|(name, ..)| (name, 0, 0)));
-    let backup = [("primary_wal", 0, 0), ("backup_wal", 2, 3_000), ("order", 0, 0), ("ack", 0, 0)];
+    let backup =
+        [("primary_wal", 0, 0), ("backup_wal", 2, 3_000), ("order", 0, 0), ("ack", 0, 0), ("report", 2, 250)];
     check(&stages(&mut world, 1, false), backup);
     check(&stages(&mut world, 1, false), backup);
 }
@@ -79,5 +86,5 @@ fn a_resent_batch_is_not_measured_again() {
         assert_eq!(world.clients[w].acks().len(), 1);
     }
     let counts: Vec<u64> = stages(&mut world, 0, false).iter().map(|s| s.1).collect();
-    assert_eq!(counts, [1, 0, 1, 1]);
+    assert_eq!(counts, [1, 0, 1, 1, 1]);
 }

@@ -63,6 +63,9 @@ impl<L: SharedLog> Node<L> {
         if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
             self.stats.stages.record(status::LOG, now.since(since), 1);
         }
+        let records = u64::from(committed.take);
+        self.stats.stages.record(status::DELIVER, now.since(committed.ordered_at), records);
+        self.turn.applied(records);
         for (gsn, index, record) in committed.records() {
             let owner = committed.own.then(|| {
                 self.check_gap(now);
@@ -140,6 +143,7 @@ impl<L: SharedLog> Node<L> {
             return self.drop_conn(slot, "its session has moved or ended");
         }
         self.stats.answered(status::WRITE, now.since(entry.at));
+        self.turn.answered();
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
@@ -184,6 +188,7 @@ impl<L: SharedLog> Node<L> {
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
         self.stats.answered(status::READ, now.since(entry.at));
+        self.turn.answered();
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.

@@ -194,6 +194,7 @@ impl<L: SharedLog> Node<L> {
             read_only: ask.flag(),
         };
         answer.encode(self.conns.out(slot));
+        self.turn.answered();
         for frame in early {
             self.on_request(now, slot, frame);
         }

@@ -10,7 +10,7 @@
 //! for answers to be taken;
 //! `reads`, `reply`: it is answered; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
-//! `snapshots`: when they are taken; `words`, `status`: how the node is; `framing`, `password`, `config`.
+//! `snapshots`: when they are taken; `words`, `status`: how the node is; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
 mod clocks;
@@ -29,6 +29,7 @@ mod snapshots;
 mod status;
 mod submit;
 mod syncs;
+mod turn;
 mod words;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ use snapshots::Snapshots;
 use status::Stats;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use syncs::Syncs;
+use turn::Turn;
 use zoolog_client::{LogClient, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, WallMs};
 
@@ -123,6 +125,9 @@ pub struct Node<L = LogClient> {
     failed: bool,
     order_tail: Gsn,
     stats: Stats,
+    turn: Turn,
+    /// The shell was asked to read the clock.
+    timing: bool,
     wall: Wall,
     started: Instant,
     now: Instant,
@@ -184,6 +189,8 @@ impl<L: SharedLog> Node<L> {
             failed: false,
             order_tail: Gsn(0),
             stats: Stats::default(),
+            turn: Turn::new(now),
+            timing: false,
             wall: Wall { ms: WallMs(0), said_at: now },
             started: now,
             now,
@@ -214,6 +221,7 @@ impl<L: SharedLog> Node<L> {
         let conn = self.conns.at(slot);
         conn.received += 1;
         self.stats.received += 1;
+        self.turn.frame(!framing::is_word(&frame));
         match conn.phase {
             Phase::New => self.on_first_frame(now, slot, &frame),
             Phase::Waiting(_) | Phase::Proposed(_) => self.on_early_frame(slot, frame),
@@ -304,11 +312,17 @@ impl<L: SharedLog> Machine for Node<L> {
 
     fn handle(&mut self, now: Instant, input: Input<NodeCommand>) {
         self.now = now;
+        if self.turn.input(now) {
+            self.own.take_fresh();
+        }
         match input {
             Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
             Input::Frame { conn, bytes } if !conn.is_dialled() => self.on_frame(now, conn, bytes),
             Input::Closed { conn } if !conn.is_dialled() => self.on_closed(conn),
-            Input::Frame { conn, bytes } => self.log.handle(now, Input::Frame { conn, bytes }),
+            Input::Frame { conn, bytes } => {
+                self.turn.frame(false);
+                self.log.handle(now, Input::Frame { conn, bytes });
+            }
             Input::Closed { conn } => self.log.handle(now, Input::Closed { conn }),
             Input::Backlog { conn, high } if !conn.is_dialled() => self.on_backlog(now, conn, high),
             Input::Backlog { conn, high } => self.log.handle(now, Input::Backlog { conn, high }),
@@ -338,9 +352,16 @@ impl<L: SharedLog> Machine for Node<L> {
             if let Some(output) = self.outbox.pop_front() {
                 return Some(output);
             }
+            if std::mem::take(&mut self.timing) {
+                self.turn.lap(now, &mut self.stats.stages);
+            } else if self.turn.wants_clock() {
+                self.timing = true;
+                return Some(Output::ReadClock);
+            }
             match self.log.poll_output(now) {
                 Some(Output::Event(event)) if self.failed => drop(event),
                 Some(Output::Event(event)) => self.on_log(now, event),
+                Some(Output::ReadClock) => return Some(Output::ReadClock),
                 Some(Output::Dial { conn, addr }) => return Some(Output::Dial { conn, addr }),
                 Some(Output::Send { conn, bytes }) => return Some(Output::Send { conn, bytes }),
                 Some(Output::Close { conn }) => return Some(Output::Close { conn }),
@@ -352,11 +373,18 @@ impl<L: SharedLog> Machine for Node<L> {
                 Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
                 None if self.end_turn(now) => {}
                 None => {
+                    self.turn.end();
                     self.conns.drain(&mut self.outbox);
                     return self.outbox.pop_front();
                 }
             }
         }
+    }
+
+    fn sent(&mut self, now: Instant) {
+        let submitted = self.own.take_fresh();
+        self.turn.sent(now, submitted, &mut self.stats.stages);
+        self.log.sent(now);
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {

@@ -30,6 +30,8 @@ struct Sent {
 #[derive(Debug)]
 pub(super) struct Own {
     sent: VecDeque<Sent>,
+    /// How many were appended since it was asked last.
+    fresh: u64,
     /// When the newest record was appended.
     proposed_at: Instant,
     /// When the newest record that has come back was appended: up to then, this node was certainly part of
@@ -39,7 +41,7 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(now: Instant) -> Self {
-        Self { sent: VecDeque::new(), proposed_at: now, vouched_at: now }
+        Self { sent: VecDeque::new(), fresh: 0, proposed_at: now, vouched_at: now }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,6 +65,12 @@ impl Own {
     pub(super) fn push(&mut self, now: Instant, (seq, index): (Seq, u32), owner: Owner) {
         self.sent.push_back(Sent { seq, index, at: now, owner });
         self.proposed_at = now;
+        self.fresh += 1;
+    }
+
+    /// How many were appended since this was asked last.
+    pub(super) fn take_fresh(&mut self) -> u64 {
+        std::mem::take(&mut self.fresh)
     }
 
     /// That record has come back, committed. Invariant LOG-3: in the order in which they were appended.

@@ -7,12 +7,25 @@ use zoolog_client::SharedLog;
 use zoolog_core::Gsn;
 use zoolog_core::stages::Stages;
 
-/// Stages of a request that this node sees: a write from its frame to its answer, a read likewise, and of a write
-/// what the log takes, from the append to the delivery.
+/// A client's write, from its frame to its answer.
 pub(super) const WRITE: usize = 0;
+/// Another request, likewise.
 pub(super) const READ: usize = 1;
-pub(super) const LOG: usize = 2;
-const STAGES: [&str; 3] = ["zk_write", "zk_read", "zk_log"];
+/// From a turn's begin until all its inputs are taken: requests are read, answered if they wait for nothing, and
+/// writes appended.
+pub(super) const DECODE: usize = 2;
+/// From then until the records that were appended are offered to their primary's socket.
+pub(super) const SUBMIT: usize = 3;
+/// What the log takes of a write, from the append to the delivery.
+pub(super) const LOG: usize = 4;
+/// From the cut that orders a batch until it is about to be applied.
+pub(super) const DELIVER: usize = 5;
+/// A batch is applied, its watches fire, and what waited for it is answered.
+pub(super) const APPLY: usize = 6;
+/// From then, or from when the inputs were taken, until the turn's answers are offered to their sockets.
+pub(super) const REPLY: usize = 7;
+const STAGES: [&str; 8] =
+    ["zk_write", "zk_read", "zk_decode", "zk_submit", "zk_log", "zk_deliver", "zk_apply", "zk_reply"];
 
 /// Counters since the start.
 #[derive(Clone, Debug)]

@@ -291,6 +291,7 @@ impl World {
                 }
             }
             Output::SaveSnapshot { .. } => panic!("a slot takes no snapshots"),
+            Output::ReadClock => panic!("a turn of a slot is one stage"),
             Output::Event(_) | Output::Persist { .. } | Output::Load { .. } | Output::Release { .. } => {}
         }
     }

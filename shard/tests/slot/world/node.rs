@@ -2,11 +2,15 @@
 
 use super::{CLUSTER, slot_id};
 use std::collections::VecDeque;
+use std::time::Duration;
 use zoolog_core::Instant;
 use zoolog_core::machine::{ConnId, Input, Machine, Output, Token};
 use zoolog_core::rng::Rng;
 use zoolog_core::wal::{GroupPlan, MemoryDisk, OnDamage, Wal, WalConfig, WalPos, recover, verify_record};
 use zoolog_shard::{Bounds, Slot, SlotConfig, SlotEvent};
+
+/// From the end of a turn until what it sends is offered to the sockets.
+const SENDING: Duration = Duration::from_micros(250);
 
 pub struct Node {
     n: usize,
@@ -113,6 +117,9 @@ impl Node {
                 _ => {}
             }
             out.push(output);
+        }
+        if out.iter().any(|o| matches!(o, Output::Send { .. })) {
+            slot.sent(now + SENDING);
         }
         assert!(persists <= 1, "one persist per turn");
         if wal.wants_checkpoint() {

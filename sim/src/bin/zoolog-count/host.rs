@@ -88,8 +88,11 @@ impl<M: Machine + 'static> Host for Hosted<M> {
                 machine.handle(now, input);
             }
             while let Some(output) = machine.poll_output(now) {
-                outputs.push(output);
+                if !matches!(output, Output::ReadClock) {
+                    outputs.push(output);
+                }
             }
+            machine.sent(now);
         });
         self.outputs.drain(..).map(|o| map_event(o, self.told)).collect()
     }

@@ -159,7 +159,7 @@ impl Machine for MemLog {
 
     fn handle(&mut self, _: Instant, _: Input<LogCommand>) {}
 
-    fn poll_output(&mut self, _: Instant) -> Option<Output<LogEvent>> {
+    fn poll_output(&mut self, now: Instant) -> Option<Output<LogEvent>> {
         self.seal();
         if self.is_cut() {
             return None;
@@ -175,7 +175,8 @@ impl Machine for MemLog {
             self.pending -= usize::from(own);
             let skip = self.from.0.saturating_sub(first_gsn.0) as u32;
             let take = placed.batch.count() - skip;
-            let committed = Committed { first_gsn: *first_gsn, placed: placed.clone(), skip, take, own };
+            let (first_gsn, placed) = (*first_gsn, placed.clone());
+            let committed = Committed { first_gsn, placed, skip, take, own, ordered_at: now };
             return Some(Output::Event(LogEvent::Committed(committed)));
         }
         // Answers lag behind while commits are held back, so that syncs have something to wait for.

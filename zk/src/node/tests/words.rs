@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::node::VERSION;
+use std::time::Duration;
 
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
     let line = text.lines().find(|l| l.starts_with(&format!("{key}\t"))).expect(key);
@@ -53,10 +54,60 @@ fn stages_count_requests_until_they_are_counted_anew() {
     };
     let text = w.word(0, "stgs");
     assert!(text.starts_with("[{\"name\":\"zk_write\",") && text.ends_with("}]"), "{text}");
-    assert_eq!(counts(&text), [2, 1, 3], "the session's record too");
+    // Three requests, and the one for the session, whose record both nodes apply.
+    assert_eq!(counts(&text), [2, 1, 4, 3, 3, 3, 3, 4]);
     assert_eq!(w.word(0, "stgr"), text);
-    assert_eq!(counts(&w.word(0, "stgs")), [0, 0, 0]);
-    assert_eq!(counts(&w.word(1, "stgs")), [0, 0, 0], "each node counts its own");
+    assert_eq!(counts(&w.word(0, "stgs")), [0; 8]);
+    assert_eq!(counts(&w.word(1, "stgs")), [0, 0, 0, 0, 0, 3, 3, 0], "each node counts its own");
+}
+
+/// A turn looks at the clock when its inputs are taken, behind each batch that it applies, and when all is sent.
+#[test]
+fn stages_of_a_turn_end_when_the_clock_is_read() {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    let (d, _) = w.connect(0);
+    w.call(c, 1, &create("/a", 0));
+    w.word(0, "stgr");
+    w.hub.borrow_mut().hold = true;
+    w.stage_takes = 3 * MS;
+    w.put_request(c, 2, &set("/a", b"x"));
+    w.run();
+    w.stage_takes = 10 * MS;
+    w.hub.borrow_mut().commit(1);
+    w.put_request(c, 3, &get("/a", false));
+    w.put_request(d, 4, &set("/a", b"y"));
+    w.run();
+    assert_eq!(w.got(c).iter().map(|g| g.reply().0).collect::<Vec<_>>(), [2, 3]);
+    w.stage_takes = Duration::ZERO;
+    let text = w.word(0, "stgs");
+    let stages: Vec<(String, u64, u64)> = text
+        .split("{\"name\":\"")
+        .skip(1)
+        .map(|one| {
+            let number = |key: &str| one.split(key).nth(1).unwrap().split([',', '}']).next().unwrap().parse();
+            let name = one.split('"').next().expect("a name").to_string();
+            (name, number("\"count\":").unwrap(), number("\"max_us\":").unwrap())
+        })
+        .collect();
+    let near = |us: u64, ms: u64| us.abs_diff(1000 * ms) <= 10 * ms || ms == 0 && us <= 1;
+    // The write waits for its turn's inputs to be read (3 ms), is committed in the next turn, whose inputs are
+    // read in 10 ms, and applied in 10 ms. What that turn submits leaves behind all that.
+    let wanted = [
+        ("zk_write", 1, 13),
+        ("zk_read", 1, 10),
+        ("zk_decode", 3, 10),
+        ("zk_submit", 1, 20),
+        ("zk_log", 1, 13),
+        ("zk_deliver", 1, 0),
+        ("zk_apply", 1, 10),
+        ("zk_reply", 2, 10),
+    ];
+    for ((name, count, us), wanted) in stages.iter().zip(wanted) {
+        assert_eq!((name.as_str(), *count), (wanted.0, wanted.1), "{stages:?}");
+        assert!(near(*us, wanted.2), "{name}: {us} us, not {} ms: {stages:?}", wanted.2);
+    }
+    assert_eq!(stages.len(), wanted.len());
 }
 
 #[test]

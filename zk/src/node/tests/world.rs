@@ -94,6 +94,8 @@ pub struct World {
     pub now: Instant,
     pub hub: Rc<RefCell<Hub>>,
     pub cfg: NodeConfig,
+    /// What the clock says more each time a node has it read, and when what it sent is offered to the sockets.
+    pub stage_takes: Duration,
     hosts: Vec<Host>,
     clients: Vec<Client>,
 }
@@ -140,6 +142,7 @@ impl World {
             now: Instant(1_000_000_000),
             hub: Rc::default(),
             cfg,
+            stage_takes: Duration::ZERO,
             hosts: Vec::new(),
             clients: Vec::new(),
         };
@@ -250,9 +253,15 @@ impl World {
             let mut any = false;
             let tail = self.hub.borrow().tail();
             for n in 0..self.hosts.len() {
+                let mut sends = false;
                 while let Some(output) = self.hosts[n].node.as_mut().and_then(|x| x.poll_output(self.now)) {
                     any = true;
+                    sends |= matches!(output, Output::Send { .. });
                     self.carry_out(n, output);
+                }
+                if let Some(node) = self.hosts[n].node.as_mut().filter(|_| sends) {
+                    self.now = self.now + self.stage_takes;
+                    node.sent(self.now);
                 }
             }
             any |= self.tell_backlogs();
@@ -293,6 +302,7 @@ impl World {
                 let c = find(&mut self.clients, conn);
                 assert!(std::mem::replace(&mut self.clients[c].paused, false), "resumed twice");
             }
+            Output::ReadClock => self.now = self.now + self.stage_takes,
             Output::Event(NodeEvent::Ready) => self.hosts[n].ready = true,
             Output::SaveSnapshot { gsn, bytes, last } => self.hosts[n].saves.push_back((gsn, bytes, last)),
             Output::Event(NodeEvent::Failed(why)) => self.hosts[n].failed = Some(why),
