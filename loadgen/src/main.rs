@@ -86,8 +86,10 @@ fn main() -> ExitCode {
 /// If a file can't be written, the nodes' stages are not to be had, or nothing was answered.
 pub fn finish(mut report: Report<'_>, run: &RunArgs, steps: &[Step], title: &str) -> anyhow::Result<Outcome> {
     let stages = if run.stages { stages::fetch(&run.admin) } else { Ok(Vec::new()) };
-    if let Ok(nodes) = &stages {
-        report.stages.clone_from(nodes);
+    if let Ok(nodes) = &stages
+        && run.stages
+    {
+        report.stages = [&[stages::client(report.recorder)], &nodes[..]].concat();
     }
     if !steps.is_empty() {
         println!("{}\n{}", sweep::table(steps), sweep::conclusion(steps));

@@ -1,6 +1,7 @@
 //! How long did each stage inside the nodes take? Fetched from their admin ports after a run.
 
 use crate::args::RunArgs;
+use crate::recorder::Recorder;
 use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,23 @@ impl<'a> Anew<'a> {
         }
         Ok(())
     }
+}
+
+/// What this program itself measured: per kind of operation, from sending the request to taking its answer.
+pub fn client(recorder: &Recorder) -> Node {
+    let stage = |kind: &crate::recorder::Kind| {
+        let h = if recorder.is_open_loop() { &kind.service } else { &kind.response };
+        let us = |ns: u64| ns as f64 / 1e3;
+        Stage {
+            name: format!("client_{}", kind.name.replace('-', "_")),
+            count: h.len(),
+            p50_us: us(h.value_at_quantile(0.5)),
+            p99_us: us(h.value_at_quantile(0.99)),
+            p999_us: us(h.value_at_quantile(0.999)),
+            max_us: us(h.max()),
+        }
+    };
+    Node { node: "loadgen".into(), stages: recorder.kinds().iter().map(stage).collect(), error: None }
 }
 
 /// Asks all of `admins` for all of the nodes that each knows.
@@ -131,6 +149,22 @@ pub fn table(nodes: &[Node]) -> String {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn the_client_s_stage_is_the_service_time() {
+        let run = |open_loop| {
+            let mut r = Recorder::new(&["get", "create-delete"], open_loop);
+            r.open(0, 1_000_000_000);
+            r.answered(1, 1_000_000, 3_000_000, 5_000_000, 7);
+            client(&r)
+        };
+        for (open_loop, us) in [(true, 2_000.0), (false, 4_000.0)] {
+            let node = run(open_loop);
+            let [get, other] = &node.stages[..] else { panic!("{node:?}") };
+            assert_eq!((get.count, other.count, other.name.as_str()), (0, 7, "client_create_delete"));
+            assert!((other.max_us - us).abs() < us / 100.0, "{other:?}");
+        }
+    }
 
     /// An admin port that gives one answer.
     fn admin(answer: &'static str) -> String {
