@@ -6,12 +6,12 @@ use super::own::Owner;
 use super::queue::{Entry, What, WriteOp};
 use super::reads::Reads;
 use super::submit::BODY_AT;
-use super::{Node, NodeEvent, reply, status};
+use super::{Back, NodeEvent, reply, status};
 use crate::jute::responses;
-use crate::state::APPLY_VERSION_MAX;
+use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
-use zoolog_client::{Committed, LogEvent, SharedLog};
+use zoolog_client::{Committed, LogEvent, RequestId, SharedLog};
 use zoolog_core::batch::BatchKind;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
@@ -19,19 +19,20 @@ use zoolog_core::{ConnId, Gsn, Instant, Output};
 /// Until requests that would make a turn's answers too long are gone on with.
 pub(super) const DEFER: Duration = Duration::from_millis(1);
 
-impl<L: SharedLog> Node<L> {
-    /// The log tells something.
-    pub(super) fn on_log(&mut self, now: Instant, event: LogEvent) {
+impl<L: SharedLog> Back<L> {
+    /// The log's answer to the question for its tail.
+    pub(super) fn on_tail(&mut self, now: Instant, state: &State, request: RequestId, gsn: Gsn) {
+        self.order_tail = self.order_tail.max(gsn);
+        if self.boot_tail.0 == Some(request) {
+            self.boot_tail = (None, Some(gsn));
+        }
+        self.syncs.answer(request, gsn);
+        self.reached(now, state);
+    }
+
+    /// The log tells something that concerns neither the state nor what waits for it.
+    pub(super) fn on_log(&mut self, event: LogEvent) {
         match event {
-            LogEvent::Committed(committed) => self.on_committed(now, &committed),
-            LogEvent::Tail { request, gsn } => {
-                self.order_tail = self.order_tail.max(gsn);
-                if self.boot_tail.0 == Some(request) {
-                    self.boot_tail = (None, Some(gsn));
-                }
-                self.syncs.answer(request, gsn);
-                self.reached(now);
-            }
             LogEvent::Progress { tail } => self.order_tail = self.order_tail.max(tail),
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
             LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
@@ -45,6 +46,7 @@ impl<L: SharedLog> Node<L> {
                 self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
             }
             LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
+            LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),
             // Appended is followed by what matters here; the others answer what was never asked.
             LogEvent::Appended { .. }
             | LogEvent::Opened { .. }
@@ -53,12 +55,14 @@ impl<L: SharedLog> Node<L> {
         }
     }
 
-    fn on_committed(&mut self, now: Instant, committed: &Committed) {
-        assert_eq!(committed.from(), self.state.applied(), "the log delivers densely");
+    /// The next batch of the log: it is applied.
+    pub(super) fn on_committed(&mut self, now: Instant, state: &mut State, committed: &Committed) {
+        assert_eq!(committed.from(), state.applied(), "the log delivers densely");
         let seq = committed.placed.batch.seq();
         if committed.placed.batch.kind() == BatchKind::Fence {
             // It has a place in the order, and says nothing to this state.
-            (committed.from().0..committed.end().0).for_each(|gsn| self.apply_one(now, Gsn(gsn), b"", None));
+            let all = committed.from().0..committed.end().0;
+            all.for_each(|gsn| self.apply_one(now, state, Gsn(gsn), b"", None));
         }
         if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
             self.stats.stages.record(status::LOG, now.since(since), 1);
@@ -71,40 +75,42 @@ impl<L: SharedLog> Node<L> {
                 self.check_gap(now);
                 self.own.take(seq, index)
             });
-            self.apply_one(now, gsn, &record, owner);
+            self.apply_one(now, state, gsn, &record, owner);
             self.snapshots.applied(record.len());
         }
-        let version = self.state.apply_version();
+        let version = state.apply_version();
         if version > APPLY_VERSION_MAX {
             return self
                 .fail(format!("the state follows rules of version {version}, newer than this build's"));
         }
-        self.snapshot_if_due(now);
-        self.reached(now);
+        self.snapshot_if_due(now, state);
+        self.reached(now, state);
     }
 
-    fn apply_one(&mut self, now: Instant, gsn: Gsn, record: &[u8], owner: Option<Owner>) {
+    fn apply_one(&mut self, now: Instant, state: &mut State, gsn: Gsn, record: &[u8], owner: Option<Owner>) {
         if let Some(Owner::Request(slot, id)) = owner {
-            self.serve_up_to_write(now, slot, id);
+            self.serve_up_to_write(now, state, slot, id);
         }
         let mut changes = std::mem::take(&mut self.changes);
-        let outcome = self.state.apply(gsn, record, &mut changes);
-        let zxid = self.state.zxid();
+        let outcome = state.apply(gsn, record, &mut changes);
+        let zxid = state.zxid();
         let mut ended = None;
         for change in changes.drain(..) {
             // Events go out before the reply of the write that caused them, and any later one (ZK-3).
             let conns = &mut self.conns;
             self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path));
             match change {
-                Change::SessionAttached { session, attach } => self.session_moved(now, session, Gsn(attach)),
+                Change::SessionAttached { session, attach } => {
+                    self.session_moved(now, state, session, Gsn(attach))
+                }
                 Change::SessionEnded { session } => ended = Some(session),
                 Change::Created { .. } | Change::Deleted { .. } | Change::DataChanged { .. } => {}
             }
         }
         self.changes = changes;
         match owner {
-            Some(Owner::Request(slot, id)) => self.settle(now, slot, id, &outcome),
-            Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, slot, id, gsn, &outcome),
+            Some(Owner::Request(slot, id)) => self.settle(now, state, slot, id, &outcome),
+            Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, state, slot, id, gsn, &outcome),
             Some(Owner::Touch) => self.settle_touch(),
             Some(Owner::Nobody) | None => {}
         }
@@ -115,7 +121,7 @@ impl<L: SharedLog> Node<L> {
 
     /// Answers what the connection has before its next write, which is about to be applied: a sync among it has
     /// seen enough, since all that was committed when it came lies before a write that was sent later.
-    fn serve_up_to_write(&mut self, now: Instant, slot: Slot, id: ConnId) {
+    fn serve_up_to_write(&mut self, now: Instant, state: &State, slot: Slot, id: ConnId) {
         while let Some(conn) = self.conns.live(slot, id) {
             if conn.out_bytes() > OUT_BYTES_MAX {
                 return self.drop_conn(slot, "its answers are too long to keep");
@@ -124,12 +130,12 @@ impl<L: SharedLog> Node<L> {
                 return;
             }
             let entry = conn.queue.pop().expect("the connection's write is in its queue");
-            self.answer(now, slot, entry);
+            self.answer(now, state, slot, entry);
         }
     }
 
     /// Answers the write at the front of the connection's queue, and what waited for it.
-    fn settle(&mut self, now: Instant, slot: Slot, id: ConnId, outcome: &Outcome) {
+    fn settle(&mut self, now: Instant, state: &State, slot: Slot, id: ConnId, outcome: &Outcome) {
         let Some(conn) = self.conns.live(slot, id) else { return };
         let entry = conn.queue.pop().expect("the connection's write is in its queue");
         let What::Write(op) = entry.what else { panic!("{entry:?} is not the write that was applied") };
@@ -138,7 +144,7 @@ impl<L: SharedLog> Node<L> {
         if self.is_starving(now, slot) {
             return self.drop_conn(slot, super::session::STARVING);
         }
-        let zxid = self.state.zxid();
+        let zxid = state.zxid();
         if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
             return self.drop_conn(slot, "its session has moved or ended");
         }
@@ -147,11 +153,11 @@ impl<L: SharedLog> Node<L> {
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
-        self.pump(now, slot);
+        self.pump(now, state, slot);
     }
 
     /// Answers from the front of the connection's queue until something there has to wait.
-    pub(super) fn pump(&mut self, now: Instant, slot: Slot) {
+    pub(super) fn pump(&mut self, now: Instant, state: &State, slot: Slot) {
         while let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) {
             let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
                 None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
@@ -167,18 +173,18 @@ impl<L: SharedLog> Node<L> {
                 return self.pause_or_resume(slot);
             }
             let entry = conn.queue.pop().expect("there is a front");
-            self.answer(now, slot, entry);
+            self.answer(now, state, slot, entry);
         }
     }
 
     /// Answers a request that is not a write, from the state as it is.
-    fn answer(&mut self, now: Instant, slot: Slot, entry: Entry) {
-        let (xid, zxid) = (entry.xid, self.state.zxid());
+    fn answer(&mut self, now: Instant, state: &State, slot: Slot, entry: Entry) {
+        let (xid, zxid) = (entry.xid, state.zxid());
         self.conns.at(slot).moved_at = now;
         let out = self.conns.out(slot);
         match entry.what {
             What::Read(op, frame) => {
-                let reads = Reads { state: &self.state, watches: &mut self.watches, slot };
+                let reads = Reads { state, watches: &mut self.watches, slot };
                 if let Err(e) = reads.answer(out, xid, op, &frame[BODY_AT..]) {
                     return self.drop_conn(slot, &e.to_string());
                 }
@@ -192,7 +198,7 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.
-    pub(super) fn on_backlog(&mut self, now: Instant, id: ConnId, high: bool) {
+    pub(super) fn on_backlog(&mut self, now: Instant, state: &State, id: ConnId, high: bool) {
         let Some(slot) = self.conns.slot(id) else { return };
         let conn = self.conns.at(slot);
         conn.backlog = high;
@@ -205,32 +211,32 @@ impl<L: SharedLog> Node<L> {
             return self.drop_conn(slot, super::session::STARVING);
         }
         self.hasten_touch(now, slot);
-        self.pump(now, slot);
+        self.pump(now, state, slot);
     }
 
     /// Goes on with the requests that a turn's answers had no room for.
-    pub(super) fn pump_deferred(&mut self, now: Instant) {
+    pub(super) fn pump_deferred(&mut self, now: Instant, state: &State) {
         if self.deferred_at.is_none_or(|at| at > now) {
             return;
         }
         self.deferred_at = None;
         for slot in std::mem::take(&mut self.deferred) {
-            self.pump(now, slot);
+            self.pump(now, state, slot);
         }
     }
 
     /// More is applied, or known to be all there was: syncs are done, handshakes go on, the node is ready.
-    fn reached(&mut self, now: Instant) {
-        let applied = self.state.applied();
+    fn reached(&mut self, now: Instant, state: &State) {
+        let applied = state.applied();
         if !self.serving && self.boot_tail.1.is_some_and(|tail| tail <= applied) {
             self.serving = true;
-            self.start_clocks(now);
+            self.start_clocks(now, state);
             self.outbox.push_back(Output::Event(NodeEvent::Ready));
         }
-        self.try_handshakes(now);
+        self.try_handshakes(now, state);
         if self.syncs.applied(applied) {
             while let Some(slot) = self.syncs.pop_ready() {
-                self.pump(now, slot);
+                self.pump(now, state, slot);
             }
         }
     }

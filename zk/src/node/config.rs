@@ -2,8 +2,8 @@
 
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::time::Duration;
-use zoolog_client::ClientConfig;
-use zoolog_core::ClusterId;
+use zoolog_client::{ClientConfig, LogClient};
+use zoolog_core::{ClusterId, Instant};
 
 /// Settings of a [`Node`](crate::Node).
 #[derive(Clone)]
@@ -88,6 +88,11 @@ fn ticks_or(given_ms: u32, tick_ms: u32, ticks: u32) -> u32 {
 }
 
 impl NodeConfig {
+    /// The log client of a node with these settings. Never use a seed twice in a cluster's life.
+    pub fn log_client(&self, seed: u64, now: Instant) -> LogClient {
+        LogClient::new(self.clone().bounded().log, seed, now)
+    }
+
     /// The settings with those that could not work brought into their bounds.
     pub(super) fn bounded(mut self) -> Self {
         self.tick_ms = self.tick_ms.clamp(1, 3_600_000);

@@ -3,10 +3,11 @@
 
 use super::connection::{Open, Phase, Slot};
 use super::own::Owner;
-use super::{Node, words};
+use super::{Back, words};
 use crate::jute::ConnectRequest;
 use crate::jute::ConnectResponse;
 use crate::jute::frame::LENGTH_BYTES;
+use crate::state::State;
 use crate::txn::{Op, Outcome};
 use bytes::Bytes;
 use zoolog_client::{AppendError, SharedLog};
@@ -39,7 +40,7 @@ impl Ask {
     }
 }
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// A client has connected.
     pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, peer: String) {
         let limit = self.cfg.max_connections_per_ip;
@@ -55,9 +56,9 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// The first frame of a connection.
-    pub(super) fn on_first_frame(&mut self, now: Instant, slot: Slot, frame: &Bytes) {
+    pub(super) fn on_first_frame(&mut self, now: Instant, state: &State, slot: Slot, frame: &Bytes) {
         if super::framing::is_word(frame) {
-            let text = words::answer(self, now, frame);
+            let text = words::answer(self, now, state, frame);
             if &frame[..] == b"stgr" {
                 self.stats.stages.reset();
             }
@@ -81,7 +82,7 @@ impl<L: SharedLog> Node<L> {
         }
         self.conns.at(slot).phase = Phase::Waiting(ask);
         self.waiting.insert(slot);
-        self.try_handshake(now, slot);
+        self.try_handshake(now, state, slot);
     }
 
     /// A frame that came while the session is on its way.
@@ -95,14 +96,14 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// Proposes the connection's session, if this node may and can by now.
-    pub(super) fn try_handshake(&mut self, now: Instant, slot: Slot) {
+    pub(super) fn try_handshake(&mut self, now: Instant, state: &State, slot: Slot) {
         let Phase::Waiting(mut ask) = self.conns.at(slot).phase else {
             panic!("connection {slot} doesn't wait for its session");
         };
         if !self.serving {
             return;
         }
-        if ask.last_zxid > self.state.zxid() {
+        if ask.last_zxid > state.zxid() {
             // It has seen more elsewhere: what is missing here may be on its way.
             if !ask.behind {
                 ask.behind = true;
@@ -134,7 +135,7 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// Those that wait look again whether they still have to.
-    pub(super) fn try_handshakes(&mut self, now: Instant) {
+    pub(super) fn try_handshakes(&mut self, now: Instant, state: &State) {
         if !self.serving || self.waiting.is_empty() {
             return;
         }
@@ -142,7 +143,7 @@ impl<L: SharedLog> Node<L> {
             if !self.log.has_room() {
                 return;
             }
-            self.try_handshake(now, slot);
+            self.try_handshake(now, state, slot);
         }
     }
 
@@ -150,6 +151,7 @@ impl<L: SharedLog> Node<L> {
     pub(super) fn settle_handshake(
         &mut self,
         now: Instant,
+        state: &State,
         slot: Slot,
         id: ConnId,
         gsn: Gsn,
@@ -196,7 +198,7 @@ impl<L: SharedLog> Node<L> {
         answer.encode(self.conns.out(slot));
         self.turn.answered();
         for frame in early {
-            self.on_request(now, slot, frame);
+            self.on_request(now, state, slot, frame);
         }
     }
 

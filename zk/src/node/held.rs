@@ -11,7 +11,7 @@
 //! What can't be foretold is that others make a node longer while the write is in flight. Therefore no read
 //! counts for less than [`READ_BYTES_MIN`]: a write has 32 reads before it at most, however short.
 
-use super::Node;
+use super::Back;
 use super::apply::DEFER;
 use super::connection::{Conn, Slot};
 use super::queue::What;
@@ -64,15 +64,15 @@ impl Conn {
     }
 }
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// Bytes that the answer to a request counts for. `path_bytes` of it are echoed.
-    pub(super) fn answer_bytes(&self, slot: Slot, what: &What, path_bytes: usize) -> usize {
+    pub(super) fn answer_bytes(&self, state: &State, slot: Slot, what: &What, path_bytes: usize) -> usize {
         let conn = self.conns.get(slot).expect("the slot is taken");
         match what {
             // It is answered at once.
             What::Read(..) if conn.queue.is_empty() && conn.may_answer() => 0,
             What::Read(op, frame) => {
-                foretell(&self.state, *op, &frame[super::submit::BODY_AT..], conn.queue.largest_write())
+                foretell(state, *op, &frame[super::submit::BODY_AT..], conn.queue.largest_write())
             }
             What::Sync(_, path) => REPLY_BYTES + path.len(),
             What::Refused(_) => REPLY_BYTES,

@@ -5,10 +5,11 @@
 //! ([`Own::vouched_at`](super::own::Own::vouched_at)). Up to then the node was part of the cluster. It appends
 //! something once per touch interval while there are sessions at all, so in health that time is never far back.
 
-use super::Node;
+use super::Back;
 use super::clocks::TOUCHES_PER_TIMEOUT;
 use super::connection::Slot;
 use super::own::Owner;
+use crate::state::State;
 use crate::txn::Op;
 use std::time::Duration;
 use zoolog_client::SharedLog;
@@ -20,7 +21,7 @@ const TOUCH_SESSIONS_MAX: usize = 32_768;
 /// Why a connection is closed when the node may be cut off.
 pub(super) const STARVING: &str = "this node could not reach the log for too long to answer for the session";
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// Between two touches. `None` while there are no sessions.
     pub(super) fn touch_interval(&self) -> Option<Duration> {
         self.clocks.shortest_timeout().map(|t| (t / TOUCHES_PER_TIMEOUT).max(Duration::from_millis(1)))
@@ -137,10 +138,10 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// Looks at the sessions whose time it is, and proposes the end of those that were silent.
-    pub(super) fn look_at_sessions(&mut self, now: Instant) {
+    pub(super) fn look_at_sessions(&mut self, now: Instant, state: &State) {
         while let Some(id) = self.clocks.pop_due(now) {
             let session =
-                self.state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
+                state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
             let seen = (session.attach, session.touch);
             let slot = self.by_session.get(&id).copied();
             // While its socket is not read, silence says nothing about the client, unless that is because the
@@ -165,14 +166,14 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// A session has come to a connection somewhere: whoever had it before is out.
-    pub(super) fn session_moved(&mut self, now: Instant, id: i64, attach: Gsn) {
+    pub(super) fn session_moved(&mut self, now: Instant, state: &State, id: i64, attach: Gsn) {
         if let Some(&slot) = self.by_session.get(&id) {
             let open = *self.conns.at(slot).open().expect("a session's connection is open");
             assert!(open.attach < attach, "session {id:#x} is attached at {attach} after {}", open.attach);
             self.drop_conn(slot, "its session has moved to another connection");
         }
         if self.serving {
-            let session = self.state.session(id).expect("it has just been attached");
+            let session = state.session(id).expect("it has just been attached");
             let seen = (session.attach, session.touch);
             self.clocks.attached(now, id, session.timeout_ms, false, seen);
             self.hasten_pulse(now);
@@ -188,9 +189,9 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// The node has caught up: every session gets its whole timeout from now on.
-    pub(super) fn start_clocks(&mut self, now: Instant) {
+    pub(super) fn start_clocks(&mut self, now: Instant, state: &State) {
         self.clocks.restart(now);
-        for (id, session) in self.state.sessions() {
+        for (id, session) in state.sessions() {
             self.clocks.attached(now, id, session.timeout_ms, false, (session.attach, session.touch));
         }
         self.hasten_pulse(now);

@@ -6,8 +6,9 @@
 //! as the last one had: under load, snapshots write no more than the log does, and a start reads at most
 //! about as much log as snapshot.
 
-use super::{Node, NodeConfig, NodeEvent};
+use super::{Back, NodeConfig, NodeEvent};
 use crate::snapshot::{Pace, Restored, Taking};
+use crate::state::State;
 use std::time::Duration;
 use zoolog_client::SharedLog;
 use zoolog_core::{ClusterId, Gsn, Instant, Output};
@@ -66,22 +67,22 @@ impl Snapshots {
     }
 }
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// Begins a snapshot of the state as it is, if it is time for one.
-    pub(super) fn snapshot_if_due(&mut self, now: Instant) {
+    pub(super) fn snapshot_if_due(&mut self, now: Instant, state: &mut State) {
         if self.snapshots.is_due(now, &self.cfg) {
-            let taking = Taking::begin(&mut self.state, self.snapshots.cluster, Pace::default());
+            let taking = Taking::begin(state, self.snapshots.cluster, Pace::default());
             self.snapshots.taking = Some(taking);
             self.snapshots.since = (0, 0);
             self.snapshots.bytes = 0;
-            self.save_piece();
+            self.save_piece(state);
         }
     }
 
-    fn save_piece(&mut self) {
+    fn save_piece(&mut self, state: &mut State) {
         let taking = self.snapshots.taking.as_mut().expect("a snapshot is being taken");
         let gsn = taking.gsn();
-        let (bytes, last) = taking.next(&mut self.state);
+        let (bytes, last) = taking.next(state);
         self.snapshots.bytes += bytes.len() as u64;
         self.outbox.push_back(Output::SaveSnapshot { gsn, bytes, last });
     }
@@ -90,6 +91,7 @@ impl<L: SharedLog> Node<L> {
     pub(super) fn on_snapshot_saved(
         &mut self,
         now: Instant,
+        state: &mut State,
         gsn: Gsn,
         last: bool,
         result: Result<(), String>,
@@ -106,10 +108,10 @@ impl<L: SharedLog> Node<L> {
                 self.snapshots.second_newest = self.snapshots.newest.replace(gsn);
                 self.release_log();
             }
-            Ok(()) => self.save_piece(),
+            Ok(()) => self.save_piece(state),
             Err(why) => {
                 let taking = self.snapshots.taking.take().expect("it was just there");
-                taking.abandon(&mut self.state);
+                taking.abandon(state);
                 self.snapshots.retry_at = now + RETRY;
                 let text = format!("no snapshot was taken at {gsn}: {why}; the log stays as long as needed");
                 self.outbox.push_back(Output::Event(NodeEvent::Note(text)));

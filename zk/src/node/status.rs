@@ -1,6 +1,7 @@
 //! How is the node? Counters it keeps along, and a snapshot of everything people and tests ask for.
 
-use super::Node;
+use super::Back;
+use crate::state::State;
 use std::fmt;
 use std::time::Duration;
 use zoolog_client::SharedLog;
@@ -137,23 +138,23 @@ impl fmt::Display for NodeStatus {
     }
 }
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// How it is, as of the last input.
-    pub fn status(&self) -> NodeStatus {
+    pub fn status(&self, state: &State) -> NodeStatus {
         let s = &self.stats;
         let mean_ms = s.total_us as f64 / 1000.0 / s.answered.max(1) as f64;
         NodeStatus {
             id: self.cfg.id,
             serving: self.serving,
-            applied: self.state.applied(),
-            order_tail: self.order_tail.max(self.state.applied()),
-            hash: self.state.hash(),
+            applied: state.applied(),
+            order_tail: self.order_tail.max(state.applied()),
+            hash: state.hash(),
             snapshot: self.snapshots.newest(),
-            sessions: self.state.sessions().len(),
+            sessions: state.sessions().len(),
             connections: self.conns.len(),
-            znodes: self.state.znode_count(),
-            ephemerals: self.state.ephemeral_count(),
-            data_bytes: self.state.data_bytes(),
+            znodes: state.znode_count(),
+            ephemerals: state.ephemeral_count(),
+            data_bytes: state.data_bytes(),
             watches: self.watches.count(),
             outstanding: self.conns.iter().map(|(_, c)| c.queue.len()).sum(),
             in_flight: self.own.len(),

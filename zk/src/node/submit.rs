@@ -1,13 +1,13 @@
 //! What happens to a request when it arrives? A ping is answered, a read served unless something of its session
 //! is before it, a write made a record of the log; what must wait goes into the session's queue.
 
-use super::Node;
+use super::Back;
 use super::connection::Slot;
 use super::own::Owner;
 use super::queue::{Entry, What, WriteOp};
 use crate::jute::frame::LENGTH_BYTES;
 use crate::jute::{ErrorCode, OpCode, Reader, Request, RequestHeader, responses, xid};
-use crate::state;
+use crate::state::{State, encode};
 use crate::txn::{CreateMode, Op, Txn};
 use bytes::Bytes;
 use zoolog_client::{AppendError, SharedLog};
@@ -23,9 +23,9 @@ const HARD_FACTOR: usize = 64;
 /// The session a record is written for: id, and GSN of what its connection rests on.
 type For = Option<(i64, u64)>;
 
-impl<L: SharedLog> Node<L> {
+impl<L: SharedLog> Back<L> {
     /// A request of a connection with a session.
-    pub(super) fn on_request(&mut self, now: Instant, slot: Slot, frame: Bytes) {
+    pub(super) fn on_request(&mut self, now: Instant, state: &State, slot: Slot, frame: Bytes) {
         let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed() && !c.leaving) else { return };
         conn.heard_at = now;
         conn.untouched = true;
@@ -41,7 +41,7 @@ impl<L: SharedLog> Node<L> {
         let mut path_bytes = 0;
         let what = match OpCode::from_code(header.op) {
             Some(OpCode::Ping) => {
-                let zxid = self.state.zxid();
+                let zxid = state.zxid();
                 responses::empty(self.conns.out(slot), xid::PING, zxid);
                 return;
             }
@@ -72,19 +72,19 @@ impl<L: SharedLog> Node<L> {
             },
             _ => What::Refused(ErrorCode::Unimplemented),
         };
-        let answer_bytes = self.answer_bytes(slot, &what, path_bytes);
+        let answer_bytes = self.answer_bytes(state, slot, &what, path_bytes);
         let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), answer_bytes, what };
-        self.enqueue(now, slot, entry);
+        self.enqueue(now, state, slot, entry);
     }
 
     /// Puts a request into its queue and answers what can be answered.
-    fn enqueue(&mut self, now: Instant, slot: Slot, entry: Entry) {
+    fn enqueue(&mut self, now: Instant, state: &State, slot: Slot, entry: Entry) {
         let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
         let conn = self.conns.at(slot);
         let first = conn.queue.is_empty();
         conn.queue.push(entry);
         if first {
-            self.pump(now, slot);
+            self.pump(now, state, slot);
         }
         let conn = self.conns.at(slot);
         // The shell may hand over what it had read before the pause, but not without end.
@@ -182,7 +182,7 @@ impl<L: SharedLog> Node<L> {
 
     fn record(&self, now: Instant, of: For, op: Op) -> Vec<u8> {
         let (session, attach) = of.unwrap_or((0, 0));
-        state::encode(&Txn { session, attach, wall: self.wall.at(now), ids: Vec::new(), op })
+        encode(&Txn { session, attach, wall: self.wall.at(now), ids: Vec::new(), op })
     }
 }
 

@@ -1,8 +1,9 @@
 //! What do the four-letter words say? Text for people and monitoring tools, in the shapes their parsers insist
 //! on.
 
-use super::Node;
+use super::Back;
 use super::status::NodeStatus;
+use crate::state::State;
 use std::fmt::Write;
 use zoolog_client::SharedLog;
 use zoolog_core::Instant;
@@ -19,8 +20,8 @@ const MODE: &str = "follower";
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 /// The answer to a four-letter word; empty for one that is not known.
-pub(super) fn answer<L: SharedLog>(node: &Node<L>, now: Instant, word: &[u8]) -> String {
-    let status = node.status();
+pub(super) fn answer<L: SharedLog>(node: &Back<L>, now: Instant, state: &State, word: &[u8]) -> String {
+    let status = node.status(state);
     match word {
         b"ruok" => "imok".into(),
         b"isro" => if status.serving { "rw" } else { "null" }.into(),
@@ -31,7 +32,7 @@ pub(super) fn answer<L: SharedLog>(node: &Node<L>, now: Instant, word: &[u8]) ->
         b"srvr" => server(&status, String::new()),
         b"stat" => server(&status, clients(node)),
         b"cons" => connections(node, now),
-        b"mntr" => monitor(node, &status),
+        b"mntr" => monitor(node, state, &status),
         b"conf" => config(node),
         b"wchs" => format!(
             "{} connections watching {} paths\nTotal watches:{}\n\n",
@@ -63,7 +64,7 @@ fn server(s: &NodeStatus, clients: String) -> String {
     )
 }
 
-fn clients<L: SharedLog>(node: &Node<L>) -> String {
+fn clients<L: SharedLog>(node: &Back<L>) -> String {
     let mut text = String::from("Clients:\n");
     for (_, c) in node.conns.iter() {
         let interest = u8::from(!c.paused);
@@ -80,7 +81,7 @@ fn clients<L: SharedLog>(node: &Node<L>) -> String {
     text
 }
 
-fn connections<L: SharedLog>(node: &Node<L>, now: Instant) -> String {
+fn connections<L: SharedLog>(node: &Back<L>, now: Instant) -> String {
     let mut text = String::new();
     for (_, c) in node.conns.iter() {
         let interest = u8::from(!c.paused);
@@ -102,7 +103,7 @@ fn connections<L: SharedLog>(node: &Node<L>, now: Instant) -> String {
     text
 }
 
-fn monitor<L: SharedLog>(node: &Node<L>, s: &NodeStatus) -> String {
+fn monitor<L: SharedLog>(node: &Back<L>, state: &State, s: &NodeStatus) -> String {
     let (min, avg, max) = s.latency_ms;
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -128,13 +129,13 @@ fn monitor<L: SharedLog>(node: &Node<L>, s: &NodeStatus) -> String {
     line("order_tail", &s.order_tail);
     line("state_hash", &format_args!("{:016x}", s.hash));
     line("snapshot_gsn", &s.snapshot.map_or(0, |gsn| gsn.0));
-    line("snapshot_aside_bytes", &node.state.image_bytes());
-    line("apply_version", &node.state.apply_version());
+    line("snapshot_aside_bytes", &state.image_bytes());
+    line("apply_version", &state.apply_version());
     line("records_in_flight", &s.in_flight);
     text
 }
 
-fn config<L: SharedLog>(node: &Node<L>) -> String {
+fn config<L: SharedLog>(node: &Back<L>) -> String {
     let c = &node.cfg;
     format!(
         "tickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nserverId={}\n",

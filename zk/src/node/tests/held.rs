@@ -285,11 +285,11 @@ fn a_write_is_held_while_the_answers_before_it_are_long() {
     slow.take(&Step::Ask(Ask::Get(0)));
     slow.take(&Step::Ask(Ask::Set(1, 1, 1)));
     slow.take(&Step::Run);
-    assert_eq!(slow.w.node(1).own.len(), 1, "the write behind the read is held");
+    assert_eq!(slow.w.back(1).own.len(), 1, "the write behind the read is held");
     slow.take(&Step::Commit(1));
-    assert_eq!(slow.w.node(1).own.len(), 0, "this turn's answers are long");
+    assert_eq!(slow.w.back(1).own.len(), 0, "this turn's answers are long");
     slow.take(&Step::Wait(1));
-    assert_eq!(slow.w.node(1).own.len(), 1);
+    assert_eq!(slow.w.back(1).own.len(), 1);
     slow.end();
 }
 
@@ -302,7 +302,7 @@ fn short_reads_before_writes_are_many_but_counted() {
         slow.take(&Step::Ask(Ask::Get(0)));
     }
     slow.take(&Step::Run);
-    let sent = slow.w.node(1).own.len();
+    let sent = slow.w.back(1).own.len();
     let counted = AHEAD_BYTES_MAX / READ_BYTES_MIN;
     assert!((counted - 2..=counted + 1).contains(&sent), "{sent}");
     slow.end();

@@ -4,7 +4,7 @@ use super::memlog::{Hub, MemLog};
 use crate::jute::{
     ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
 };
-use crate::node::{Node, NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::node::{Back, Node, NodeCommand, NodeConfig, NodeEvent, framing};
 use crate::snapshot::Restored;
 use crate::txn::{Acl, AuthId};
 use bytes::Bytes;
@@ -171,6 +171,9 @@ impl World {
 
     pub fn node(&self, node: usize) -> &Node<MemLog> {
         self.hosts[node].node.as_ref().expect("the node lives")
+    }
+    pub fn back(&self, node: usize) -> &Back<MemLog> {
+        &self.node(node).back
     }
     pub fn is_ready(&self, node: usize) -> bool {
         self.hosts[node].ready

@@ -1,0 +1,373 @@
+//! What does a node do besides keeping the state? Requests become records of the log, its deliveries are applied,
+//! sessions live and end. The state is lent to it, call by call: to be read, or, where it may change, to be written.
+
+use super::clocks::Clocks;
+use super::connection::{Conns, Phase, Slot};
+use super::own::Own;
+use super::password::Passwords;
+use super::snapshots::Snapshots;
+use super::status::Stats;
+use super::syncs::Syncs;
+use super::turn::Turn;
+use super::{NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::snapshot::Restored;
+use crate::state::State;
+use crate::txn::Change;
+use crate::watch::Watches;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use zoolog_client::{Committed, LogClient, LogEvent, RequestId, SharedLog};
+use zoolog_core::{ConnId, Gsn, Input, Instant, Output, WallMs};
+
+/// What a [`Back`] does next.
+#[derive(Debug)]
+pub enum Step {
+    /// This is to be carried out.
+    Output(Output<NodeEvent>),
+    /// A batch was delivered: it is to be applied, with [`Back::apply`], before anything else.
+    Apply(Committed),
+    /// This is to be taken in, with [`Back::learn`], before anything else.
+    Learn(Learned),
+    /// The turn is over.
+    Nothing,
+}
+
+/// What the log said that may let requests go on which wait for a position.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned {
+    request: RequestId,
+    tail: Gsn,
+}
+
+/// What the wall clock said, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wall {
+    ms: WallMs,
+    said_at: Instant,
+}
+
+impl Wall {
+    pub(super) fn at(self, now: Instant) -> WallMs {
+        WallMs(self.ms.0 + now.since(self.said_at).as_millis() as u64)
+    }
+}
+
+/// What a node does but for the state itself, which whoever drives it keeps and lends. It is the same whether
+/// clients are connected here, or at [`Front`](super::Front)s.
+#[derive(Debug)]
+pub struct Back<L = LogClient> {
+    pub(super) cfg: NodeConfig,
+    pub(super) log: L,
+    pub(super) conns: Conns,
+    pub(super) watches: Watches,
+    pub(super) passwords: Passwords,
+    /// Connection of each session that is served here.
+    pub(super) by_session: BTreeMap<i64, Slot>,
+    /// Connections that have asked for a session that could not be proposed yet.
+    pub(super) waiting: BTreeSet<Slot>,
+    /// Connections with writes that the log had no room for, or that were held and are not any more, in the
+    /// order in which that began. May hold some that have none any more.
+    pub(super) blocked: VecDeque<Slot>,
+    /// Connections whose requests had no room in a turn's answers, and when to go on with them.
+    pub(super) deferred: BTreeSet<Slot>,
+    pub(super) deferred_at: Option<Instant>,
+    pub(super) own: Own,
+    pub(super) syncs: Syncs,
+    pub(super) snapshots: Snapshots,
+    pub(super) clocks: Clocks,
+    pub(super) pulse_at: Option<Instant>,
+    pub(super) touched_at: Instant,
+    /// Whether to touch at the end of the turn.
+    pub(super) touch_now: bool,
+    /// Whom each touch that is not back is for, oldest first.
+    pub(super) touching: VecDeque<Vec<(Slot, ConnId)>>,
+    /// The question for the tail at the start, then its answer.
+    pub(super) boot_tail: (Option<RequestId>, Option<Gsn>),
+    pub(super) serving: bool,
+    pub(super) failed: bool,
+    pub(super) order_tail: Gsn,
+    pub(super) stats: Stats,
+    pub(super) turn: Turn,
+    /// The shell was asked to read the clock.
+    pub(super) timing: bool,
+    pub(super) wall: Wall,
+    pub(super) started: Instant,
+    pub(super) now: Instant,
+    pub(super) outbox: VecDeque<Output<NodeEvent>>,
+    /// Empty between records; kept for its memory.
+    pub(super) changes: Vec<Change>,
+}
+
+impl<L: SharedLog> Back<L> {
+    /// On the given log, which has neither a subscription nor pending appends. `restored` says what the state is that
+    /// will be lent.
+    pub fn new(cfg: NodeConfig, mut log: L, now: Instant, restored: &Restored) -> Self {
+        let cfg = cfg.bounded();
+        let snapshots = Snapshots::new(&cfg, restored, now);
+        log.subscribe(restored.state.applied());
+        let boot_tail = (Some(log.tail()), None);
+        let mut back = Self {
+            passwords: Passwords::new(&cfg.secret),
+            watches: Watches::new(cfg.max_watches),
+            cfg,
+            log,
+            conns: Conns::new(),
+            by_session: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            blocked: VecDeque::new(),
+            deferred: BTreeSet::new(),
+            deferred_at: None,
+            own: Own::new(now),
+            syncs: Syncs::new(),
+            snapshots,
+            clocks: Clocks::new(),
+            pulse_at: None,
+            touched_at: now,
+            touch_now: false,
+            touching: VecDeque::new(),
+            boot_tail,
+            serving: false,
+            failed: false,
+            order_tail: Gsn(0),
+            stats: Stats::default(),
+            turn: Turn::new(now),
+            timing: false,
+            wall: Wall { ms: WallMs(0), said_at: now },
+            started: now,
+            now,
+            outbox: VecDeque::new(),
+            changes: Vec::new(),
+        };
+        back.release_log();
+        back
+    }
+
+    /// The log below.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// Whether it has caught up and serves clients.
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
+    fn on_frame(&mut self, now: Instant, state: &State, conn: ConnId, frame: Bytes) {
+        let Some(slot) = self.conns.slot(conn) else { return };
+        let conn = self.conns.at(slot);
+        conn.received += 1;
+        self.stats.received += 1;
+        self.turn.frame(!framing::is_word(&frame));
+        match conn.phase {
+            Phase::New => self.on_first_frame(now, state, slot, &frame),
+            Phase::Waiting(_) | Phase::Proposed(_) => self.on_early_frame(slot, frame),
+            Phase::Open(_) => self.on_request(now, state, slot, frame),
+            Phase::Closed => {}
+        }
+    }
+
+    fn on_closed(&mut self, conn: ConnId) {
+        let Some(slot) = self.conns.slot(conn) else { return };
+        self.end_conn(slot);
+        self.stats.sent_before += self.conns.at(slot).sent;
+        self.conns.remove(slot);
+    }
+
+    fn on_timer(&mut self, now: Instant, state: &State) {
+        self.expire_handshakes(now);
+        self.try_handshakes(now, state);
+        self.pulse(now);
+        self.look_at_sessions(now, state);
+        self.pump_deferred(now, state);
+    }
+
+    /// Closes a connection for a reason that a person may want to know.
+    pub(super) fn drop_conn(&mut self, slot: Slot, why: &str) {
+        let conn = self.conns.at(slot);
+        if !conn.is_closed() {
+            let note = format!("connection from {} is closed: {why}", conn.peer);
+            self.note(note);
+            self.end_conn(slot);
+        }
+    }
+
+    /// Closes a connection, after what it is being sent; nothing of it counts any more.
+    pub(super) fn end_conn(&mut self, slot: Slot) {
+        if self.conns.at(slot).is_closed() {
+            return;
+        }
+        self.detach(slot);
+        self.watches.forget(slot);
+        self.waiting.remove(&slot);
+        self.deferred.remove(&slot);
+        self.conns.set_deadline(slot, None);
+        self.conns.mark(slot);
+        let conn = self.conns.at(slot);
+        conn.phase = Phase::Closed;
+        conn.queue.clear();
+        conn.early.clear();
+    }
+
+    /// Closes a connection that was not taken in.
+    pub(super) fn close_unknown(&mut self, conn: ConnId) {
+        self.outbox.push_back(Output::Close { conn });
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.outbox.push_back(Output::Event(NodeEvent::Note(text)));
+    }
+
+    /// The log can't go on: clients go elsewhere, the owner starts the node anew.
+    pub(super) fn fail(&mut self, why: String) {
+        if std::mem::replace(&mut self.failed, true) {
+            return;
+        }
+        self.serving = false;
+        self.boot_tail = (None, None);
+        let slots: Vec<Slot> = self.conns.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.end_conn(slot);
+        }
+        self.outbox.push_back(Output::Event(NodeEvent::Failed(why)));
+    }
+
+    /// What can be done only when the turn's inputs are in. Returns whether the log was given something.
+    fn end_turn(&mut self, now: Instant) -> bool {
+        let mut any = self.submit_blocked(now) | self.touch_if_hastened(now);
+        if self.syncs.should_ask() {
+            self.syncs.asked(self.log.tail());
+            any = true;
+        }
+        any
+    }
+
+    /// Takes one input, any but [`Input::SnapshotSaved`].
+    ///
+    /// # Panics
+    /// On that one.
+    pub fn handle(&mut self, now: Instant, state: &State, input: Input<NodeCommand>) {
+        self.begin_turn(now);
+        match input {
+            Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
+            Input::Frame { conn, bytes } if !conn.is_dialled() => self.on_frame(now, state, conn, bytes),
+            Input::Closed { conn } if !conn.is_dialled() => self.on_closed(conn),
+            Input::Frame { conn, bytes } => {
+                self.turn.frame(false);
+                self.log.handle(now, Input::Frame { conn, bytes });
+            }
+            Input::Closed { conn } => self.log.handle(now, Input::Closed { conn }),
+            Input::Backlog { conn, high } if !conn.is_dialled() => self.on_backlog(now, state, conn, high),
+            Input::Backlog { conn, high } => self.log.handle(now, Input::Backlog { conn, high }),
+            Input::Connected { conn } => self.log.handle(now, Input::Connected { conn }),
+            Input::Persisted { token, positions } => {
+                self.log.handle(now, Input::Persisted { token, positions });
+            }
+            Input::Loaded { token, result } => self.log.handle(now, Input::Loaded { token, result }),
+            Input::SnapshotSaved { gsn, .. } => {
+                panic!("what follows from the snapshot at {gsn} changes the state")
+            }
+            Input::Timer => {
+                self.on_timer(now, state);
+                self.log.handle(now, Input::Timer);
+            }
+            Input::WallClock(ms) => {
+                self.wall = Wall { ms, said_at: now };
+                self.log.handle(now, Input::WallClock(ms));
+            }
+            Input::Command(NodeCommand::Status) => {
+                let status = Box::new(self.status(state));
+                self.outbox.push_back(Output::Event(NodeEvent::Status(status)));
+            }
+        }
+    }
+
+    fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        if self.turn.input(now) {
+            self.own.take_fresh();
+        }
+    }
+
+    /// Takes [`Input::SnapshotSaved`].
+    pub fn snapshot_saved(
+        &mut self,
+        now: Instant,
+        state: &mut State,
+        gsn: Gsn,
+        last: bool,
+        result: Result<(), String>,
+    ) {
+        self.begin_turn(now);
+        self.on_snapshot_saved(now, state, gsn, last, result);
+    }
+
+    /// What it does next in the turn, as [`Machine::poll_output`](zoolog_core::Machine::poll_output).
+    pub fn step(&mut self, now: Instant) -> Step {
+        loop {
+            if let Some(output) = self.outbox.pop_front() {
+                return Step::Output(output);
+            }
+            if std::mem::take(&mut self.timing) {
+                self.turn.lap(now, &mut self.stats.stages);
+            } else if self.turn.wants_clock() {
+                self.timing = true;
+                return Step::Output(Output::ReadClock);
+            }
+            match self.log.poll_output(now) {
+                Some(Output::Event(event)) if self.failed => drop(event),
+                Some(Output::Event(LogEvent::Committed(committed))) => return Step::Apply(committed),
+                Some(Output::Event(LogEvent::Tail { request, gsn })) => {
+                    return Step::Learn(Learned { request, tail: gsn });
+                }
+                Some(Output::Event(event)) => self.on_log(event),
+                Some(Output::ReadClock) => return Step::Output(Output::ReadClock),
+                Some(Output::Dial { conn, addr }) => return Step::Output(Output::Dial { conn, addr }),
+                Some(Output::Send { conn, bytes }) => return Step::Output(Output::Send { conn, bytes }),
+                Some(Output::Close { conn }) => return Step::Output(Output::Close { conn }),
+                Some(Output::Pause { conn }) => return Step::Output(Output::Pause { conn }),
+                Some(Output::Resume { conn }) => return Step::Output(Output::Resume { conn }),
+                Some(Output::Persist { token, records }) => {
+                    return Step::Output(Output::Persist { token, records });
+                }
+                Some(Output::Load { token, pos }) => return Step::Output(Output::Load { token, pos }),
+                Some(Output::Release { segment }) => return Step::Output(Output::Release { segment }),
+                Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
+                None if self.end_turn(now) => {}
+                None => {
+                    self.turn.end();
+                    self.conns.drain(&mut self.outbox);
+                    return self.outbox.pop_front().map_or(Step::Nothing, Step::Output);
+                }
+            }
+        }
+    }
+
+    /// Applies a batch that [`Back::step`] gave.
+    pub fn apply(&mut self, now: Instant, state: &mut State, committed: &Committed) {
+        self.on_committed(now, state, committed);
+    }
+
+    /// Takes in what [`Back::step`] gave.
+    pub fn learn(&mut self, now: Instant, state: &State, learned: Learned) {
+        self.on_tail(now, state, learned.request, learned.tail);
+    }
+
+    /// As [`Machine::sent`](zoolog_core::Machine::sent).
+    pub fn sent(&mut self, now: Instant) {
+        let submitted = self.own.take_fresh();
+        self.turn.sent(now, submitted, &mut self.stats.stages);
+        self.log.sent(now);
+    }
+
+    /// As [`Machine::next_deadline`](zoolog_core::Machine::next_deadline).
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let own = [
+            (self.conns.next_deadline().map(|d| d.0), "handshake"),
+            (self.clocks.next_look(), "session expiry"),
+            (self.pulse_at, "touch"),
+            (self.deferred_at, "deferred reads"),
+        ];
+        let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
+        own.chain(self.log.next_deadline()).min_by_key(|d| d.0)
+    }
+}
