@@ -40,6 +40,18 @@ impl Stages {
         self.stages[stage].1.record_n(us.max(1), n).expect("within the bounds");
     }
 
+    /// Takes in what another has counted of the same stages.
+    ///
+    /// # Panics
+    /// When they are others.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!(self.stages.len(), other.stages.len(), "the same stages");
+        for ((name, h), (other_name, more)) in self.stages.iter_mut().zip(&other.stages) {
+            assert_eq!(name, other_name);
+            h.add(more).expect("equal bounds");
+        }
+    }
+
     /// Counts anew from now on.
     pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(|(_, h)| h.reset());
@@ -122,6 +134,9 @@ mod tests {
         pending.clear();
         pending.end(u64::MAX, Instant(u64::MAX), &mut stages, 1);
         assert_eq!(stages.json(), shown);
+        let mut twice = stages.clone();
+        twice.add(&stages);
+        assert!(twice.json().contains("{\"name\":\"cut\",\"count\":6,\"p50_us\":50"), "{}", twice.json());
         stages.reset();
         stages.record(1, Duration::from_micros(7), 1);
         stages.record(1, Duration::from_micros(900), 0);

@@ -3,8 +3,9 @@
 
 use super::connection::Slot;
 use super::own::Owner;
+use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
-use super::reads::Reads;
+use super::reads::{Leave, Reads};
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
 use crate::jute::responses;
@@ -96,15 +97,14 @@ impl<L: SharedLog> Back<L> {
         let zxid = state.zxid();
         let mut ended = None;
         for change in changes.drain(..) {
-            // Events go out before the reply of the write that caused them, and any later one (ZK-3).
-            let conns = &mut self.conns;
-            self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path));
             match change {
                 Change::SessionAttached { session, attach } => {
                     self.session_moved(now, state, session, Gsn(attach))
                 }
                 Change::SessionEnded { session } => ended = Some(session),
-                Change::Created { .. } | Change::Deleted { .. } | Change::DataChanged { .. } => {}
+                Change::Created { .. } | Change::Deleted { .. } | Change::DataChanged { .. } => {
+                    self.tell_watchers(zxid, change);
+                }
             }
         }
         self.changes = changes;
@@ -116,6 +116,19 @@ impl<L: SharedLog> Back<L> {
         }
         if let Some(session) = ended {
             self.session_ended(session);
+        }
+    }
+
+    /// Events go out before the reply of the write that caused them, and any later one (ZK-3): here, or where the
+    /// watchers are.
+    fn tell_watchers(&mut self, zxid: i64, change: Change) {
+        let conns = &mut self.conns;
+        match &mut self.draft {
+            None => self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path)),
+            Some(draft) => {
+                conns.publish(draft);
+                draft.push(Item::Changed { zxid, change });
+            }
         }
     }
 
@@ -148,8 +161,7 @@ impl<L: SharedLog> Back<L> {
         if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
             return self.drop_conn(slot, "its session has moved or ended");
         }
-        self.stats.answered(status::WRITE, now.since(entry.at));
-        self.turn.answered();
+        self.count_answer(status::WRITE, now.since(entry.at));
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
@@ -181,11 +193,15 @@ impl<L: SharedLog> Back<L> {
     fn answer(&mut self, now: Instant, state: &State, slot: Slot, entry: Entry) {
         let (xid, zxid) = (entry.xid, state.zxid());
         self.conns.at(slot).moved_at = now;
+        let id = self.conns.at(slot).id;
         let out = self.conns.out(slot);
         match entry.what {
             What::Read(op, frame) => {
-                let reads = Reads { state, watches: &mut self.watches, slot };
-                if let Err(e) = reads.answer(out, xid, op, &frame[BODY_AT..]) {
+                let watches = match &mut self.draft {
+                    None => Leave::Here(&mut self.watches, slot),
+                    Some(draft) => Leave::AtFront(draft, id),
+                };
+                if let Err(e) = (Reads { state, watches }).answer(out, xid, op, &frame[BODY_AT..]) {
                     return self.drop_conn(slot, &e.to_string());
                 }
             }
@@ -193,8 +209,7 @@ impl<L: SharedLog> Back<L> {
             What::Refused(error) => responses::error(out, xid, zxid, error),
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
-        self.stats.answered(status::READ, now.since(entry.at));
-        self.turn.answered();
+        self.count_answer(status::READ, now.since(entry.at));
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.

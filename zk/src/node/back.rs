@@ -3,10 +3,12 @@
 
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
+use super::fronts::Counting;
 use super::own::Own;
 use super::password::Passwords;
+use super::published::{Draft, Item};
 use super::snapshots::Snapshots;
-use super::status::Stats;
+use super::status::{Counts, Stats};
 use super::syncs::Syncs;
 use super::turn::Turn;
 use super::{NodeCommand, NodeConfig, NodeEvent, framing};
@@ -16,6 +18,7 @@ use crate::txn::Change;
 use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use zoolog_client::{Committed, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, WallMs};
 
@@ -59,7 +62,16 @@ pub struct Back<L = LogClient> {
     pub(super) cfg: NodeConfig,
     pub(super) log: L,
     pub(super) conns: Conns,
+    /// Of connections that are here.
     pub(super) watches: Watches,
+    /// What connections that are at fronts will hear next. Without fronts there is none, and they are here.
+    pub(super) draft: Option<Draft>,
+    /// Whether a batch was applied since something was published.
+    pub(super) unpublished: bool,
+    /// What fronts have counted, as of the last question; and who waits for answers to which.
+    pub(super) counted: Counts,
+    pub(super) counting: VecDeque<Counting>,
+    pub(super) asks: u64,
     pub(super) passwords: Passwords,
     /// Connection of each session that is served here.
     pub(super) by_session: BTreeMap<i64, Slot>,
@@ -109,6 +121,11 @@ impl<L: SharedLog> Back<L> {
         let mut back = Self {
             passwords: Passwords::new(&cfg.secret),
             watches: Watches::new(cfg.max_watches),
+            draft: None,
+            unpublished: false,
+            counted: Counts::default(),
+            counting: VecDeque::new(),
+            asks: 0,
             cfg,
             log,
             conns: Conns::new(),
@@ -152,7 +169,7 @@ impl<L: SharedLog> Back<L> {
         self.serving
     }
 
-    fn on_frame(&mut self, now: Instant, state: &State, conn: ConnId, frame: Bytes) {
+    pub(super) fn on_frame(&mut self, now: Instant, state: &State, conn: ConnId, frame: Bytes) {
         let Some(slot) = self.conns.slot(conn) else { return };
         let conn = self.conns.at(slot);
         conn.received += 1;
@@ -162,11 +179,11 @@ impl<L: SharedLog> Back<L> {
             Phase::New => self.on_first_frame(now, state, slot, &frame),
             Phase::Waiting(_) | Phase::Proposed(_) => self.on_early_frame(slot, frame),
             Phase::Open(_) => self.on_request(now, state, slot, frame),
-            Phase::Closed => {}
+            Phase::Asking | Phase::Closed => {}
         }
     }
 
-    fn on_closed(&mut self, conn: ConnId) {
+    pub(super) fn on_closed(&mut self, conn: ConnId) {
         let Some(slot) = self.conns.slot(conn) else { return };
         self.end_conn(slot);
         self.stats.sent_before += self.conns.at(slot).sent;
@@ -210,7 +227,18 @@ impl<L: SharedLog> Back<L> {
 
     /// Closes a connection that was not taken in.
     pub(super) fn close_unknown(&mut self, conn: ConnId) {
-        self.outbox.push_back(Output::Close { conn });
+        match &mut self.draft {
+            None => self.outbox.push_back(Output::Close { conn }),
+            Some(draft) => draft.push(Item::Closed { conn }),
+        }
+    }
+
+    /// A request was answered after that long.
+    pub(super) fn count_answer(&mut self, stage: usize, took: Duration) {
+        self.stats.answered(stage, took);
+        if self.draft.is_none() {
+            self.turn.answered();
+        }
     }
 
     pub(super) fn note(&mut self, text: String) {
@@ -281,7 +309,7 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    fn begin_turn(&mut self, now: Instant) {
+    pub(super) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
         if self.turn.input(now) {
             self.own.take_fresh();
@@ -335,7 +363,10 @@ impl<L: SharedLog> Back<L> {
                 None if self.end_turn(now) => {}
                 None => {
                     self.turn.end();
-                    self.conns.drain(&mut self.outbox);
+                    match &mut self.draft {
+                        None => self.conns.drain(&mut self.outbox),
+                        Some(draft) => self.conns.publish(draft),
+                    }
                     return self.outbox.pop_front().map_or(Step::Nothing, Step::Output);
                 }
             }
@@ -345,6 +376,11 @@ impl<L: SharedLog> Back<L> {
     /// Applies a batch that [`Back::step`] gave.
     pub fn apply(&mut self, now: Instant, state: &mut State, committed: &Committed) {
         self.on_committed(now, state, committed);
+        if let Some(draft) = &mut self.draft {
+            self.conns.publish(draft);
+            draft.applied(state.zxid());
+            self.unpublished = true;
+        }
     }
 
     /// Takes in what [`Back::step`] gave.

@@ -29,7 +29,7 @@ pub struct NodeConfig {
     pub max_connections_per_ip: u32,
     /// Connections in all. Default 65,536.
     pub max_connections: usize,
-    /// Watches in all: beyond it a connection that sets another is closed. Default 2,000,000.
+    /// Watches in all, or at each front: beyond it a connection that sets another is closed. Default 2,000,000.
     pub max_watches: usize,
     /// Requests of one connection that may wait for the log before its socket is no longer read.
     /// Default 1024.

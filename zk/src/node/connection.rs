@@ -2,6 +2,7 @@
 //! it at the end of the turn.
 
 use super::handshake::Ask;
+use super::published::{Draft, Item};
 use super::queue::Queue;
 use crate::jute::{EventType, responses};
 use bytes::Bytes;
@@ -27,6 +28,8 @@ pub(super) enum Phase {
     Waiting(Ask),
     /// The record that gives it its session is in the log's hands.
     Proposed(Ask),
+    /// Has asked how the node is; the fronts are counting.
+    Asking,
     /// Serves a session.
     Open(Open),
     /// To be closed; nothing counts any more.
@@ -85,6 +88,10 @@ pub(super) struct Conn {
     /// Frames from and to it.
     pub received: u64,
     pub sent: u64,
+    /// Bytes that were published for it, and are not at its socket yet as far as is known here.
+    pub published_bytes: usize,
+    /// Answers in `out`.
+    answers: u32,
     /// Without a session by then it is closed.
     deadline: Option<Instant>,
     told_paused: bool,
@@ -105,9 +112,9 @@ impl Conn {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Bytes that leave at the end of the turn.
+    /// Bytes that leave at the end of the turn, or are on their way to its front.
     pub(super) fn out_bytes(&self) -> usize {
-        self.out.len()
+        self.out.len() + self.published_bytes
     }
 
     /// By when it must have its session.
@@ -197,6 +204,8 @@ impl Conns {
             held: false,
             received: 0,
             sent: 0,
+            published_bytes: 0,
+            answers: 0,
             told_paused: false,
             dirty: false,
             out: Vec::new(),
@@ -260,7 +269,12 @@ impl Conns {
 
     /// Gives back what the connections don't need while nothing happens.
     pub(super) fn relax(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|c| c.queue.relax());
+        self.slots.iter_mut().flatten().for_each(|c| {
+            c.queue.relax();
+            if c.out.is_empty() {
+                c.out = Vec::new();
+            }
+        });
     }
 
     /// All, by slot.
@@ -282,6 +296,7 @@ impl Conns {
         self.mark(slot);
         let conn = self.at(slot);
         conn.sent += 1;
+        conn.answers += 1;
         if conn.out.capacity() == 0 {
             conn.out.reserve(256);
         }
@@ -294,12 +309,35 @@ impl Conns {
         responses::event(self.out(slot), zxid, kind, path);
     }
 
+    /// The same for connections that are at fronts. To be called before anything is published that comes later.
+    pub(super) fn publish(&mut self, draft: &mut Draft) {
+        for slot in self.dirty.drain(..) {
+            let conn = self.slots[slot as usize].as_deref_mut().expect("a dirty slot is taken");
+            conn.dirty = false;
+            let answers = std::mem::take(&mut conn.answers);
+            if !conn.out.is_empty() {
+                draft.answered(conn.id, &conn.out, answers, conn.vouched_at);
+                conn.published_bytes += conn.out.len();
+                conn.out.clear();
+                if conn.out.capacity() > SPARE_BYTES_MAX {
+                    conn.out = Vec::new();
+                }
+            }
+            if conn.is_closed() {
+                draft.push(Item::Closed { conn: conn.id });
+            } else if conn.paused != conn.told_paused {
+                conn.told_paused = conn.paused;
+                draft.push(Item::Paused { conn: conn.id, paused: conn.paused });
+            }
+        }
+    }
+
     /// Puts what the turn has brought for its connections into `outputs`: per connection one buffer, then
     /// whether to read on, then its end.
     pub(super) fn drain<E>(&mut self, outputs: &mut VecDeque<Output<E>>) {
         for slot in self.dirty.drain(..) {
             let conn = self.slots[slot as usize].as_deref_mut().expect("a dirty slot is taken");
-            conn.dirty = false;
+            (conn.dirty, conn.answers) = (false, 0);
             let id = conn.id;
             if !conn.out.is_empty() {
                 // A buffer that grew for a long answer may be twice as long, and may be kept for a while.

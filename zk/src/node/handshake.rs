@@ -3,6 +3,7 @@
 
 use super::connection::{Open, Phase, Slot};
 use super::own::Owner;
+use super::published::Item;
 use super::{Back, words};
 use crate::jute::ConnectRequest;
 use crate::jute::ConnectResponse;
@@ -58,12 +59,10 @@ impl<L: SharedLog> Back<L> {
     /// The first frame of a connection.
     pub(super) fn on_first_frame(&mut self, now: Instant, state: &State, slot: Slot, frame: &Bytes) {
         if super::framing::is_word(frame) {
-            let text = words::answer(self, now, state, frame);
-            if &frame[..] == b"stgr" {
-                self.stats.stages.reset();
+            if words::counts(frame) && self.ask_fronts(slot, frame) {
+                return;
             }
-            self.conns.out(slot).extend_from_slice(text.as_bytes());
-            return self.end_conn(slot);
+            return self.answer_word(now, state, slot, frame);
         }
         let asked = frame.get(LENGTH_BYTES..).map(ConnectRequest::decode);
         let Some(Ok(asked)) = asked else {
@@ -83,6 +82,16 @@ impl<L: SharedLog> Back<L> {
         self.conns.at(slot).phase = Phase::Waiting(ask);
         self.waiting.insert(slot);
         self.try_handshake(now, state, slot);
+    }
+
+    /// Answers a four-letter word, which ends the connection.
+    pub(super) fn answer_word(&mut self, now: Instant, state: &State, slot: Slot, word: &[u8]) {
+        let text = words::answer(self, now, state, word);
+        if word == b"stgr" {
+            self.stats.stages.reset();
+        }
+        self.conns.out(slot).extend_from_slice(text.as_bytes());
+        self.end_conn(slot);
     }
 
     /// A frame that came while the session is on its way.
@@ -175,9 +184,14 @@ impl<L: SharedLog> Back<L> {
         let Some(ask) = ask else { return };
         self.conns.set_deadline(slot, None);
         let conn = self.conns.at(slot);
-        conn.phase = Phase::Open(Open { session, attach: gsn, timeout_ms });
+        let open = Open { session, attach: gsn, timeout_ms };
+        conn.phase = Phase::Open(open);
         conn.heard_at = now;
         conn.vouched_at = self.own.vouched_at();
+        if let Some(draft) = &mut self.draft {
+            let (timeout, vouched_at) = (open.timeout(), conn.vouched_at);
+            draft.push(Item::Opened { conn: id, timeout, vouched_at });
+        }
         conn.shown_at = now;
         conn.early_bytes = 0;
         let early = std::mem::take(&mut conn.early);
@@ -196,7 +210,9 @@ impl<L: SharedLog> Back<L> {
             read_only: ask.flag(),
         };
         answer.encode(self.conns.out(slot));
-        self.turn.answered();
+        if self.draft.is_none() {
+            self.turn.answered();
+        }
         for frame in early {
             self.on_request(now, state, slot, frame);
         }

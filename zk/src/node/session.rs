@@ -9,6 +9,7 @@ use super::Back;
 use super::clocks::TOUCHES_PER_TIMEOUT;
 use super::connection::Slot;
 use super::own::Owner;
+use super::published::Item;
 use crate::state::State;
 use crate::txn::Op;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use zoolog_core::{Gsn, Instant};
 
 /// Sessions in one touch record at most: half a megabyte of them.
 const TOUCH_SESSIONS_MAX: usize = 32_768;
+
+/// A front says that it has heard a session once in this part of its timeout at least, if it has.
+pub(super) const HEARD_PER_TIMEOUT: u32 = 16;
 
 /// Why a connection is closed when the node may be cut off.
 pub(super) const STARVING: &str = "this node could not reach the log for too long to answer for the session";
@@ -133,6 +137,9 @@ impl<L: SharedLog> Back<L> {
         for (slot, id) in self.touching.pop_front().expect("a touch that comes back was sent") {
             if let Some(conn) = self.conns.live(slot, id) {
                 conn.vouched_at = conn.vouched_at.max(at);
+                if let Some(draft) = &mut self.draft {
+                    draft.push(Item::Vouched { conn: id, at });
+                }
             }
         }
     }
@@ -146,8 +153,13 @@ impl<L: SharedLog> Back<L> {
             let slot = self.by_session.get(&id).copied();
             // While its socket is not read, silence says nothing about the client, unless that is because the
             // client doesn't read either.
+            let told_late = |timeout_ms: u32| match self.draft {
+                Some(_) => Duration::from_millis(timeout_ms.into()) / HEARD_PER_TIMEOUT,
+                None => Duration::ZERO,
+            };
+            let late = told_late(session.timeout_ms);
             let heard_at = |c: &super::connection::Conn| {
-                if c.paused && !c.backlog { now } else { c.heard_at }
+                if c.paused && !c.backlog { now } else { c.heard_at + late }
             };
             let heard_at = slot.map(|s| heard_at(self.conns.at(s)));
             if self.is_cut_off(now) {

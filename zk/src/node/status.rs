@@ -5,8 +5,8 @@ use crate::state::State;
 use std::fmt;
 use std::time::Duration;
 use zoolog_client::SharedLog;
-use zoolog_core::Gsn;
 use zoolog_core::stages::Stages;
+use zoolog_core::{ConnId, Gsn};
 
 /// A client's write, from its frame to its answer.
 pub(super) const WRITE: usize = 0;
@@ -56,7 +56,44 @@ impl Default for Stats {
     }
 }
 
+/// What a front has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub(super) stats: Stats,
+    pub(super) watches: usize,
+    /// Requests that neither were answered nor passed on.
+    pub(super) waiting: usize,
+    /// Connections that watch something.
+    pub(super) watchers: usize,
+    /// Paths that are watched; a path that is watched at two fronts counts twice.
+    pub(super) paths: usize,
+    /// Per connection, frames from it and to it.
+    pub(super) conns: Vec<(ConnId, u64, u64)>,
+}
+
+impl Counts {
+    /// Takes another front's in.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.stats.add(&other.stats);
+        self.watches += other.watches;
+        self.waiting += other.waiting;
+        self.watchers += other.watchers;
+        self.paths += other.paths;
+        self.conns.extend_from_slice(&other.conns);
+    }
+}
+
 impl Stats {
+    fn add(&mut self, other: &Self) {
+        self.stages.add(&other.stages);
+        self.received += other.received;
+        self.sent_before += other.sent_before;
+        self.answered += other.answered;
+        self.total_us += other.total_us;
+        self.min_ms = [self.min_ms, other.min_ms].into_iter().flatten().min();
+        self.max_ms = self.max_ms.max(other.max_ms);
+    }
+
     /// A request was answered after that long.
     pub(super) fn answered(&mut self, stage: usize, took: Duration) {
         self.stages.record(stage, took, 1);
@@ -141,8 +178,10 @@ impl fmt::Display for NodeStatus {
 impl<L: SharedLog> Back<L> {
     /// How it is, as of the last input.
     pub fn status(&self, state: &State) -> NodeStatus {
-        let s = &self.stats;
-        let mean_ms = s.total_us as f64 / 1000.0 / s.answered.max(1) as f64;
+        let (s, at_fronts) = (&self.stats, &self.counted.stats);
+        let answered = (s.answered + at_fronts.answered).max(1);
+        let mean_ms = (s.total_us + at_fronts.total_us) as f64 / 1000.0 / answered as f64;
+        let min_ms = [s.min_ms, at_fronts.min_ms].into_iter().flatten().min();
         NodeStatus {
             id: self.cfg.id,
             serving: self.serving,
@@ -155,12 +194,12 @@ impl<L: SharedLog> Back<L> {
             znodes: state.znode_count(),
             ephemerals: state.ephemeral_count(),
             data_bytes: state.data_bytes(),
-            watches: self.watches.count(),
-            outstanding: self.conns.iter().map(|(_, c)| c.queue.len()).sum(),
+            watches: self.watches.count() + self.counted.watches,
+            outstanding: self.conns.iter().map(|(_, c)| c.queue.len()).sum::<usize>() + self.counted.waiting,
             in_flight: self.own.len(),
-            received: s.received,
-            sent: s.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>(),
-            latency_ms: (s.min_ms.unwrap_or(0), mean_ms, s.max_ms),
+            received: s.received + at_fronts.received,
+            sent: s.sent_before + at_fronts.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>(),
+            latency_ms: (min_ms.unwrap_or(0), mean_ms, s.max_ms.max(at_fronts.max_ms)),
             uptime: self.now.since(self.started),
         }
     }

@@ -19,6 +19,11 @@ const MODE: &str = "follower";
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
+/// Whether the answer tells what fronts have counted.
+pub(super) fn counts(word: &[u8]) -> bool {
+    matches!(word, b"srvr" | b"stat" | b"cons" | b"mntr" | b"wchs" | b"stgs" | b"stgr")
+}
+
 /// The answer to a four-letter word; empty for one that is not known.
 pub(super) fn answer<L: SharedLog>(node: &Back<L>, now: Instant, state: &State, word: &[u8]) -> String {
     let status = node.status(state);
@@ -32,16 +37,20 @@ pub(super) fn answer<L: SharedLog>(node: &Back<L>, now: Instant, state: &State, 
         b"srvr" => server(&status, String::new()),
         b"stat" => server(&status, clients(node)),
         b"cons" => connections(node, now),
-        b"mntr" => monitor(node, state, &status),
+        b"mntr" => monitor(state, &status),
         b"conf" => config(node),
         b"wchs" => format!(
             "{} connections watching {} paths\nTotal watches:{}\n\n",
-            node.watches.watchers(),
-            node.watches.paths(),
-            node.watches.count()
+            node.watches.watchers() + node.counted.watchers,
+            node.watches.paths() + node.counted.paths,
+            status.watches
         ),
         // `stgr` also counts anew from here on: see where words are taken.
-        b"stgs" | b"stgr" => node.stats.stages.json(),
+        b"stgs" | b"stgr" => {
+            let mut stages = node.stats.stages.clone();
+            stages.add(&node.counted.stats.stages);
+            stages.json()
+        }
         b"dirs" => "datadir_size: 0\nlogdir_size: 0\n".into(),
         _ => String::new(),
     }
@@ -103,7 +112,7 @@ fn connections<L: SharedLog>(node: &Back<L>, now: Instant) -> String {
     text
 }
 
-fn monitor<L: SharedLog>(node: &Back<L>, state: &State, s: &NodeStatus) -> String {
+fn monitor(state: &State, s: &NodeStatus) -> String {
     let (min, avg, max) = s.latency_ms;
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -120,7 +129,7 @@ fn monitor<L: SharedLog>(node: &Back<L>, state: &State, s: &NodeStatus) -> Strin
     line("outstanding_requests", &s.outstanding);
     line("uptime", &s.uptime.as_millis());
     line("znode_count", &s.znodes);
-    line("watch_count", &node.watches.count());
+    line("watch_count", &s.watches);
     line("ephemerals_count", &s.ephemerals);
     line("approximate_data_size", &s.data_bytes);
     line("global_sessions", &s.sessions);

@@ -230,3 +230,8 @@ proptest! {
         chaos.end();
     }
 }
+
+/// The same, for nodes of several executors.
+pub(super) fn promises_hold_whatever_happens_again() {
+    promises_hold_whatever_happens();
+}

@@ -161,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn a_thousand_mixed_requests_in_one_turn_are_answered_in_order() {
+pub(super) fn a_thousand_mixed_requests_in_one_turn_are_answered_in_order() {
     let kinds = |i: usize| match i % 10 {
         0 => Step::Create(i % 4),
         1 | 4 => Step::Set(i % 4, i as u8),
@@ -177,7 +177,7 @@ fn a_thousand_mixed_requests_in_one_turn_are_answered_in_order() {
 }
 
 #[test]
-fn a_ping_is_answered_while_a_write_is_stuck() {
+pub(super) fn a_ping_is_answered_while_a_write_is_stuck() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     w.hub.borrow_mut().hold = true;
@@ -190,7 +190,7 @@ fn a_ping_is_answered_while_a_write_is_stuck() {
 }
 
 #[test]
-fn a_read_behind_a_write_carries_the_writes_zxid_though_more_is_committed_at_once() {
+pub(super) fn a_read_behind_a_write_carries_the_writes_zxid_though_more_is_committed_at_once() {
     let mut w = World::new(1);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(0);
@@ -208,7 +208,7 @@ fn a_read_behind_a_write_carries_the_writes_zxid_though_more_is_committed_at_onc
 }
 
 #[test]
-fn a_read_that_waits_for_nothing_sees_the_state_before_a_write_sent_with_it() {
+pub(super) fn a_read_that_waits_for_nothing_sees_the_state_before_a_write_sent_with_it() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     w.put_request(c, 1, &exists("/a", false));
@@ -220,7 +220,7 @@ fn a_read_that_waits_for_nothing_sees_the_state_before_a_write_sent_with_it() {
 
 /// The write is acknowledged to one client before the other, on a node that lags, syncs.
 #[test]
-fn sync_then_read_sees_what_another_node_has_acknowledged() {
+pub(super) fn sync_then_read_sees_what_another_node_has_acknowledged() {
     let mut w = World::new(2);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(1);
@@ -241,7 +241,7 @@ fn sync_then_read_sees_what_another_node_has_acknowledged() {
 /// The sync was answered by the log, but what it waits for has not come when the session's next write does: all
 /// that the sync must see lies before that write.
 #[test]
-fn a_sync_does_not_hold_up_the_write_behind_it() {
+pub(super) fn a_sync_does_not_hold_up_the_write_behind_it() {
     let mut w = World::new(2);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(1);
@@ -265,7 +265,7 @@ fn a_sync_does_not_hold_up_the_write_behind_it() {
 
 /// The log has room for the short record, but not for the long one before it.
 #[test]
-fn a_write_does_not_overtake_one_that_waits_for_room() {
+pub(super) fn a_write_does_not_overtake_one_that_waits_for_room() {
     static LONG: [u8; 1000] = [1; 1000];
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
@@ -283,7 +283,7 @@ fn a_write_does_not_overtake_one_that_waits_for_room() {
 }
 
 #[test]
-fn writes_of_many_sessions_share_a_turns_batch_and_keep_their_outcomes() {
+pub(super) fn writes_of_many_sessions_share_a_turns_batch_and_keep_their_outcomes() {
     let mut w = World::new(2);
     let clients: Vec<usize> = (0..20).map(|i| w.connect(i % 2).0).collect();
     w.call(clients[0], 1, &create("/q", 0));
@@ -302,4 +302,9 @@ fn writes_of_many_sessions_share_a_turns_batch_and_keep_their_outcomes() {
     }
     assert_eq!(paths.len(), 100, "no two creates got one name");
     assert_eq!(w.hash(0), w.hash(1));
+}
+
+/// The same, for nodes of several executors.
+pub(super) fn replies_are_those_of_a_sequential_server_again() {
+    replies_are_those_of_a_sequential_server();
 }

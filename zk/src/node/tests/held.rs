@@ -253,7 +253,7 @@ proptest! {
 
 /// Reads before a write in the log's hands are answered whatever others have made of their node meanwhile.
 #[test]
-fn reads_that_others_make_longer_are_answered_at_a_bounded_cost() {
+pub(super) fn reads_that_others_make_longer_are_answered_at_a_bounded_cost() {
     let mut slow = Slow::new(1);
     slow.take(&Step::Ask(Ask::Sync));
     slow.take(&Step::Other(0, BIG));
@@ -265,7 +265,7 @@ fn reads_that_others_make_longer_are_answered_at_a_bounded_cost() {
 }
 
 #[test]
-fn alternating_long_reads_and_writes_are_all_answered() {
+pub(super) fn alternating_long_reads_and_writes_are_all_answered() {
     let mut slow = Slow::new(100);
     slow.take(&Step::Ask(Ask::Set(0, 3, BIG)));
     for i in 0..100 {
@@ -277,7 +277,7 @@ fn alternating_long_reads_and_writes_are_all_answered() {
 
 /// The write waits while the log has room, and goes when the read before it is answered and has left.
 #[test]
-fn a_write_is_held_while_the_answers_before_it_are_long() {
+pub(super) fn a_write_is_held_while_the_answers_before_it_are_long() {
     let mut slow = Slow::new(100);
     slow.take(&Step::Ask(Ask::Set(0, 3, BIG)));
     slow.take(&Step::Commit(1));
@@ -295,7 +295,7 @@ fn a_write_is_held_while_the_answers_before_it_are_long() {
 
 /// What it reads may grow while its writes are in flight; but they have only so many reads among them.
 #[test]
-fn short_reads_before_writes_are_many_but_counted() {
+pub(super) fn short_reads_before_writes_are_many_but_counted() {
     let mut slow = Slow::new(100);
     for i in 0..100 {
         slow.take(&Step::Ask(Ask::Set(0, i, 10)));
@@ -310,7 +310,7 @@ fn short_reads_before_writes_are_many_but_counted() {
 
 /// It keeps sending as long as it is read, and never takes an answer. Its session ends, at a bounded cost.
 #[test]
-fn who_never_takes_an_answer_costs_little_and_is_closed() {
+pub(super) fn who_never_takes_an_answer_costs_little_and_is_closed() {
     let asks: [&dyn Fn(usize) -> Ask; 4] = [
         &|_| Ask::Get(0),
         &|i| if i % 2 == 0 { Ask::Get(0) } else { Ask::Set(1, 0, 10) },
@@ -340,7 +340,7 @@ fn who_never_takes_an_answer_costs_little_and_is_closed() {
 
 /// While its answers wait it is not read, so its pings aren't either; its taking them shows that it lives.
 #[test]
-fn a_session_lives_as_long_as_its_client_takes_answers() {
+pub(super) fn a_session_lives_as_long_as_its_client_takes_answers() {
     let mut slow = Slow::new(100);
     slow.w.hub.borrow_mut().hold = false;
     slow.take(&Step::Ask(Ask::Set(0, 3, BIG)));
@@ -358,4 +358,9 @@ fn a_session_lives_as_long_as_its_client_takes_answers() {
         slow.take(&Step::Wait(10));
     }
     slow.end();
+}
+
+/// The same, for nodes of several executors.
+pub(super) fn slow_takers_get_everything_at_a_bounded_cost_again() {
+    slow_takers_get_everything_at_a_bounded_cost();
 }

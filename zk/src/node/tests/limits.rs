@@ -7,7 +7,7 @@ use zoolog_client::SharedLog;
 use zoolog_core::limits::OUT_BYTES_PAUSE;
 
 #[test]
-fn connections_beyond_the_limit_per_address_are_closed_at_once() {
+pub(super) fn connections_beyond_the_limit_per_address_are_closed_at_once() {
     let mut w = World::new(0);
     w.cfg.max_connections_per_ip = 2;
     w.start(10);
@@ -20,7 +20,7 @@ fn connections_beyond_the_limit_per_address_are_closed_at_once() {
 }
 
 #[test]
-fn a_session_with_too_much_pending_is_paused_and_resumed_at_half() {
+pub(super) fn a_session_with_too_much_pending_is_paused_and_resumed_at_half() {
     let mut w = World::new(0);
     w.cfg.max_pending_requests = 10;
     w.start(1000);
@@ -41,7 +41,7 @@ fn a_session_with_too_much_pending_is_paused_and_resumed_at_half() {
 }
 
 #[test]
-fn who_goes_on_sending_while_paused_is_closed_in_the_end() {
+pub(super) fn who_goes_on_sending_while_paused_is_closed_in_the_end() {
     let mut w = World::new(0);
     w.cfg.max_pending_requests = 10;
     w.start(1000);
@@ -72,7 +72,7 @@ fn twenty_long_reads() -> (World, usize, usize) {
 }
 
 #[test]
-fn long_answers_are_spread_over_turns() {
+pub(super) fn long_answers_are_spread_over_turns() {
     let (mut w, c, first) = twenty_long_reads();
     assert!(first * BIG.len() <= OUT_BYTES_PAUSE + 2 * BIG.len(), "{first}");
     w.advance(20 * MS);
@@ -81,7 +81,7 @@ fn long_answers_are_spread_over_turns() {
 
 /// A node that went on answering would be closed by its shell for what piles up there.
 #[test]
-fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
+pub(super) fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
     let (mut w, c, first) = twenty_long_reads();
     assert!(first < 20, "{first}");
     w.backlog(c, true);
@@ -95,7 +95,7 @@ fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
 }
 
 #[test]
-fn a_write_that_fits_no_record_is_refused_in_order() {
+pub(super) fn a_write_that_fits_no_record_is_refused_in_order() {
     let mut w = World::new(0);
     w.cfg.max_frame_bytes = 3 << 20;
     w.start(10);
@@ -110,7 +110,7 @@ fn a_write_that_fits_no_record_is_refused_in_order() {
 }
 
 #[test]
-fn create_flags_beyond_the_known_ones_are_told_apart() {
+pub(super) fn create_flags_beyond_the_known_ones_are_told_apart() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     for flags in [4, 5, 6] {
@@ -122,7 +122,7 @@ fn create_flags_beyond_the_known_ones_are_told_apart() {
 }
 
 #[test]
-fn operations_that_are_not_served_are_answered_and_the_connection_lives() {
+pub(super) fn operations_that_are_not_served_are_answered_and_the_connection_lives() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     for op in
@@ -175,4 +175,9 @@ proptest! {
         prop_assert_eq!(w.node(0).state().hash(), w.node(0).state().hash_from_scratch());
         prop_assert_eq!(w.node(0).log().pending_batches(), 0);
     }
+}
+
+/// The same, for nodes of several executors.
+pub(super) fn any_frames_cost_their_own_connection_at_most_again() {
+    any_frames_cost_their_own_connection_at_most();
 }

@@ -11,7 +11,7 @@ fn s(n: u64) -> Duration {
 
 /// The node's bounds are 2 and 20 ticks of a second.
 #[test]
-fn timeouts_are_clamped_and_returned() {
+pub(super) fn timeouts_are_clamped_and_returned() {
     let mut w = World::new(1);
     for (wished, granted) in [(-5, 2000), (0, 2000), (4000, 4000), (i32::MAX, 20_000)] {
         let c = w.ask(0, 0, wished, None);
@@ -20,7 +20,7 @@ fn timeouts_are_clamped_and_returned() {
 }
 
 #[test]
-fn an_old_client_that_sends_no_flag_gets_none() {
+pub(super) fn an_old_client_that_sends_no_flag_gets_none() {
     let mut w = World::new(1);
     let c = w.dial(0);
     let mut bytes = Vec::new();
@@ -49,7 +49,7 @@ fn an_old_client_that_sends_no_flag_gets_none() {
 }
 
 #[test]
-fn requests_sent_without_waiting_for_the_session_are_served_once_it_is_there() {
+pub(super) fn requests_sent_without_waiting_for_the_session_are_served_once_it_is_there() {
     let mut w = World::new(1);
     w.hub.borrow_mut().hold = true;
     let c = w.ask(0, 0, 4000, None);
@@ -64,7 +64,7 @@ fn requests_sent_without_waiting_for_the_session_are_served_once_it_is_there() {
 }
 
 #[test]
-fn a_wrong_password_is_refused_and_does_not_disturb_the_owner() {
+pub(super) fn a_wrong_password_is_refused_and_does_not_disturb_the_owner() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     let tail = w.hub.borrow().tail();
@@ -80,7 +80,7 @@ fn a_wrong_password_is_refused_and_does_not_disturb_the_owner() {
 }
 
 #[test]
-fn a_session_resumed_on_the_same_node_leaves_its_old_connection() {
+pub(super) fn a_session_resumed_on_the_same_node_leaves_its_old_connection() {
     let mut w = World::new(1);
     let (old, answer) = w.connect(0);
     w.call(old, 1, &create("/e", 1));
@@ -93,7 +93,7 @@ fn a_session_resumed_on_the_same_node_leaves_its_old_connection() {
 
 /// The old connection's write is in the log behind the move: it must not count.
 #[test]
-fn what_the_old_connection_wrote_after_the_move_does_nothing() {
+pub(super) fn what_the_old_connection_wrote_after_the_move_does_nothing() {
     let mut w = World::new(2);
     let (old, answer) = w.connect(0);
     w.hub.borrow_mut().hold = true;
@@ -111,7 +111,7 @@ fn what_the_old_connection_wrote_after_the_move_does_nothing() {
 
 /// A write that is in the log before the move counts, though its client never hears of it.
 #[test]
-fn what_was_logged_before_the_move_counts() {
+pub(super) fn what_was_logged_before_the_move_counts() {
     let mut w = World::new(2);
     let (old, answer) = w.connect(0);
     w.hub.borrow_mut().hold = true;
@@ -126,7 +126,7 @@ fn what_was_logged_before_the_move_counts() {
 }
 
 #[test]
-fn a_closed_session_takes_its_ephemerals_along_and_can_not_be_resumed() {
+pub(super) fn a_closed_session_takes_its_ephemerals_along_and_can_not_be_resumed() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -147,7 +147,7 @@ fn a_closed_session_takes_its_ephemerals_along_and_can_not_be_resumed() {
 }
 
 #[test]
-fn a_client_that_has_seen_more_waits_for_the_node_to_catch_up_or_is_closed() {
+pub(super) fn a_client_that_has_seen_more_waits_for_the_node_to_catch_up_or_is_closed() {
     let mut w = World::new(2);
     let (a, _) = w.connect(0);
     w.cut(1, true);
@@ -166,7 +166,7 @@ fn a_client_that_has_seen_more_waits_for_the_node_to_catch_up_or_is_closed() {
 }
 
 #[test]
-fn a_node_that_has_not_caught_up_lets_handshakes_wait_but_not_for_ever() {
+pub(super) fn a_node_that_has_not_caught_up_lets_handshakes_wait_but_not_for_ever() {
     let mut w = World::new(1);
     let (a, _) = w.connect(0);
     w.call(a, 1, &create("/a", 0));
@@ -186,7 +186,7 @@ fn a_node_that_has_not_caught_up_lets_handshakes_wait_but_not_for_ever() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+pub(super) fn a_connection_that_says_nothing_is_closed() {
     let mut w = World::new(1);
     let c = w.dial(0);
     let at = w.now;
@@ -195,7 +195,7 @@ fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[test]
-fn pings_keep_a_session_and_silence_ends_it_within_its_timeout_and_a_tick() {
+pub(super) fn pings_keep_a_session_and_silence_ends_it_within_its_timeout_and_a_tick() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -215,7 +215,7 @@ fn pings_keep_a_session_and_silence_ends_it_within_its_timeout_and_a_tick() {
 
 /// Heard late and then again before the next touch would be due, it must not seem silent to anybody.
 #[test]
-fn a_client_that_speaks_just_before_its_timeout_is_answered_on() {
+pub(super) fn a_client_that_speaks_just_before_its_timeout_is_answered_on() {
     for phase in 0..20 {
         let mut w = World::new(2);
         w.advance(phase * 50 * MS);
@@ -232,7 +232,7 @@ fn a_client_that_speaks_just_before_its_timeout_is_answered_on() {
 }
 
 #[test]
-fn a_session_whose_connection_broke_lives_on_until_its_timeout() {
+pub(super) fn a_session_whose_connection_broke_lives_on_until_its_timeout() {
     let mut w = World::new(1);
     let (c, answer) = w.connect(0);
     let (other, _) = w.connect(0);
@@ -247,7 +247,7 @@ fn a_session_whose_connection_broke_lives_on_until_its_timeout() {
 }
 
 #[test]
-fn a_dead_nodes_sessions_are_expired_by_another_after_a_touch_interval_more() {
+pub(super) fn a_dead_nodes_sessions_are_expired_by_another_after_a_touch_interval_more() {
     let mut w = World::new(3);
     let (c, _) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -271,7 +271,7 @@ fn a_dead_nodes_sessions_are_expired_by_another_after_a_touch_interval_more() {
 
 /// The log stands still for longer than every timeout; nobody can be blamed.
 #[test]
-fn a_standstill_of_the_log_expires_no_session() {
+pub(super) fn a_standstill_of_the_log_expires_no_session() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     w.advance_pinging(s(10), &[c]);
@@ -287,7 +287,7 @@ fn a_standstill_of_the_log_expires_no_session() {
 }
 
 #[test]
-fn a_request_that_makes_no_progress_costs_the_connection_before_its_timeout() {
+pub(super) fn a_request_that_makes_no_progress_costs_the_connection_before_its_timeout() {
     let mut w = World::new(1);
     let (c, answer) = w.connect(0);
     w.hub.borrow_mut().mute = true;
@@ -302,7 +302,7 @@ fn a_request_that_makes_no_progress_costs_the_connection_before_its_timeout() {
 
 /// Invariant ZK-4: whoever is cut off stops answering before anybody else may expire the session.
 #[test]
-fn a_node_that_is_cut_off_stops_answering_before_another_expires_the_session() {
+pub(super) fn a_node_that_is_cut_off_stops_answering_before_another_expires_the_session() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -329,7 +329,7 @@ fn a_node_that_is_cut_off_stops_answering_before_another_expires_the_session() {
 /// Its node was in touch with the log until lately, but what the log knows of the session is older: others count
 /// from that.
 #[test]
-fn a_session_heard_after_a_silence_is_not_answered_longer_than_the_log_vouches_for_it() {
+pub(super) fn a_session_heard_after_a_silence_is_not_answered_longer_than_the_log_vouches_for_it() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -346,7 +346,7 @@ fn a_session_heard_after_a_silence_is_not_answered_longer_than_the_log_vouches_f
 
 /// The process was stopped, the socket's bytes waited: the first thing it does is not to answer them.
 #[test]
-fn a_node_that_was_frozen_does_not_answer_what_waited_meanwhile() {
+pub(super) fn a_node_that_was_frozen_does_not_answer_what_waited_meanwhile() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     w.advance_pinging(s(5), &[c]);
@@ -358,7 +358,7 @@ fn a_node_that_was_frozen_does_not_answer_what_waited_meanwhile() {
 }
 
 #[test]
-fn an_expiry_that_races_with_a_touch_does_nothing() {
+pub(super) fn an_expiry_that_races_with_a_touch_does_nothing() {
     let mut w = World::new(2);
     let (c, answer) = w.connect(0);
     let (other, _) = w.connect(1);
@@ -380,7 +380,7 @@ fn an_expiry_that_races_with_a_touch_does_nothing() {
 }
 
 #[test]
-fn an_idle_service_without_sessions_writes_nothing() {
+pub(super) fn an_idle_service_without_sessions_writes_nothing() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     w.call(c, 1, &Request::CloseSession);
@@ -392,7 +392,7 @@ fn an_idle_service_without_sessions_writes_nothing() {
 }
 
 #[test]
-fn a_restarted_node_replays_to_the_same_state() {
+pub(super) fn a_restarted_node_replays_to_the_same_state() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     for i in 0..50 {

@@ -45,7 +45,7 @@ fn restored(file: &[u8], second_newest: Option<Gsn>) -> Restored {
 }
 
 #[test]
-fn a_node_that_starts_from_a_snapshot_is_the_same_as_one_that_has_applied_everything() {
+pub(super) fn a_node_that_starts_from_a_snapshot_is_the_same_as_one_that_has_applied_everything() {
     let (mut world, client) = world();
     until_due(&mut world, client, 0);
     let (gsn, file) = save_all(&mut world);
@@ -65,7 +65,7 @@ fn a_node_that_starts_from_a_snapshot_is_the_same_as_one_that_has_applied_everyt
 }
 
 #[test]
-fn sessions_that_a_snapshot_holds_live_on_or_expire() {
+pub(super) fn sessions_that_a_snapshot_holds_live_on_or_expire() {
     let (mut world, client) = world();
     let (silent, _) = world.connect(0);
     world.call(silent, 1, &create("/ephemeral", 1));
@@ -82,7 +82,7 @@ fn sessions_that_a_snapshot_holds_live_on_or_expire() {
 }
 
 #[test]
-fn the_log_is_let_go_before_the_second_newest_good_snapshot() {
+pub(super) fn the_log_is_let_go_before_the_second_newest_good_snapshot() {
     let (mut world, client) = world();
     let mut saved = Vec::new();
     for round in 0..4 {
@@ -100,7 +100,7 @@ fn the_log_is_let_go_before_the_second_newest_good_snapshot() {
 }
 
 #[test]
-fn one_is_taken_at_a_time_and_the_next_after_as_many_records_and_bytes() {
+pub(super) fn one_is_taken_at_a_time_and_the_next_after_as_many_records_and_bytes() {
     let (mut world, client) = world();
     until_due(&mut world, client, 0);
     let (gsn, ..) = *world.piece(0).expect("a piece");
@@ -127,7 +127,7 @@ fn one_is_taken_at_a_time_and_the_next_after_as_many_records_and_bytes() {
 }
 
 #[test]
-fn many_bytes_make_a_snapshot_due_as_well_and_zeros_none() {
+pub(super) fn many_bytes_make_a_snapshot_due_as_well_and_zeros_none() {
     let (mut world, _) = world();
     (world.cfg.snapshot_records, world.cfg.snapshot_bytes) = (0, 3000);
     let by_bytes = world.start(1000);
@@ -141,7 +141,7 @@ fn many_bytes_make_a_snapshot_due_as_well_and_zeros_none() {
 }
 
 #[test]
-fn a_failure_is_told_and_not_repeated_for_a_minute() {
+pub(super) fn a_failure_is_told_and_not_repeated_for_a_minute() {
     let (mut world, client) = world();
     until_due(&mut world, client, 0);
     let before = world.notes(0).len();
@@ -161,7 +161,7 @@ fn a_failure_is_told_and_not_repeated_for_a_minute() {
 }
 
 #[test]
-fn a_gap_in_the_log_ends_the_node_and_names_the_cure() {
+pub(super) fn a_gap_in_the_log_ends_the_node_and_names_the_cure() {
     let (mut world, _) = world();
     world.kill(0);
     let gap = LogEvent::Gap { from: Gsn(1), until: Gsn(9) };

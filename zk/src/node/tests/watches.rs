@@ -4,7 +4,7 @@ use super::world::*;
 use crate::jute::{ErrorCode, EventType, Request, SetWatches};
 
 #[test]
-fn an_own_writes_event_comes_before_its_reply_with_the_same_zxid() {
+pub(super) fn an_own_writes_event_comes_before_its_reply_with_the_same_zxid() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     w.call(c, 1, &create("/a", 0));
@@ -19,7 +19,7 @@ fn an_own_writes_event_comes_before_its_reply_with_the_same_zxid() {
 }
 
 #[test]
-fn a_watcher_elsewhere_sees_the_event_before_the_newer_data() {
+pub(super) fn a_watcher_elsewhere_sees_the_event_before_the_newer_data() {
     let mut w = World::new(2);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(1);
@@ -41,7 +41,7 @@ fn a_watcher_elsewhere_sees_the_event_before_the_newer_data() {
 }
 
 #[test]
-fn a_watch_set_behind_a_write_fires_for_the_next_one_only() {
+pub(super) fn a_watch_set_behind_a_write_fires_for_the_next_one_only() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     w.put_request(c, 1, &create("/a", 0));
@@ -56,7 +56,7 @@ fn a_watch_set_behind_a_write_fires_for_the_next_one_only() {
 }
 
 #[test]
-fn deletion_is_told_once_and_before_the_parents_event() {
+pub(super) fn deletion_is_told_once_and_before_the_parents_event() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     w.call(c, 1, &create("/a", 0));
@@ -72,7 +72,7 @@ fn deletion_is_told_once_and_before_the_parents_event() {
 }
 
 #[test]
-fn a_watch_on_a_missing_node_is_left_by_exists_alone() {
+pub(super) fn a_watch_on_a_missing_node_is_left_by_exists_alone() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     let missing = ErrorCode::NoNode.code();
@@ -90,7 +90,7 @@ fn a_watch_on_a_missing_node_is_left_by_exists_alone() {
 
 /// Each row of the table: what happened since, and whether it is told now or watched on.
 #[test]
-fn set_watches_tells_what_was_missed_and_watches_on_for_the_rest() {
+pub(super) fn set_watches_tells_what_was_missed_and_watches_on_for_the_rest() {
     let mut w = World::new(1);
     let (a, _) = w.connect(0);
     for path in ["/same", "/changed", "/gone", "/kids", "/quiet"] {
@@ -134,7 +134,7 @@ fn set_data(path: &str) -> Request<'static> {
 }
 
 #[test]
-fn watches_end_with_their_connection() {
+pub(super) fn watches_end_with_their_connection() {
     let mut w = World::new(1);
     let (a, _) = w.connect(0);
     let (b, _) = w.connect(0);
@@ -147,7 +147,7 @@ fn watches_end_with_their_connection() {
 }
 
 #[test]
-fn who_sets_more_watches_than_the_node_holds_is_closed() {
+pub(super) fn who_sets_more_watches_than_the_node_holds_is_closed() {
     let mut w = World::new(0);
     w.cfg.max_watches = 3;
     w.start(10);

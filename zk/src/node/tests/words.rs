@@ -10,7 +10,7 @@ fn value<'a>(text: &'a str, key: &str) -> &'a str {
 }
 
 #[test]
-fn health_words_have_no_newline() {
+pub(super) fn health_words_have_no_newline() {
     let mut w = World::new(1);
     assert_eq!(w.word(0, "ruok"), "imok");
     assert_eq!(w.word(0, "isro"), "rw");
@@ -18,7 +18,7 @@ fn health_words_have_no_newline() {
 }
 
 #[test]
-fn monitor_lines_are_keys_and_values_that_add_up() {
+pub(super) fn monitor_lines_are_keys_and_values_that_add_up() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     w.call(c, 1, &create("/a", 0));
@@ -42,7 +42,7 @@ fn monitor_lines_are_keys_and_values_that_add_up() {
 }
 
 #[test]
-fn stages_count_requests_until_they_are_counted_anew() {
+pub(super) fn stages_count_requests_until_they_are_counted_anew() {
     let mut w = World::new(2);
     let (c, _) = w.connect(0);
     w.call(c, 1, &create("/a", 0));
@@ -111,7 +111,7 @@ fn stages_of_a_turn_end_when_the_clock_is_read() {
 }
 
 #[test]
-fn the_server_text_has_the_lines_that_parsers_count_on() {
+pub(super) fn the_server_text_has_the_lines_that_parsers_count_on() {
     let mut w = World::new(1);
     w.connect(0);
     let text = w.word(0, "srvr");
@@ -137,7 +137,7 @@ fn the_server_text_has_the_lines_that_parsers_count_on() {
 }
 
 #[test]
-fn a_node_that_has_not_caught_up_says_so() {
+pub(super) fn a_node_that_has_not_caught_up_says_so() {
     let mut w = World::new(0);
     w.cut(0, true);
     w.start(10);
@@ -149,7 +149,7 @@ fn a_node_that_has_not_caught_up_says_so() {
 }
 
 #[test]
-fn a_connection_that_is_closed_is_noted_with_its_reason() {
+pub(super) fn a_connection_that_is_closed_is_noted_with_its_reason() {
     let mut w = World::new(1);
     let (c, _) = w.connect(0);
     assert!(w.put(c, &[0, 0, 0, 2, 1, 1], false));

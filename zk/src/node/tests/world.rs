@@ -1,10 +1,11 @@
 //! Nodes, clients and time, driven as the shell would, but by hand.
 
+use super::member::Member;
 use super::memlog::{Hub, MemLog};
 use crate::jute::{
     ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
 };
-use crate::node::{Back, Node, NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::node::{Back, NodeCommand, NodeConfig, NodeEvent, framing};
 use crate::snapshot::Restored;
 use crate::txn::{Acl, AuthId};
 use bytes::Bytes;
@@ -81,7 +82,7 @@ struct Wire {
 #[derive(Debug)]
 struct Host {
     /// `None` once killed.
-    node: Option<Node<MemLog>>,
+    node: Option<Member>,
     ready: bool,
     notes: Vec<String>,
     failed: Option<String>,
@@ -161,7 +162,7 @@ impl World {
     pub fn start_from(&mut self, window: usize, restored: Restored) -> usize {
         let mut log = MemLog::new(self.hub.clone(), self.hosts.len() as u128 + 1);
         log.window = window;
-        let mut node = Node::restore_with_log(self.cfg.clone(), log, self.now, restored);
+        let mut node = Member::restore(self.cfg.clone(), log, self.now, restored);
         node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
         let (notes, saves) = (Vec::new(), VecDeque::new());
         self.hosts.push(Host { node: Some(node), ready: false, notes, failed: None, saves });
@@ -169,11 +170,11 @@ impl World {
         self.hosts.len() - 1
     }
 
-    pub fn node(&self, node: usize) -> &Node<MemLog> {
+    pub fn node(&self, node: usize) -> &Member {
         self.hosts[node].node.as_ref().expect("the node lives")
     }
     pub fn back(&self, node: usize) -> &Back<MemLog> {
-        &self.node(node).back
+        self.node(node).back()
     }
     pub fn is_ready(&self, node: usize) -> bool {
         self.hosts[node].ready
@@ -221,6 +222,7 @@ impl World {
     /// Lets time pass, with every timer at its time.
     pub fn advance(&mut self, time: Duration) {
         let end = self.now + time;
+        self.run();
         loop {
             let next = |h: &Host| h.node.as_ref().and_then(Machine::next_deadline).map(|d| d.0);
             let next = self.hosts.iter().filter_map(next).min().unwrap_or(end);

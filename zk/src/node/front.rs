@@ -1,0 +1,402 @@
+//! What does a connection executor do? It has clients' connections and their watches. Reads that wait for nothing it
+//! answers itself, from the state as it is; everything else it passes on to the executor that applies, in order, and
+//! from there, through what is published, come the answers. See [`published`](super::published).
+//!
+//! # A connection's order
+//! Its frames wait in a queue. The first is answered here if nothing of the connection is with the other executor and
+//! its client takes its answers; or passed on. A read behind a write that is not answered is passed on too: it is
+//! answered right behind that write, before any later one. So answers come in the order of requests, and a write is
+//! passed on only when every read before it was answered or passed on.
+
+mod table;
+
+use super::NodeEvent;
+use super::apply::DEFER;
+use super::config::NodeConfig;
+use super::framing::is_word;
+use super::held::TURN_BYTES_MAX;
+use super::published::{Item, Published, Said, conn_of, front_of, local};
+use super::reads::{Leave, Reads};
+use super::session::{HEARD_PER_TIMEOUT, STARVING};
+use super::status::{self, Counts, Stats};
+use super::submit::BODY_AT;
+use super::turn::Turn;
+use crate::jute::frame::LENGTH_BYTES;
+use crate::jute::{OpCode, Reader, RequestHeader, responses, xid};
+use crate::state::State;
+use crate::watch::Watches;
+use bytes::Bytes;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+use table::{Phase, Table};
+use zoolog_core::{ConnId, Input, Instant, Output};
+
+/// A connection's place in the table.
+type Slot = u32;
+
+/// Connections of a node, and what they watch.
+#[derive(Debug)]
+pub struct Front {
+    /// Which one it is.
+    index: u16,
+    max_pending_requests: usize,
+    max_pending_bytes: usize,
+    conns: Table,
+    watches: Watches,
+    /// What was taken of what was published: zxid of the newest record,
+    zxid: i64,
+    /// when the newest record of this node that has come back was appended, and how often sessions are touched.
+    vouched_at: Instant,
+    touch_interval: Option<Duration>,
+    /// With frames that may be looked at.
+    ready: BTreeSet<Slot>,
+    /// Whose answers had no room in a turn, and when to go on with them.
+    deferred: BTreeSet<Slot>,
+    deferred_at: Option<Instant>,
+    said: Vec<Said>,
+    stats: Stats,
+    turn: Turn,
+    timing: bool,
+    outbox: VecDeque<Output<NodeEvent>>,
+}
+
+impl Front {
+    /// Number `index` of a node.
+    pub fn new(cfg: &NodeConfig, index: u16, now: Instant) -> Self {
+        let cfg = cfg.clone().bounded();
+        Self {
+            index,
+            max_pending_requests: cfg.max_pending_requests,
+            max_pending_bytes: cfg.max_pending_bytes,
+            conns: Table::default(),
+            watches: Watches::new(cfg.max_watches),
+            zxid: 0,
+            vouched_at: now,
+            touch_interval: None,
+            ready: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+            deferred_at: None,
+            said: Vec::new(),
+            stats: Stats::default(),
+            turn: Turn::new(now),
+            timing: false,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input: of clients' connections, or the time.
+    pub fn handle<C>(&mut self, now: Instant, input: Input<C>) {
+        self.turn.input(now);
+        match input {
+            Input::Accepted { conn, peer } => {
+                self.conns.insert(now, conn, peer.clone());
+                self.said.push(Said::Accepted { conn: conn_of(self.index, conn), peer });
+            }
+            Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
+            Input::Closed { conn } => self.on_closed(conn),
+            Input::Backlog { conn, high } => self.on_backlog(conn, high),
+            _ if self.deferred_at.is_some_and(|at| at <= now) => {
+                self.deferred_at = None;
+                self.ready.append(&mut self.deferred);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_frame(&mut self, now: Instant, id: ConnId, frame: Bytes) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.stats.received += 1;
+        let conn = self.conns.at(slot);
+        conn.received += 1;
+        match conn.phase {
+            Phase::Closed => return,
+            // Not in the queue: it is not answered in order with requests.
+            Phase::Open { timeout } if op_of(&frame) == Some(OpCode::Ping) => {
+                if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
+                    return self.drop_conn(slot, STARVING);
+                }
+                self.heard(now, slot);
+                responses::empty(self.conns.out(slot), xid::PING, self.zxid);
+                return;
+            }
+            _ => {}
+        }
+        conn.push(now, frame);
+        self.heard(now, slot);
+        self.ready.insert(slot);
+        self.pause_or_resume(slot);
+    }
+
+    fn on_closed(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.end_conn(slot);
+        self.stats.sent_before += self.conns.at(slot).sent;
+        self.conns.remove(slot);
+        self.said.push(Said::Closed { conn: conn_of(self.index, id) });
+    }
+
+    fn on_backlog(&mut self, id: ConnId, high: bool) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.conns.at(slot).backlog = high;
+        self.said.push(Said::Backlog { conn: conn_of(self.index, id), high });
+        if !high {
+            self.ready.insert(slot);
+        }
+        self.pause_or_resume(slot);
+    }
+
+    /// Whether [`Front::serve`] has something to do, for which it needs the state.
+    pub fn wants_state(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Takes in what was published next.
+    pub fn take(&mut self, now: Instant, published: &Published) {
+        self.turn.input(now);
+        let mut from = 0;
+        for item in &published.items {
+            match item {
+                Item::Changed { zxid, change } => {
+                    let (conns, zxid) = (&mut self.conns, *zxid);
+                    self.watches.fire(change, |slot, kind, path| {
+                        responses::event(conns.out(slot), zxid, kind, path);
+                    });
+                }
+                Item::Answered { conn, end, answers, vouched_at } => {
+                    let bytes = &published.bytes[std::mem::replace(&mut from, *end)..*end];
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    self.conns.answered(slot, bytes, *answers, *vouched_at);
+                    if matches!(self.conns.at(slot).phase, Phase::Open { .. }) {
+                        (0..*answers).for_each(|_| self.turn.answered());
+                    }
+                    self.ready.insert(slot);
+                }
+                Item::Watched { conn, kind, path } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    if self.conns.at(slot).is_closed() {
+                        continue;
+                    }
+                    if let Err(e) = self.watches.set(slot, *kind, path) {
+                        self.drop_conn(slot, &e.to_string());
+                    }
+                }
+                Item::Opened { conn, timeout, vouched_at } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    self.conns.at(slot).open(now, *timeout, *vouched_at);
+                }
+                Item::Vouched { conn, at } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    let conn = self.conns.at(slot);
+                    conn.vouched_at = conn.vouched_at.max(*at);
+                }
+                Item::Paused { conn, paused } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    self.conns.at(slot).told_to_pause = *paused;
+                    self.pause_or_resume(slot);
+                }
+                Item::Closed { conn } => {
+                    if let Some(slot) = self.mine(*conn) {
+                        self.end_conn(slot);
+                    }
+                }
+                Item::Counting { ask, anew } => self.count(*ask, *anew),
+            }
+        }
+        assert!(published.zxid >= self.zxid, "{} was published after {}", published.zxid, self.zxid);
+        self.zxid = published.zxid;
+        self.vouched_at = published.vouched_at;
+        self.touch_interval = published.touch_interval;
+    }
+
+    /// The place of one of our connections that is still there.
+    fn mine(&self, conn: ConnId) -> Option<Slot> {
+        if front_of(conn) == self.index { self.conns.slot(local(conn)) } else { None }
+    }
+
+    fn count(&mut self, ask: u64, anew: bool) {
+        let counts = Counts {
+            stats: self.stats.clone(),
+            watches: self.watches.count(),
+            waiting: self.waiting_count(),
+            watchers: self.watches.watchers(),
+            paths: self.watches.paths(),
+            conns: self.conns.iter().map(|c| (conn_of(self.index, c.id), c.received, c.sent)).collect(),
+        };
+        self.said.push(Said::Counts { ask, counts: Box::new(counts) });
+        if anew {
+            self.stats.stages.reset();
+        }
+    }
+
+    /// Answers what can be answered, and passes on the rest. Everything that was published before the state became
+    /// what it is must have been taken: `state` is as of then.
+    pub fn serve(&mut self, now: Instant, state: &State) {
+        assert!(
+            self.ready.is_empty() || state.zxid() == self.zxid,
+            "ZK-3: {} of {}",
+            self.zxid,
+            state.zxid()
+        );
+        while let Some(slot) = self.ready.pop_first() {
+            self.serve_one(now, state, slot);
+            self.pause_or_resume(slot);
+        }
+    }
+
+    fn serve_one(&mut self, now: Instant, state: &State, slot: Slot) {
+        while let Some(conn) = self.conns.get_mut(slot) {
+            let Some((at, frame)) = conn.waiting.front() else { return };
+            let (at, timeout) = (
+                *at,
+                match conn.phase {
+                    Phase::New => {
+                        conn.phase = Phase::Joining;
+                        self.pass_on(slot);
+                        continue;
+                    }
+                    Phase::Joining | Phase::Closed => return,
+                    Phase::Open { timeout } => timeout,
+                },
+            );
+            if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
+                return self.drop_conn(slot, STARVING);
+            }
+            let op = op_of(frame).filter(|op| is_read(*op)).filter(|_| conn.passed_on() == 0);
+            if op.is_none() {
+                self.pass_on(slot);
+                continue;
+            }
+            if conn.backlog {
+                return; // until its end
+            }
+            if conn.out_bytes() > TURN_BYTES_MAX {
+                self.deferred.insert(slot);
+                self.deferred_at.get_or_insert(now + DEFER);
+                return;
+            }
+            let frame = conn.pop().expect("there is a front");
+            let header =
+                RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("it was decoded");
+            let reads = Reads { state, watches: Leave::Here(&mut self.watches, slot) };
+            let out = self.conns.out(slot);
+            if let Err(e) = reads.answer(out, header.xid, header.op, &frame[BODY_AT..]) {
+                return self.drop_conn(slot, &e.to_string());
+            }
+            self.heard(now, slot);
+            self.turn.frame(true);
+            self.turn.answered();
+            self.stats.answered(status::READ, now.since(at));
+        }
+    }
+
+    /// Passes the connection's first frame on.
+    fn pass_on(&mut self, slot: Slot) {
+        let conn = self.conns.at(slot);
+        let bytes = conn.pass_on();
+        self.said.push(Said::Frame { conn: conn_of(self.index, conn.id), bytes });
+    }
+
+    /// The client is there; the executor that applies hears of it now and then.
+    fn heard(&mut self, now: Instant, slot: Slot) {
+        let conn = self.conns.at(slot);
+        if let Phase::Open { timeout } = conn.phase
+            && now.since(conn.told_heard_at) >= timeout / HEARD_PER_TIMEOUT
+        {
+            conn.told_heard_at = now;
+            self.said.push(Said::Heard { conn: conn_of(self.index, conn.id), at: now });
+        }
+    }
+
+    fn pause_or_resume(&mut self, slot: Slot) {
+        let (requests, bytes) = (self.max_pending_requests, self.max_pending_bytes);
+        if let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed())
+            && conn.set_pause(requests, bytes)
+        {
+            self.conns.mark(slot);
+        }
+    }
+
+    fn drop_conn(&mut self, slot: Slot, why: &str) {
+        let conn = self.conns.at(slot);
+        if !conn.is_closed() {
+            let note = format!("connection from {} is closed: {why}", conn.peer);
+            self.outbox.push_back(Output::Event(NodeEvent::Note(note)));
+            self.end_conn(slot);
+        }
+    }
+
+    /// Closes a connection, behind what it is being sent.
+    fn end_conn(&mut self, slot: Slot) {
+        let conn = self.conns.at(slot);
+        if conn.is_closed() {
+            return;
+        }
+        conn.close();
+        self.watches.forget(slot);
+        self.ready.remove(&slot);
+        self.deferred.remove(&slot);
+        self.conns.mark(slot);
+    }
+
+    /// What it does next in the turn, behind [`Front::take`] and [`Front::serve`].
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output<NodeEvent>> {
+        if std::mem::take(&mut self.timing) {
+            self.turn.lap(now, &mut self.stats.stages);
+        } else if self.turn.wants_clock() {
+            self.timing = true;
+            return Some(Output::ReadClock);
+        }
+        if self.outbox.is_empty() {
+            self.turn.end();
+            let (index, said) = (self.index, &mut self.said);
+            self.conns.drain(&mut self.outbox, |conn, bytes| {
+                said.push(Said::Took { conn: conn_of(index, conn), bytes });
+            });
+        }
+        self.outbox.pop_front()
+    }
+
+    /// What it has to say, at the end of a turn. No more than its connections have waiting; whoever has more than he may
+    /// is not read from.
+    pub fn say(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Whether it has something to do in a turn, whatever was published.
+    pub fn wants_turn(&self) -> bool {
+        !self.ready.is_empty() || !self.said.is_empty() || !self.outbox.is_empty() || self.conns.is_dirty()
+    }
+
+    /// How many requests were neither answered nor passed on yet.
+    pub fn waiting_count(&self) -> usize {
+        self.conns.iter().map(|c| c.waiting.len()).sum()
+    }
+
+    /// How many watches its clients have left.
+    pub fn watch_count(&self) -> usize {
+        self.watches.count()
+    }
+
+    /// As [`Machine::sent`](zoolog_core::Machine::sent).
+    pub fn sent(&mut self, now: Instant) {
+        self.turn.sent(now, 0, &mut self.stats.stages);
+    }
+
+    /// As [`Machine::next_deadline`](zoolog_core::Machine::next_deadline).
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.deferred_at.map(|at| (at, "deferred reads"))
+    }
+}
+
+/// What a frame asks for, if it is a request that can be told.
+fn op_of(frame: &Bytes) -> Option<OpCode> {
+    let header = frame.get(LENGTH_BYTES..BODY_AT).filter(|_| !is_word(frame))?;
+    OpCode::from_code(RequestHeader::decode(&mut Reader::new(header)).ok()?.op)
+}
+
+fn is_read(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 | OpCode::SetWatches
+    )
+}
