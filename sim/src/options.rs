@@ -110,6 +110,8 @@ pub struct Options {
     pub restless: bool,
     /// Records after which a ZooKeeper node takes its next snapshot; 0: never.
     pub snapshot_records: u64,
+    /// Executors of a ZooKeeper node for connections, beside the one that applies; 0: one executor does it all.
+    pub zk_fronts: u16,
 }
 
 impl Options {
@@ -173,6 +175,7 @@ impl Options {
             request_depth: [1, 4, 16][rng.below(3) as usize],
             restless: true,
             snapshot_records: [0, 20, 60, 200, 1_000][rng.below(5) as usize],
+            zk_fronts: [0, 0, 1, 3][Rng::new(seed, "executors").below(4) as usize],
         };
         if trims {
             (this.zk, this.zk_clients) = (0, 0);

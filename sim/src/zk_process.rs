@@ -1,4 +1,4 @@
-//! How is a ZooKeeper node driven? As any machine, but its accepted connections speak jute, and after each
+//! How is a ZooKeeper node driven, be it of one executor or of several? As any machine, but its accepted connections speak jute, and after each
 //! turn it shows the hash of its state.
 
 use crate::disk::CLUSTER;
@@ -9,14 +9,16 @@ use bytes::Bytes;
 use std::convert::Infallible;
 use zoolog_core::limits::FRAME_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
-use zoolog_zk::node::{Node, NodeConfig, NodeEvent, framing};
+use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Team, framing};
 use zoolog_zk::snapshot::Restored;
+use zoolog_zk::state::State;
 
 /// Bytes of a client's frame at most.
 const JUTE_BYTES_MAX: usize = 0xfffff;
 
-struct ZkProcess {
-    node: Node,
+struct ZkProcess<M> {
+    node: M,
+    state: fn(&M) -> &State,
     shown: Gsn,
 }
 
@@ -40,10 +42,15 @@ pub fn build(
         snapshot_records: o.snapshot_records,
         ..NodeConfig::default()
     };
-    Box::new(ZkProcess { node: Node::restore(cfg, seed, now, restored), shown: Gsn(0) })
+    let shown = Gsn(0);
+    if o.zk_fronts > 0 {
+        let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);
+        return Box::new(ZkProcess { node, state: Team::state, shown });
+    }
+    Box::new(ZkProcess { node: Node::restore(cfg, seed, now, restored), state: Node::state, shown })
 }
 
-impl Process for ZkProcess {
+impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess<M> {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
         self.node.handle(now, uncommanded(input));
     }
@@ -55,10 +62,10 @@ impl Process for ZkProcess {
                 other => Observation::Note(format!("{other:?}")),
             }));
         }
-        let applied = self.node.state().applied();
+        let applied = (self.state)(&self.node).applied();
         (applied > self.shown).then(|| {
             self.shown = applied;
-            Output::Event(Observation::State { applied, hash: self.node.state().hash() })
+            Output::Event(Observation::State { applied, hash: (self.state)(&self.node).hash() })
         })
     }
 
