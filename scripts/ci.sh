@@ -46,7 +46,10 @@ for step in "${steps[@]}"; do
             need valgrind valgrind || echo "valgrind can't be installed: instructions are not counted"
             python3 scripts/instructions.py --check ;;
         release) cargo build --release --quiet --workspace --bins ;;
-        recipes) python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog ;;
+        recipes)
+            python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog
+            python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog --executors 3
+            ;;
         drill) python3 scripts/drill.py --zoolog target/release/zoolog ;;
         *) echo "no such step: $step"; exit 2 ;;
     esac

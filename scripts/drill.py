@@ -41,7 +41,8 @@ class Drill:
         self.home = pathlib.Path(args.dir or tempfile.mkdtemp(prefix="zoolog-drill-"))
         # Snapshots so often that nodes start from them, and the log below them is trimmed.
         self.topology = Topology(pathlib.Path(args.zoolog).resolve(), self.home / "data", args.port, args.admin_port,
-                                 more=["--set", f"zk.snapshot_records={SNAPSHOT_RECORDS}"])
+                                 more=["--set", f"zk.snapshot_records={SNAPSHOT_RECORDS}",
+                                       "--executors", str(args.executors)])
         self.writers = []
         self.passed = self.failed = 0
         self.started = time.monotonic()
@@ -213,6 +214,7 @@ def main():
     parser.add_argument("--writers", type=int, default=6, help="clients that write (default 6)")
     parser.add_argument("--port", type=int, default=22181, help="client port of the first node (default 22181)")
     parser.add_argument("--admin-port", type=int, default=28080, help="admin port (default 28080)")
+    parser.add_argument("--executors", type=int, default=1, help="of each ZooKeeper node (default 1)")
     parser.add_argument("--dir", help="where to keep data and logs (default: a temporary directory, removed if all is well)")
     args = parser.parse_args()
     logging.getLogger("kazoo").setLevel(logging.CRITICAL)

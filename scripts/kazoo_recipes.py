@@ -305,11 +305,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", default="127.0.0.1:2181", help="H:P,.. (default 127.0.0.1:2181)")
     parser.add_argument("--zoolog", help="start this binary's `dev` in a temporary directory, and use that")
+    parser.add_argument("--executors", type=int, default=1, help="of each of its ZooKeeper nodes (default 1)")
     parser.add_argument("--only", default="", help="run only tests whose name contains this")
     args = parser.parse_args()
     if args.zoolog:
         with tempfile.TemporaryDirectory() as directory:
-            topology = Topology(args.zoolog, f"{directory}/data", 23181, 29080)
+            topology = Topology(args.zoolog, f"{directory}/data", 23181, 29080,
+                                more=["--executors", str(args.executors)])
             topology.start()
             try:
                 return run(topology.hosts, args.only)

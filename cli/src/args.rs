@@ -34,7 +34,7 @@ pub enum Command {
     /// Run one data server
     Shard(NodeArgs),
     /// Run one ZooKeeper node
-    Zk(NodeArgs),
+    Zk(ZkArgs),
     /// Make a cluster, or ask a running one
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -79,6 +79,10 @@ pub struct DevArgs {
     /// How the nodes are kept apart
     #[arg(long, value_enum, default_value_t = Isolate::Thread)]
     pub isolate: Isolate,
+    /// Threads of each ZooKeeper node (`zk.executors`); more than 1 needs `--isolate process` [default: what suits the
+    /// cores there are for each node]
+    #[arg(long, value_name = "N")]
+    pub executors: Option<u16>,
     /// A setting of the nodes' files, for all kinds of nodes that know it, or as KIND.KEY for order, shard or zk.
     /// May be given several times; holds for this start
     #[arg(long, value_name = "KEY=VALUE")]
@@ -91,6 +95,18 @@ pub struct NodeArgs {
     /// Its settings; every key has a default (see docs/OPERATING.md)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// `zoolog zk`.
+#[derive(Debug, clap::Args)]
+pub struct ZkArgs {
+    /// Its settings
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Threads, instead of `executors` in FILE: 1 does everything; of more, one applies and the others have the
+    /// connections; 0 takes what suits the cores
+    #[arg(long, value_name = "N")]
+    pub executors: Option<u16>,
 }
 
 /// `zoolog admin`.

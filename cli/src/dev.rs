@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
-use zoolog_core::config::{self, ClusterConfig, OrderConfig, ShardConfig, ZkConfig};
+use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::{self, Executor, Job, Stop};
 
 /// Where the internal ports are looked for: below the range from which the kernel gives outgoing connections
@@ -72,7 +72,14 @@ type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
 
 /// Decides on ports and settings, continuing those of the directory where there are any.
 fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
-    let common = Common::new(&args.set)?;
+    let mut common = Common::new(&args.set)?;
+    if let Some(executors) = args.executors {
+        common.zk.executors = executors;
+        common.zk.validate().map_err(|e| format!("--executors {executors}: {e}"))?;
+    }
+    if args.isolate == Isolate::Thread && common.zk.executors > 1 {
+        return Err("several executors per ZooKeeper node need --isolate process".into());
+    }
     if args.isolate == Isolate::Thread && common.shard.slots > 1 {
         return Err("several slots per data server need --isolate process".into());
     }
@@ -101,6 +108,12 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
     }
     let n = old.as_ref().map_or(args.orderers.unwrap_or(3) as usize, |old| old.orderers.len());
     let servers = old.as_ref().map_or(args.servers.unwrap_or(3), |old| old.servers);
+    // The nodes share the cores.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    common.zk.executors = match args.isolate {
+        Isolate::Thread => 1,
+        Isolate::Process => common.zk.executors_on(cores / (n + (servers + args.zk) as usize)),
+    };
     let mut ports = Ports::new()?;
     let mut order_listeners = Vec::new();
     let mut addrs = Vec::new();

@@ -1,7 +1,7 @@
 //! `zoolog`: the one binary. Which command was given?
 //!
 //! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
-//! - `nodes`: how one node of each kind is started. `dev`: a whole topology on this machine, `settings`: what
+//! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads. `dev`: a whole topology on this machine, `settings`: what
 //!   its nodes have in common; `supervise`: its
 //!   nodes as processes of their own. `http`: the admin port.
 //! - `admin`: birth of a cluster, questions to a running one. `stages`: how long does what take in its nodes?
@@ -10,6 +10,7 @@
 mod admin;
 mod args;
 mod dev;
+mod executors;
 mod http;
 mod newcomers;
 mod nodes;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev::run(dev),
         Command::Order(node) => nodes::order_process(&node.config),
         Command::Shard(node) => nodes::shard_process(&node.config),
-        Command::Zk(node) => nodes::zk_process(&node.config),
+        Command::Zk(zk) => nodes::zk_process(&zk.node.config, zk.executors),
         Command::Admin(admin) => admin::run(admin),
     };
     match outcome {

@@ -1,7 +1,7 @@
 //! How is one node of each kind started? From its settings to a job for an executor, alike in a process of its
 //! own and within `dev`.
 
-use crate::start;
+use crate::{executors, start};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub type Ready = std::sync::mpsc::Sender<String>;
 /// Text for a person.
 pub fn order_process(file: &Path) -> Result<(), String> {
     let config: OrderConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
+    process(&config.cluster_file.clone(), config.spin_us, 1, |cluster, stop, ready| {
         let addr = order_addr(&config, cluster)?;
         let listener = rt::listen(if config.listen.is_empty() { &addr } else { &config.listen })?;
         Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
@@ -37,7 +37,7 @@ pub fn order_process(file: &Path) -> Result<(), String> {
 /// Text for a person.
 pub fn shard_process(file: &Path) -> Result<(), String> {
     let config: ShardConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
+    process(&config.cluster_file.clone(), config.spin_us, config.slots.into(), |cluster, stop, ready| {
         (0..config.slots)
             .map(|slot| {
                 let listener = rt::listen(&slot_listen(&config, slot))?;
@@ -51,18 +51,26 @@ pub fn shard_process(file: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// Text for a person.
-pub fn zk_process(file: &Path) -> Result<(), String> {
-    let config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
-    process(&config.cluster_file.clone(), config.spin_us, |cluster, stop, ready| {
-        let listener = rt::listen(&config.listen)?;
-        Ok(vec![zk_job(config, cluster.clone(), listener, stop, ready)?])
+pub fn zk_process(file: &Path, executors: Option<u16>) -> Result<(), String> {
+    let mut config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
+    config.executors = executors.unwrap_or(config.executors);
+    config.validate().map_err(|e| e.to_string())?;
+    let executors = config.executors_on(std::thread::available_parallelism().map_or(1, usize::from));
+    process(&config.cluster_file.clone(), config.spin_us, 1, |cluster, stop, ready| {
+        if executors == 1 {
+            let listener = rt::listen(&config.listen)?;
+            return Ok(vec![zk_job(config, cluster.clone(), listener, stop, ready)?]);
+        }
+        let listeners = rt::listen_shared(&config.listen, executors - 1)?;
+        zk_jobs(config, cluster, listeners, &stop, ready)
     })
 }
 
-/// Runs the jobs of one node, an executor each, until a signal or a failure.
+/// Runs the jobs of one node, an executor each, until a signal or a failure. So many of them say when they are ready.
 fn process(
     cluster_file: &Path,
     spin_us: u32,
+    readies: usize,
     jobs: impl FnOnce(&ClusterConfig, Stop, Ready) -> Result<Vec<Job>, String>,
 ) -> Result<(), String> {
     start::prepare()?;
@@ -70,21 +78,25 @@ fn process(
     let Some(cluster) = wait_for_cluster(cluster_file, &stop)? else { return Ok(()) };
     let (ready, is_ready) = std::sync::mpsc::channel();
     let jobs = jobs(&cluster, stop.clone(), ready)?;
-    let n = jobs.len();
     let spin = Duration::from_micros(spin_us.into());
     let executors: Vec<_> =
         jobs.into_iter().map(|job| Executor::start("node", spin, vec![job])).collect::<Result<_, _>>()?;
     std::thread::spawn(move || {
-        let names: Vec<String> = is_ready.iter().take(n).collect();
-        if names.len() == n {
+        let names: Vec<String> = is_ready.iter().take(readies).collect();
+        if names.len() == readies {
             println!("ready: {}", names.join(" "));
         }
     });
-    let mut outcome = Ok(());
+    let (ends, ended) = std::sync::mpsc::channel();
     for executor in executors {
-        let ended = executor.join();
-        stop.stop(); // one slot that fails takes its server down: half a server helps nobody
-        outcome = outcome.and(ended);
+        let ends = ends.clone();
+        std::thread::spawn(move || ends.send(executor.join()));
+    }
+    drop(ends);
+    let mut outcome = Ok(());
+    for end in ended {
+        stop.stop(); // one executor that fails takes its server down: half a server helps nobody
+        outcome = outcome.and(end);
     }
     outcome
 }
@@ -237,7 +249,7 @@ impl Stored {
     }
 }
 
-/// A ZooKeeper node.
+/// A ZooKeeper node on one executor.
 ///
 /// # Errors
 /// If its settings make no sense.
@@ -248,9 +260,61 @@ pub fn zk_job(
     stop: Stop,
     ready: Ready,
 ) -> Result<Job, String> {
+    let (name, machine) = zk_machine(&config, &cluster)?;
+    let seed = seed()?;
+    Ok(Box::new(move |host| {
+        let (dir, snapshots, restored) = zk_files(&name, &config, &machine)?;
+        let spec = zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
+        let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
+        host.run(machine, spec, zk_events(name, ready, dir))
+    }))
+}
+
+/// A ZooKeeper node on several executors: the one that applies, and one per listener.
+///
+/// # Errors
+/// If its settings make no sense.
+pub fn zk_jobs(
+    config: ZkConfig,
+    cluster: &ClusterConfig,
+    listeners: Vec<TcpListener>,
+    stop: &Stop,
+    ready: Ready,
+) -> Result<Vec<Job>, String> {
+    let (name, machine) = zk_machine(&config, cluster)?;
+    let seed = seed()?;
+    let (seat, seats) = executors::split(listeners.len() as u16);
+    let mut jobs: Vec<Job> = Vec::new();
+    let (own, back_name, back_stop) = (machine.clone(), name.clone(), stop.clone());
+    jobs.push(Box::new(move |host| {
+        let (dir, snapshots, restored) = zk_files(&back_name, &config, &own)?;
+        let spec = zk_spec(&back_name, &own, None, Some(snapshots), back_stop);
+        let (log, now) = (own.log_client(seed, clock::now()), clock::now());
+        let back = zoolog_zk::node::Back::new(own, log, now, &restored);
+        let machine = seat.take(back, restored.state, host.waker());
+        host.run(machine, spec, zk_events(back_name, ready, dir))
+    }));
+    for (seat, listener) in seats.into_iter().zip(listeners) {
+        let (name, machine, stop) = (format!("{name}.{}", seat.index() + 1), machine.clone(), stop.clone());
+        jobs.push(Box::new(move |host| {
+            let front = zoolog_zk::node::Front::new(&machine, seat.index(), clock::now());
+            let spec = zk_spec(&name, &machine, Some(listener), None, stop);
+            let machine = seat.take(front, host.waker());
+            host.run(machine, spec, move |event| {
+                if let NodeEvent::Note(note) = event {
+                    tracing::info!(node = name, "{note}");
+                }
+                Ok(())
+            })
+        }));
+    }
+    Ok(jobs)
+}
+
+/// Its name, and the settings of its machine.
+fn zk_machine(config: &ZkConfig, cluster: &ClusterConfig) -> Result<(String, zoolog_zk::NodeConfig), String> {
     config.validate().map_err(|e| e.to_string())?;
     let name = format!("zk-{}", config.id);
-    let seed = seed()?;
     let (min_session_timeout_ms, max_session_timeout_ms) = config.session_timeouts_ms();
     let mut machine = zoolog_zk::NodeConfig {
         id: config.id,
@@ -268,29 +332,51 @@ pub fn zk_job(
     };
     // What it has applied and not yet in a snapshot must stay in the log.
     machine.log.consumer = Some(name.clone());
-    Ok(Box::new(move |host| {
-        let dir = DataDir::open(&config.data_dir, machine.cluster, &name)?;
-        let frame_limit = machine.max_frame_bytes;
-        let snapshots = SnapshotStore::open(&dir.path().join("snapshots"), machine.cluster)?;
-        let restored = newest_snapshot(&name, &snapshots, machine.cluster)?;
-        let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
-        let spec = NodeSpec {
-            framing: zoolog_zk::framing,
-            frame_limit,
-            snapshots: Some(snapshots),
-            ..spec(&name, listener, None, stop)
-        };
-        host.run(machine, spec, move |event| {
-            let _ = &dir; // locked as long as the node runs
-            match event {
-                NodeEvent::Ready => ready_now(&ready, &name),
-                NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
-                NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
-                NodeEvent::Status(_) => {}
-            }
-            Ok(())
-        })
-    }))
+    Ok((name, machine))
+}
+
+/// Its directory, locked as long as that lives, its snapshots, and the state to start from.
+fn zk_files(
+    name: &str,
+    config: &ZkConfig,
+    machine: &zoolog_zk::NodeConfig,
+) -> Result<(DataDir, SnapshotStore, Restored), String> {
+    let dir = DataDir::open(&config.data_dir, machine.cluster, name)?;
+    let snapshots = SnapshotStore::open(&dir.path().join("snapshots"), machine.cluster)?;
+    let restored = newest_snapshot(name, &snapshots, machine.cluster)?;
+    Ok((dir, snapshots, restored))
+}
+
+fn zk_spec(
+    name: &str,
+    machine: &zoolog_zk::NodeConfig,
+    listener: Option<TcpListener>,
+    snapshots: Option<SnapshotStore>,
+    stop: Stop,
+) -> NodeSpec {
+    NodeSpec {
+        name: name.to_string(),
+        listener,
+        framing: zoolog_zk::framing,
+        frame_limit: machine.max_frame_bytes,
+        disk: None,
+        snapshots,
+        stop,
+    }
+}
+
+/// What is done with what it says.
+fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEvent) -> Result<(), String> {
+    move |event| {
+        let _ = &dir; // locked as long as the node runs
+        match event {
+            NodeEvent::Ready => ready_now(&ready, &name),
+            NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
+            NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
+            NodeEvent::Status(_) => {}
+        }
+        Ok(())
+    }
 }
 
 /// The state to start from: the newest snapshot that is good. Each was read back when it was made, so that the

@@ -275,6 +275,9 @@ pub struct ZkConfig {
     pub snapshot_records: u64,
     /// Bytes of records after which it is taken, if that comes first; 0: however many. Default 268435456.
     pub snapshot_bytes: u64,
+    /// Threads: 1 does everything; of more, one applies the log's records and the others have the clients'
+    /// connections. 0 takes what suits the cores, see [`ZkConfig::executors_on`]. Default 0; up to 64.
+    pub executors: u16,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -294,12 +297,28 @@ impl Default for ZkConfig {
             max_request_bytes: 0xf_ffff,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
+            executors: 0,
             spin_us: 0,
         }
     }
 }
 
+/// More executors than these wait for the one that applies.
+const EXECUTORS_USEFUL: usize = 8;
+/// Below, executors would only wait for each other's processor.
+const CORES_FOR_SEVERAL: usize = 4;
+
 impl ZkConfig {
+    /// How many executors the node has if so many cores are its own. If that is not set: one below 4 cores; from
+    /// there on three of four cores, up to 8: the others are the kernel's, and snapshots'.
+    pub fn executors_on(&self, cores: usize) -> u16 {
+        match self.executors {
+            0 if cores < CORES_FOR_SEVERAL => 1,
+            0 => (cores * 3 / 4).min(EXECUTORS_USEFUL) as u16,
+            n => n,
+        }
+    }
+
     /// Shortest and longest session timeout granted, milliseconds.
     pub fn session_timeouts_ms(&self) -> (u32, u32) {
         let or = |given: u32, ticks: u32| if given == 0 { self.tick_ms.saturating_mul(ticks) } else { given };
@@ -324,6 +343,11 @@ impl Config for ZkConfig {
                 crate::limits::RECORD_BYTES_MAX - 4096
             ));
         }
+        if self.executors > 64 {
+            return wrong(
+                "`executors` must be 0 (what suits the cores) to 64: more than cores slow each other down",
+            );
+        }
         spin_is_short(self.spin_us)?;
         Ok(())
     }
@@ -338,6 +362,15 @@ mod tests {
         let c: ZkConfig = parse("id = 3\ntick_ms = 500").unwrap();
         assert_eq!((c.id, c.session_timeouts_ms()), (3, (1000, 10_000)));
         assert_eq!(c.listen, ZkConfig::default().listen);
+    }
+
+    #[test]
+    fn executors_suit_the_cores_unless_they_are_set() {
+        let auto = ZkConfig::default();
+        let found = [1, 2, 3, 4, 8, 16, 128].map(|cores| auto.executors_on(cores));
+        assert_eq!(found, [1, 1, 1, 3, 6, 8, 8]);
+        let set: ZkConfig = parse("executors = 5").unwrap();
+        assert_eq!((set.executors_on(1), set.executors_on(128)), (5, 5));
     }
 
     #[test]
@@ -357,6 +390,7 @@ mod tests {
         for (text, about) in [
             ("min_session_timeout_ms = 9000\nmax_session_timeout_ms = 10", "shortest"),
             ("max_request_bytes = 4000000000", "max_request_bytes"),
+            ("executors = 65", "`executors` must be 0"),
         ] {
             let e = parse::<ZkConfig>(text).unwrap_err().to_string();
             assert!(e.contains(about), "{e}");

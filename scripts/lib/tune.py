@@ -21,6 +21,8 @@ CANDIDATES = {
     "spin_us": ["0", "5", "20", "50", "200"],
     "order.cut_interval_us": ["0", "200", "500", "1000", "2000"],
     "shard.slots": ["1", "2", "4"],
+    # More executors than cores only wait for each other; two tell whether a second core is worth a queue.
+    "zk.executors": [str(n) for n in (1, 2, 3, 5, 8) if n <= max(2, os.cpu_count() or 1)],
 }
 # Metric and loadgen's flags: what must get better somewhere and worse nowhere.
 LOADS = ["p50=--op set --sessions 1 --depth 1", "per_second=--op set --sessions 48 --depth 32"]

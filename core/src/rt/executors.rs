@@ -59,6 +59,11 @@ impl std::fmt::Debug for Host<'_> {
 }
 
 impl Host<'_> {
+    /// Wakes this thread, for machines that hear from others in the same process.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
     /// Runs `machine` from now on, until it is asked to stop or its disk fails. `on_event` hears of the
     /// machine's events, and ends the thread with an error.
     ///

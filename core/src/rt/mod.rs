@@ -35,6 +35,20 @@ pub use wake::{Stop, Waker};
 /// # Errors
 /// With the address and the cure in the text.
 pub fn listen(addr: &str) -> Result<std::net::TcpListener, String> {
+    bind(addr, false)
+}
+
+/// Binds several listening sockets to one address, between which the kernel spreads connections.
+///
+/// # Errors
+/// As [`listen`]; also if it is in use by somebody who would share it.
+pub fn listen_shared(addr: &str, sockets: u16) -> Result<Vec<std::net::TcpListener>, String> {
+    // Who shares an address is not told of others who do: only one who doesn't is.
+    drop(bind(addr, false)?);
+    (0..sockets).map(|_| bind(addr, true)).collect()
+}
+
+fn bind(addr: &str, shared: bool) -> Result<std::net::TcpListener, String> {
     use std::net::ToSocketAddrs;
     let wrong = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -51,6 +65,7 @@ pub fn listen(addr: &str) -> Result<std::net::TcpListener, String> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None);
     let socket = socket.map_err(wrong)?;
     socket.set_reuse_address(true).map_err(wrong)?;
+    socket.set_reuse_port(shared).map_err(wrong)?;
     socket.bind(&at.into()).map_err(wrong)?;
     socket.listen(1024).map_err(wrong)?;
     Ok(socket.into())
