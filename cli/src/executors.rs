@@ -116,12 +116,9 @@ impl BackSeat {
         let Self { shared, said, queues } = self;
         shared.back.waker.set(waker).expect("a back has one thread");
         back.set_fronts(queues.len() as u16, &state);
-        let on = BackOn { back, shared, said, queues, inputs: Vec::new(), held: None, in_turn: false };
-        let shared = on.shared.clone();
-        let mut lock = shared.write();
-        *lock = state;
-        // No front reads a state that it was not told of.
-        on.begun(lock)
+        // Nobody reads it before the back serves, and says so.
+        *shared.write() = state;
+        BackOn { back, shared, said, queues, inputs: Vec::new(), held: None, in_turn: false }
     }
 }
 
@@ -140,12 +137,6 @@ pub struct BackOn {
 }
 
 impl BackOn {
-    fn begun(mut self, lock: RwLockWriteGuard<'_, State>) -> Self {
-        self.publish();
-        drop(lock);
-        self
-    }
-
     fn publish(&mut self) {
         let Some(published) = self.back.publish() else { return };
         let published = Arc::new(published);

@@ -206,7 +206,7 @@ fn clients_at_all_executors_of_a_node_are_served_and_move_among_them() {
     let mut moving = clients.pop().unwrap();
     let mine = format!("/e{}", CLIENTS - 1);
     for _ in 0..8 {
-        let session = moving.session.clone();
+        let session = moving.session;
         let mut old = std::mem::replace(&mut moving, Client::open(&dev.zk, Some(&session)));
         assert_eq!(moving.session.session, session.session);
         assert_eq!(data(&moving.call(&get(&mine, false))), b"mine");

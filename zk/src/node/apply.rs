@@ -125,6 +125,7 @@ impl<L: SharedLog> Back<L> {
         let conns = &mut self.conns;
         match &mut self.draft {
             None => self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path)),
+            Some(_) if !self.serving => {}
             Some(draft) => {
                 conns.publish(draft);
                 draft.push(Item::Changed { zxid, change });

@@ -379,7 +379,8 @@ impl<L: SharedLog> Back<L> {
         if let Some(draft) = &mut self.draft {
             self.conns.publish(draft);
             draft.applied(state.zxid());
-            self.unpublished = true;
+            // Until it serves there are no sessions: nobody reads, nobody watches.
+            self.unpublished |= self.serving;
         }
     }
 

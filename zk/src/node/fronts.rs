@@ -31,7 +31,6 @@ impl<L: SharedLog> Back<L> {
     pub fn set_fronts(&mut self, fronts: u16, state: &State) {
         assert!(fronts > 0 && self.conns.len() == 0, "{fronts} fronts");
         self.draft = Some(Draft::new(fronts, state.zxid()));
-        self.unpublished = true; // the fronts begin with what is applied already
     }
 
     /// Takes in what a front says.

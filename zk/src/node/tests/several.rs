@@ -3,8 +3,8 @@
 use super::member::with_fronts;
 
 macro_rules! with_fronts {
-    ($($module:ident $configs:expr => $($test:ident)*;)*) => {
-        $(mod $module {
+    ($($name:ident of $module:ident $configs:expr => $($test:ident)*;)*) => {
+        $(mod $name {
             $(#[test]
             fn $test() {
                 for (fronts, seed) in $configs {
@@ -16,10 +16,9 @@ macro_rules! with_fronts {
 }
 
 with_fronts! {
-    chaos [(3, 2)] =>
+    chaos of chaos [(3, 2)] =>
         promises_hold_whatever_happens_again;
-    fifo [(1, 1), (3, 2)] =>
-        replies_are_those_of_a_sequential_server_again
+    fifo of fifo [(1, 1), (3, 2)] =>
         a_thousand_mixed_requests_in_one_turn_are_answered_in_order
         a_ping_is_answered_while_a_write_is_stuck
         a_read_behind_a_write_carries_the_writes_zxid_though_more_is_committed_at_once
@@ -28,15 +27,14 @@ with_fronts! {
         a_sync_does_not_hold_up_the_write_behind_it
         a_write_does_not_overtake_one_that_waits_for_room
         writes_of_many_sessions_share_a_turns_batch_and_keep_their_outcomes;
-    held [(1, 1), (3, 2)] =>
-        slow_takers_get_everything_at_a_bounded_cost_again
+    held of held [(1, 1), (3, 2)] =>
         reads_that_others_make_longer_are_answered_at_a_bounded_cost
         alternating_long_reads_and_writes_are_all_answered
         a_write_is_held_while_the_answers_before_it_are_long
         short_reads_before_writes_are_many_but_counted
         who_never_takes_an_answer_costs_little_and_is_closed
         a_session_lives_as_long_as_its_client_takes_answers;
-    limits [(1, 1), (3, 2)] =>
+    limits of limits [(1, 1), (3, 2)] =>
         connections_beyond_the_limit_per_address_are_closed_at_once
         a_session_with_too_much_pending_is_paused_and_resumed_at_half
         who_goes_on_sending_while_paused_is_closed_in_the_end
@@ -44,9 +42,8 @@ with_fronts! {
         reads_wait_while_their_client_takes_its_answers_too_slowly
         a_write_that_fits_no_record_is_refused_in_order
         create_flags_beyond_the_known_ones_are_told_apart
-        operations_that_are_not_served_are_answered_and_the_connection_lives
-        any_frames_cost_their_own_connection_at_most_again;
-    sessions [(1, 1), (3, 2)] =>
+        operations_that_are_not_served_are_answered_and_the_connection_lives;
+    sessions of sessions [(1, 1), (3, 2)] =>
         timeouts_are_clamped_and_returned
         an_old_client_that_sends_no_flag_gets_none
         requests_sent_without_waiting_for_the_session_are_served_once_it_is_there
@@ -70,7 +67,7 @@ with_fronts! {
         an_expiry_that_races_with_a_touch_does_nothing
         an_idle_service_without_sessions_writes_nothing
         a_restarted_node_replays_to_the_same_state;
-    snapshots [(1, 1), (3, 2)] =>
+    snapshots of snapshots [(1, 1), (3, 2)] =>
         a_node_that_starts_from_a_snapshot_is_the_same_as_one_that_has_applied_everything
         sessions_that_a_snapshot_holds_live_on_or_expire
         the_log_is_let_go_before_the_second_newest_good_snapshot
@@ -78,7 +75,7 @@ with_fronts! {
         many_bytes_make_a_snapshot_due_as_well_and_zeros_none
         a_failure_is_told_and_not_repeated_for_a_minute
         a_gap_in_the_log_ends_the_node_and_names_the_cure;
-    watches [(1, 1), (3, 2)] =>
+    watches of watches [(1, 1), (3, 2)] =>
         an_own_writes_event_comes_before_its_reply_with_the_same_zxid
         a_watcher_elsewhere_sees_the_event_before_the_newer_data
         a_watch_set_behind_a_write_fires_for_the_next_one_only
@@ -87,11 +84,17 @@ with_fronts! {
         set_watches_tells_what_was_missed_and_watches_on_for_the_rest
         watches_end_with_their_connection
         who_sets_more_watches_than_the_node_holds_is_closed;
-    words [(1, 1), (3, 2)] =>
+    words of words [(1, 1), (3, 2)] =>
         health_words_have_no_newline
         monitor_lines_are_keys_and_values_that_add_up
         stages_count_requests_until_they_are_counted_anew
         the_server_text_has_the_lines_that_parsers_count_on
         a_node_that_has_not_caught_up_says_so
         a_connection_that_is_closed_is_noted_with_its_reason;
+    fifo_models of fifo [(3, 2)] =>
+        replies_are_those_of_a_sequential_server_again;
+    held_models of held [(3, 2)] =>
+        slow_takers_get_everything_at_a_bounded_cost_again;
+    limits_models of limits [(3, 2)] =>
+        any_frames_cost_their_own_connection_at_most_again;
 }
