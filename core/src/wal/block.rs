@@ -87,6 +87,8 @@ pub enum Opened {
     Zero,
     /// No header of this place, or damaged.
     Bad,
+    /// A good one of this log, for another place: (segment, offset).
+    Elsewhere(u32, u32),
     /// Another cluster's.
     Cluster(ClusterId),
     /// Another node's, same cluster.
@@ -185,14 +187,17 @@ impl Header {
         if header.node != cfg.node {
             return Opened::Node(header.node);
         }
-        if header.fits(segment, offset) { Opened::Header(header) } else { Opened::Bad }
+        let place = (header.segment, header.offset);
+        if place != (segment, offset) {
+            return Opened::Elsewhere(place.0, place.1);
+        }
+        if header.fits() { Opened::Header(header) } else { Opened::Bad }
     }
 
-    /// Whether it belongs to this place and its numbers make sense.
-    fn fits(&self, segment: u32, offset: u32) -> bool {
+    /// Whether its numbers make sense.
+    fn fits(&self) -> bool {
         let whole = BLOCK_HEADER_BYTES as u64 + u64::from(self.content);
-        (self.segment, self.offset) == (segment, offset)
-            && (self.bytes as usize).is_multiple_of(UNIT)
+        (self.bytes as usize).is_multiple_of(UNIT)
             && u64::from(self.bytes) >= whole
             && self.block < self.blocks
             && self.group > self.synced_through

@@ -57,6 +57,18 @@ pub enum WalError {
         /// This build's.
         ours: u16,
     },
+    /// A file of this log under the name of another: swapped, or a copy.
+    #[error(
+        "{} holds segment {found}: files were swapped or copied; give it back its name, or remove it if {} is there \
+         and good",
+        segment_file_name(*segment), segment_file_name(*found)
+    )]
+    Misplaced {
+        /// The segment that its name says.
+        segment: u32,
+        /// The one in it.
+        found: u32,
+    },
     /// A file between others is gone.
     #[error("{} is missing, later ones are there; bring it back, or replace this node", segment_file_name(*segment))]
     Missing {

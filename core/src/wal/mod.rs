@@ -39,9 +39,10 @@
 //!
 //! # Files
 //! [`block`] and `index` are the bytes; [`writer`] and [`plan`] write them; [`table`] judges what is found,
-//! `scan` finds it, [`recover`](mod@recover) goes through a log. [`fs`] reads a directory, [`memory`] is a
-//! disk that can crash.
+//! `scan` finds it, [`recover`](mod@recover) goes through a log. [`audit`](mod@audit) reads all of it, for people. [`fs`]
+//! reads a directory, [`memory`] is a disk that can crash.
 
+pub mod audit;
 pub mod block;
 pub mod error;
 pub mod fs;
@@ -55,6 +56,7 @@ pub mod table;
 mod tests;
 pub mod writer;
 
+pub use audit::{Audit, Seen, Segment, audit};
 pub use block::{UNIT, verify_record};
 pub use error::WalError;
 pub use fs::FsSource;

@@ -49,9 +49,7 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     };
     refuse_foreign(&reader, cfg)?;
     let base = newest_checkpoint(&reader, last)?;
-    // What its owner had released when it made that checkpoint is not looked at: a release that was cut short
-    // may have left any of it.
-    let stated = base.as_ref().map_or(0, |b| b.records[0].header.key1.min(b.header.segment.into()) as u32);
+    let stated = base.as_ref().map_or(0, stated);
     reader.check_dense(stated)?;
     let leftovers: Vec<u32> = reader.sizes.range(..stated).map(|(n, _)| *n).collect();
     let first = first.max(stated);
@@ -75,6 +73,12 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     Ok((recovered, Wal::new(cfg.clone(), at)))
 }
 
+/// The first segment that a checkpoint says is still needed. What its owner had released when it made that checkpoint
+/// is not looked at: a release that was cut short may have left any of it.
+pub(super) fn stated(checkpoint: &Good) -> u32 {
+    checkpoint.records[0].header.key1.min(checkpoint.header.segment.into()) as u32
+}
+
 /// A log that begins with `next`.
 fn fresh(next: u32, next_ready: Option<u32>) -> Resume {
     Resume {
@@ -93,14 +97,22 @@ fn fresh(next: u32, next_ready: Option<u32>) -> Resume {
     }
 }
 
-/// Cases B, C, D at the start of any file: a directory mixed up, or a build too old.
+/// Cases B, C, D and S at the start of any file: a directory mixed up, or a build too old.
 fn refuse_foreign(reader: &Reader, cfg: &WalConfig) -> Result<(), WalError> {
     for &segment in reader.sizes.keys() {
-        if let Found::Other(opened) = reader.at(segment, 0)? {
-            foreign(opened, segment, 0, cfg)?;
-        }
+        foreign_file(reader, segment, cfg)?;
     }
     Ok(())
+}
+
+/// As the start of the file shows.
+pub(super) fn foreign_file(reader: &Reader, segment: u32, cfg: &WalConfig) -> Result<(), WalError> {
+    match reader.at(segment, 0)? {
+        // Nothing but a whole file begins with the block that begins another.
+        Found::Other(Opened::Elsewhere(found, 0)) => Err(WalError::Misplaced { segment, found }),
+        Found::Other(opened) => foreign(opened, segment, 0, cfg),
+        Found::Good(_) | Found::Content(_) => Ok(()),
+    }
 }
 
 fn foreign(opened: Opened, segment: u32, offset: u32, cfg: &WalConfig) -> Result<(), WalError> {
@@ -108,12 +120,12 @@ fn foreign(opened: Opened, segment: u32, offset: u32, cfg: &WalConfig) -> Result
         Opened::Cluster(found) => Err(WalError::Cluster { segment, found, ours: cfg.cluster }),
         Opened::Node(found) => Err(WalError::Node { segment, found, ours: cfg.node }),
         Opened::Newer(found) => Err(WalError::Version { segment, offset, found, ours: VERSION }),
-        Opened::Header(_) | Opened::Zero | Opened::Bad => Ok(()),
+        Opened::Header(_) | Opened::Zero | Opened::Bad | Opened::Elsewhere(..) => Ok(()),
     }
 }
 
 /// Case P: the newest segment that opens with a good checkpoint.
-fn newest_checkpoint(reader: &Reader, last: u32) -> Result<Option<Good>, WalError> {
+pub(super) fn newest_checkpoint(reader: &Reader, last: u32) -> Result<Option<Good>, WalError> {
     for &segment in reader.sizes.range(..=last).rev().map(|(n, _)| n) {
         if let Found::Good(good) = reader.at(segment, 0)?
             && good.header.kind == BlockKind::Checkpoint
@@ -124,23 +136,35 @@ fn newest_checkpoint(reader: &Reader, last: u32) -> Result<Option<Good>, WalErro
     Ok(None)
 }
 
+/// What a step came to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A block of the log, taken.
+    Took(Good),
+    /// Something else, passed: the end of a segment, or damage.
+    Passed,
+    /// The log ends here.
+    Ended(Case),
+}
+
 /// Goes from block to block.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     reader: &'a Reader<'a>,
     cfg: &'a WalConfig,
     /// The place.
-    segment: u32,
-    offset: u32,
+    pub segment: u32,
+    pub offset: u32,
     /// The block before it.
-    prev: Option<Header>,
-    entries: Vec<WalEntry>,
+    pub prev: Option<Header>,
+    /// Of the blocks taken.
+    pub entries: Vec<WalEntry>,
     /// Of the segment it is in.
     index: IndexBuilder,
     /// Whether a checkpoint, or nothing, precedes the records of the segment it is in.
     based: bool,
-    damage: Vec<Damage>,
+    pub damage: Vec<Damage>,
     /// Newest incarnation of any block seen, part of the log or not.
-    newest: u64,
+    pub newest: u64,
     /// Highest `synced_through` of the log's blocks.
     synced_through: u64,
     /// Last group in each segment.
@@ -148,7 +172,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(reader: &'a Reader<'a>, cfg: &'a WalConfig) -> Self {
+    pub fn new(reader: &'a Reader<'a>, cfg: &'a WalConfig) -> Self {
         Self {
             reader,
             cfg,
@@ -208,27 +232,61 @@ impl<'a> Walk<'a> {
     /// index doesn't repeat is only kept `with_data`.
     fn go_from(&mut self, segment: u32, last: u32, with_data: bool) -> Result<Case, WalError> {
         self.go_to(segment, 0);
-        loop {
-            if self.segment > last {
-                return Ok(Case::E);
-            }
-            let found = self.reader.at(self.segment, self.offset)?;
-            let (case, verdict) = self.judge(&found)?;
-            match (verdict, found) {
-                (Verdict::Take, Found::Good(good)) => self.take(&good, with_data),
-                (Verdict::Take, _) => unreachable!("only a good block follows"),
-                (Verdict::NextSegment, _) => self.leave()?,
-                (Verdict::Refuse, Found::Other(opened)) => {
-                    foreign(opened, self.segment, self.offset, self.cfg)?;
-                }
-                (Verdict::Refuse, _) => unreachable!("only foreign headers are refused"),
-                (Verdict::Damage, found) => self.pass_damage(&found)?,
-                (Verdict::Clean | Verdict::Torn, _) => return Ok(case),
+        while self.segment <= last {
+            if let Step::Ended(case) = self.step(with_data)? {
+                return Ok(case);
             }
         }
+        Ok(Case::E)
     }
 
-    fn go_to(&mut self, segment: u32, offset: u32) {
+    /// Judges what is at the place, and goes on as the verdict says.
+    pub(super) fn step(&mut self, with_data: bool) -> Result<Step, WalError> {
+        let found = self.reader.at(self.segment, self.offset)?;
+        let (case, verdict) = self.judge(&found)?;
+        match (verdict, found) {
+            (Verdict::Take, Found::Good(good)) => {
+                self.take(&good, with_data);
+                return Ok(Step::Took(good));
+            }
+            (Verdict::Take, _) => unreachable!("only a good block follows"),
+            (Verdict::NextSegment, _) => self.leave()?,
+            (Verdict::Refuse, Found::Other(opened)) => {
+                foreign(opened, self.segment, self.offset, self.cfg)?;
+                unreachable!("only foreign headers are refused");
+            }
+            (Verdict::Refuse, _) => unreachable!("only foreign headers are refused"),
+            (Verdict::Damage, found) => self.pass_damage(&found)?,
+            (Verdict::Clean | Verdict::Torn, found) => {
+                self.check_cut_off(&found)?;
+                return Ok(Step::Ended(case));
+            }
+        }
+        Ok(Step::Passed)
+    }
+
+    /// Case T. Where a log ends there is room for the index of its segment (the rule of room), and no block goes
+    /// beyond its file. If not, the file is not as long as it was.
+    fn check_cut_off(&mut self, found: &Found) -> Result<(), WalError> {
+        let (segment, offset, size) = (self.segment, self.offset, self.reader.size(self.segment));
+        if !self.reader.sizes.contains_key(&segment) {
+            return Ok(());
+        }
+        let longer = match found {
+            Found::Content(h) => {
+                relation(self.prev.as_ref(), h) == There::Follows && h.end() > u64::from(size)
+            }
+            _ => false,
+        };
+        let room = u64::from(offset) + index::block_bytes(self.index.bytes()) <= u64::from(size);
+        if longer || (offset > 0 && !room) {
+            let why = "the file is cut off";
+            self.report(Damage { segment, offset, bytes: size.saturating_sub(offset), why })?;
+        }
+        Ok(())
+    }
+
+    pub fn go_to(&mut self, segment: u32, offset: u32) {
         if offset == 0 || segment != self.segment {
             self.index = IndexBuilder::default();
             self.based = false;
@@ -248,7 +306,7 @@ impl<'a> Walk<'a> {
             Found::Good(good) => relation(self.prev.as_ref(), &good.header),
             Found::Content(_) => There::BadContent,
             Found::Other(Opened::Zero) => There::Nothing,
-            Found::Other(Opened::Bad | Opened::Header(_)) => There::BadHeader,
+            Found::Other(Opened::Bad | Opened::Header(_) | Opened::Elsewhere(..)) => There::BadHeader,
             Found::Other(Opened::Cluster(_)) => There::Cluster,
             Found::Other(Opened::Node(_)) => There::Node,
             Found::Other(Opened::Newer(_)) => There::Newer,

@@ -33,7 +33,9 @@
 //! it, and all before it, are not needed: then what is left of those is ignored; **O** older segments are
 //! deleted and no checkpoint is readable, refuse; **P** a segment doesn't open with a good checkpoint
 //! (torn roll, or damage), an older one is used; **Q** the index of a sealed segment can't be read, its
-//! blocks are; **R** bytes, but no block at all, refuse.
+//! blocks are; **R** bytes, but no block at all, refuse; **S** a file begins with the first block of another segment of
+//! this log, refuse: files were swapped or copied; **T** the log ends where its file has no room for the index any
+//! more, or with a block that goes beyond the file: the file is cut off, damage.
 
 /// A line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

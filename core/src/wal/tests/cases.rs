@@ -20,38 +20,38 @@ fn headers(b: &mut Bench, segment: u32) -> Vec<Header> {
 }
 
 /// Offset of the last block of a segment.
-fn last(b: &mut Bench, segment: u32) -> usize {
+pub(super) fn last(b: &mut Bench, segment: u32) -> usize {
     headers(b, segment).last().unwrap().offset as usize
 }
 
-fn flip(b: &mut Bench, segment: u32, at: usize) {
+pub(super) fn flip(b: &mut Bench, segment: u32, at: usize) {
     b.disk.bytes_mut(segment).unwrap()[at] ^= 0x40;
 }
 
-fn zero(b: &mut Bench, segment: u32, at: usize, len: usize) {
+pub(super) fn zero(b: &mut Bench, segment: u32, at: usize, len: usize) {
     b.disk.bytes_mut(segment).unwrap()[at..at + len].fill(0);
 }
 
 /// Changes a good header and makes its checksum right again.
-fn forge(b: &mut Bench, segment: u32, at: usize, change: impl FnOnce(&mut [u8])) {
+pub(super) fn forge(b: &mut Bench, segment: u32, at: usize, change: impl FnOnce(&mut [u8])) {
     let header = &mut b.disk.bytes_mut(segment).unwrap()[at..at + BLOCK_HEADER_BYTES];
     change(header);
     let crc = crc32c::crc32c(&header[..92]);
     header[92..].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn reopen(b: &Bench) -> Result<(Recovered, Wal), WalError> {
+pub(super) fn reopen(b: &Bench) -> Result<(Recovered, Wal), WalError> {
     recover(&b.disk, &b.cfg)
 }
 
 /// Segment 1: open at 0, records 1..=n at 1..=n, each a group of one block.
-fn short(n: u64) -> Bench {
+pub(super) fn short(n: u64) -> Bench {
     let mut b = Bench::new(small());
     (1..=n).for_each(|k| b.put(vec![(k, false, 100)]));
     b
 }
 
-fn strict(b: &mut Bench) {
+pub(super) fn strict(b: &mut Bench) {
     b.cfg.on_damage = OnDamage::Refuse;
 }
 

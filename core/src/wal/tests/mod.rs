@@ -1,5 +1,7 @@
 //! Tests of the log: each case of the decision table by name, the writer, and whole lives with crashes.
 
+mod audits;
+mod bad_files;
 mod cases;
 mod lives;
 mod writing;
