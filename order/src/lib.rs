@@ -16,8 +16,10 @@
 //! another formed of servers that are well, in one entry (`node/views.rs`, `sequencer/views.rs`).
 //!
 //! [`Orderer`] is the one [`Machine`](zoolog_core::Machine); `node/` holds its conversations, `sequencer/`
-//! is pure state, `consensus/` the border behind which raft-rs lives.
+//! is pure state, `consensus/` the border behind which raft-rs lives. [`audit`] reads what a stopped orderer's log
+//! holds, for `zoolog log fsck` and `dump`.
 
+pub mod audit;
 mod config;
 mod consensus;
 mod node;

@@ -25,7 +25,11 @@
 //! `replica/recover.rs` rebuilds all this from the log. A primary then takes no append before every backup
 //! has fenced the streams of its earlier life and said what it holds (`replica/sync.rs`): a lane never
 //! shrinks, and no LSN is written twice.
+//!
+//! # Looked at from outside
+//! [`audit`] reads what a stopped slot's log holds, for `zoolog log fsck` and `dump`.
 
+pub mod audit;
 mod config;
 mod effects;
 mod event;

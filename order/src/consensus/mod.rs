@@ -9,7 +9,8 @@ mod thrifty;
 mod timing;
 
 pub(crate) use ready::{Committed, Work};
-pub(crate) use record::{RAFT, Restored, restore};
+pub use record::RecordSummary;
+pub(crate) use record::{RAFT, Restored, restore, summary};
 pub(crate) use thrifty::{HOLD, Outgoing, Thrifty};
 pub(crate) use timing::{TICK, Ticker};
 

@@ -103,6 +103,34 @@ impl EntryImage {
     }
 }
 
+/// What a record says, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordSummary {
+    /// Index of the first and of the last entry.
+    pub entries: Option<(u64, u64)>,
+    /// Term of the last entry.
+    pub last_term: u64,
+    /// The entry as of which it has a snapshot.
+    pub snapshot: Option<u64>,
+    /// Term, vote and commit.
+    pub hard: Option<(u64, u64, u64)>,
+}
+
+/// Reads a record only to say what is in it.
+///
+/// # Errors
+/// When it is not ours.
+pub(crate) fn summary(bytes: &[u8]) -> Result<RecordSummary, String> {
+    let record = RaftRecord::decode(bytes)?;
+    let (first, last) = (record.entries.first(), record.entries.last());
+    Ok(RecordSummary {
+        entries: first.zip(last).map(|(first, last)| (first.index, last.index)),
+        last_term: last.map_or(0, |e| e.term),
+        snapshot: record.snapshot.map(|s| s.index),
+        hard: record.hard.map(|h| (h.term, h.vote, h.commit)),
+    })
+}
+
 /// What was found on disk.
 pub(crate) struct Restored {
     pub log: Log,
@@ -234,6 +262,16 @@ mod tests {
         let r = r.unwrap();
         assert_eq!((r.log.hard().term, r.log.hard().vote), (3, 2));
         assert_eq!((r.log.last(), r.log.hard().commit), (2, 2));
+    }
+
+    #[test]
+    fn a_summary_says_what_is_in_a_record() {
+        let said = summary(&record(Some(10), &entries(11..=12, 2), 3, 1, 10).encode()).unwrap();
+        assert_eq!((said.entries, said.last_term, said.snapshot), (Some((11, 12)), 2, Some(10)));
+        assert_eq!(said.hard, Some((3, 1, 10)));
+        let none = summary(&record(None, &[], 3, 1, 10).encode()).unwrap();
+        assert_eq!((none.entries, none.snapshot), (None, None));
+        assert!(summary(b"\x09abc").unwrap_err().contains("version 9"));
     }
 
     #[test]
