@@ -22,6 +22,79 @@ struct Stamp {
     node: String,
 }
 
+/// A stopped node's data directory: no node starts on it as long as this lives. Nothing in it was changed.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Whose it says it is; `None` without a stamp.
+    pub owner: Option<(ClusterId, String)>,
+    _lock: Option<File>,
+}
+
+/// Why a data directory can't be inspected. With the directory in the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InspectError {
+    /// A node runs on it.
+    #[error("{dir} is in use: stop its node first (`fuser {dir}/LOCK` names the process)")]
+    InUse {
+        /// The directory.
+        dir: String,
+        /// The node.
+        node: String,
+    },
+    /// A newer zoolog wrote it.
+    #[error(
+        "{dir} has format {found}, this build knows {FORMAT}: look at it with the newer zoolog that wrote it"
+    )]
+    Newer {
+        /// The directory.
+        dir: String,
+        /// Its format.
+        found: u32,
+    },
+    /// It can't be read, or its stamp makes no sense.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl Inspected {
+    /// Locks a directory against nodes, not against others who only look, and reads its stamp. Writes nothing: a
+    /// directory without a lock file never had a node, and gets none.
+    ///
+    /// # Errors
+    /// If it is in use, of a newer format, or not readable.
+    pub fn open(path: &Path) -> Result<Self, InspectError> {
+        let unreadable = |path: &Path, e: &dyn std::fmt::Display| {
+            InspectError::Unreadable(format!("can't read {}: {e}", path.display()))
+        };
+        let stamp_path = path.join("stamp.toml");
+        let stamp: Option<Stamp> = match std::fs::read_to_string(&stamp_path) {
+            Ok(text) => Some(toml::from_str(&text).map_err(|e| unreadable(&stamp_path, &e))?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(unreadable(&stamp_path, &e)),
+        };
+        let lock_path = path.join("LOCK");
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => Some(lock),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(unreadable(&lock_path, &e)),
+        };
+        if let Some(lock) = &lock {
+            // SAFETY: a plain syscall on an open descriptor.
+            if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) } != 0 {
+                let node = stamp.map_or_else(|| "?".to_owned(), |s| s.node);
+                return Err(InspectError::InUse { dir: path.display().to_string(), node });
+            }
+        }
+        let Some(stamp) = stamp else { return Ok(Self { owner: None, _lock: lock }) };
+        if stamp.format > FORMAT {
+            return Err(InspectError::Newer { dir: path.display().to_string(), found: stamp.format });
+        }
+        let cluster = u128::from_str_radix(&stamp.cluster, 16)
+            .map_err(|_| unreadable(&stamp_path, &"its cluster is no id"))?;
+        Ok(Self { owner: Some((ClusterId(cluster), stamp.node)), _lock: lock })
+    }
+}
+
 impl DataDir {
     /// Opens (or creates) the directory of `node` (such as `shard-0`) of `cluster`.
     ///
@@ -109,4 +182,49 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), String> {
         File::open(dir)?.sync_all()
     };
     write().map_err(|e| format!("can't write {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn inspecting_writes_nothing_and_keeps_nodes_out_but_not_others_who_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let none = Inspected::open(path).unwrap();
+        assert!(none.owner.is_none() && names(path).is_empty());
+        let node = DataDir::open(path, ClusterId(5), "shard-1.0").unwrap();
+        let e = Inspected::open(path).unwrap_err();
+        assert!(matches!(&e, InspectError::InUse { node, .. } if node == "shard-1.0"), "{e}");
+        assert!(e.to_string().contains("stop its node"), "{e}");
+        drop(node);
+        let before = names(path);
+        let looking = [Inspected::open(path).unwrap(), Inspected::open(path).unwrap()];
+        assert_eq!(looking[0].owner, Some((ClusterId(5), "shard-1.0".to_owned())));
+        assert!(DataDir::open(path, ClusterId(5), "shard-1.0").unwrap_err().contains("in use"));
+        drop(looking);
+        assert_eq!(names(path), before);
+        DataDir::open(path, ClusterId(5), "shard-1.0").unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_and_a_stamp_that_makes_no_sense_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), ClusterId(5), "zk-0").unwrap());
+        let stamp = dir.path().join("stamp.toml");
+        let text = std::fs::read_to_string(&stamp).unwrap();
+        std::fs::write(&stamp, text.replace("format = 1", "format = 7")).unwrap();
+        assert!(matches!(Inspected::open(dir.path()), Err(InspectError::Newer { found: 7, .. })));
+        std::fs::write(&stamp, "format = ").unwrap();
+        let e = Inspected::open(dir.path()).unwrap_err();
+        assert!(matches!(&e, InspectError::Unreadable(text) if text.contains("stamp.toml")), "{e}");
+    }
 }

@@ -32,6 +32,11 @@ impl Executor {
         Ok(Self { thread: thread.map_err(|e| format!("can't start a thread: {e}"))? })
     }
 
+    /// Whether it has come to its end, whatever that was.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -59,7 +64,7 @@ impl std::fmt::Debug for Host<'_> {
 }
 
 impl Host<'_> {
-    /// Wakes this thread, for machines that hear from others in the same process.
+    /// Who makes the thread look at its nodes' deadlines again: for machines that are told things by other threads.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }

@@ -65,6 +65,11 @@ impl SnapshotStore {
         Ok(Self { dir: dir.to_path_buf(), cluster })
     }
 
+    /// A directory only to be looked at: nothing is made or removed.
+    pub fn look(dir: &Path, cluster: ClusterId) -> Self {
+        Self { dir: dir.to_path_buf(), cluster }
+    }
+
     /// All files that have the name of a snapshot, the newest first. Other files are left alone.
     ///
     /// # Errors
