@@ -1,24 +1,42 @@
 //! How is a cluster born, and how is it now?
+//!
+//! - here: birth, and the orderers' status. `shards`, `servers`, `consumers`: what their names say.
 
-use crate::args::{AdminCommand, InitArgs, StatusArgs};
-use crate::{selftest, stages, start, status};
-use comfy_table::Table;
+mod consumers;
+mod servers;
+mod shards;
+
+use crate::args::{AdminCommand, AskArgs, InitArgs};
+use crate::exit::{Code, Failure};
+use crate::{out, selftest, stages, start, status};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
-use zoolog_core::config::{self, ClusterConfig, Config};
+use zoolog_core::config::{ClusterConfig, Config};
 use zoolog_core::rt::datadir::write_durably;
 
 /// Carries out `zoolog admin ...`.
 ///
 /// # Errors
-/// Text for a person.
-pub fn run(command: AdminCommand) -> Result<(), String> {
+/// With the exit code, and a text for a person.
+pub fn run(command: AdminCommand) -> Result<(), Failure> {
     match command {
-        AdminCommand::Init(args) => init(args),
+        AdminCommand::Init(args) => init(args).map_err(Failure::from),
         AdminCommand::Status(args) => show_status(&args),
+        AdminCommand::Shards(args) => shards::show(&args),
+        AdminCommand::Servers(args) => servers::show(&args),
+        AdminCommand::Consumers(args) => consumers::run(&args),
         AdminCommand::Stages(args) => stages::show(&args),
         AdminCommand::Selftest(args) => selftest::run(&args),
+    }
+}
+
+/// A JSON value as a cell: text as it is, nothing as nothing.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -86,44 +104,33 @@ pub fn cluster_status(orderers: &[String]) -> Value {
     json!({ "orderers": all })
 }
 
-fn show_status(args: &StatusArgs) -> Result<(), String> {
-    let orderers = match &args.data_dir {
-        Some(dir) => {
-            let file = dir.join("cluster.toml");
-            config::load::<ClusterConfig>(&file).map_err(|e| e.to_string())?.orderers
-        }
-        None if args.orderers.is_empty() => return Err("give --orderers H:P,.. or --data-dir DIR".into()),
-        None => args.orderers.clone(),
-    };
+fn show_status(args: &AskArgs) -> Result<(), Failure> {
+    let orderers = args.place.orderers()?;
     let status = cluster_status(&orderers);
     if args.json {
-        println!("{status:#}");
-        return Ok(());
+        out::print(format!("{status:#}"))?;
+    } else {
+        let mut table = out::table(["orderer", "role", "term", "view", "cut", "tail", "trim", "note"], 2..7);
+        for o in status["orderers"].as_array().into_iter().flatten() {
+            let role = match o["leader"].as_bool() {
+                Some(true) => "leader",
+                Some(false) => "follower",
+                None => "",
+            };
+            let figures = ["term", "view", "cut", "tail", "trim", "error"].map(|key| cell(&o[key]));
+            table.add_row([cell(&o["addr"]), role.into()].into_iter().chain(figures));
+        }
+        out::print(table)?;
     }
-    let mut table = Table::new();
-    table.set_header(["orderer", "role", "term", "view", "cut", "tail", "note"]);
-    for o in status["orderers"].as_array().into_iter().flatten() {
-        let text = |key: &str| match &o[key] {
-            Value::Null => String::new(),
-            Value::String(s) => s.clone(),
-            other => other.to_string(),
-        };
-        let role = match o["leader"].as_bool() {
-            Some(true) => "leader",
-            Some(false) => "follower",
-            None => "",
-        };
-        table.add_row([
-            text("addr"),
-            role.into(),
-            text("term"),
-            text("view"),
-            text("cut"),
-            text("tail"),
-            text("error"),
-        ]);
+    let all = || status["orderers"].as_array().into_iter().flatten();
+    if all().all(|o| !o["error"].is_null()) {
+        return Err(Failure::new(Code::Unavailable, "no orderer answered: are they running?"));
     }
-    println!("{table}");
-    let any = status["orderers"].as_array().is_some_and(|all| all.iter().any(|o| o["error"].is_null()));
-    if any { Ok(()) } else { Err("no orderer answered".into()) }
+    if all().all(|o| o["leader"] != true) {
+        return Err(Failure::new(
+            Code::Unavailable,
+            "no orderer leads, so nothing is ordered: a majority of them must run; if they do, look again in a second",
+        ));
+    }
+    Ok(())
 }

@@ -1,13 +1,19 @@
 //! What can be asked for on the command line?
 
+mod log;
+
+use crate::exit::{Code, Failure};
 use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+pub use log::*;
+use std::path::{Path, PathBuf};
+use zoolog_core::config::{self, ClusterConfig};
+use zoolog_core::{LaneId, ShardId};
 
 /// ZooKeeper on a shared log.
 #[derive(Debug, Parser)]
 #[command(name = "zoolog", version, propagate_version = true)]
 pub struct Args {
-    /// How log lines look on stderr; RUST_LOG chooses which (default `info`)
+    /// How log lines look on stderr; RUST_LOG chooses which (default `info`, of `log` and `admin` only `error`)
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// What to do
@@ -35,9 +41,60 @@ pub enum Command {
     Shard(NodeArgs),
     /// Run one ZooKeeper node
     Zk(ZkArgs),
+    /// Use the log from a shell, or look at a stopped node's
+    #[command(subcommand, after_help = LOG_HELP)]
+    Log(LogCommand),
     /// Make a cluster, or ask a running one
     #[command(subcommand)]
     Admin(AdminCommand),
+}
+
+/// Where the cluster is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Place {
+    /// The orderers, `ip:port,ip:port,..`; some of them are enough [default: those of ./zoolog-data]
+    #[arg(long, value_delimiter = ',', value_name = "IP:PORT,..")]
+    pub orderers: Vec<String>,
+    /// Or a directory with the cluster's `cluster.toml`, such as the data directory of a `dev`
+    #[arg(long, value_name = "DIR", conflicts_with = "orderers")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where `dev` keeps its data unless told otherwise.
+const DEV_DIR: &str = "zoolog-data";
+
+impl Place {
+    /// Addresses of the orderers.
+    ///
+    /// # Errors
+    /// If nothing says where they are, or the file that should can't be read.
+    pub fn orderers(&self) -> Result<Vec<String>, Failure> {
+        let of = |dir: &Path| {
+            let cluster = config::load::<ClusterConfig>(&dir.join("cluster.toml"));
+            cluster.map(|c| c.orderers).map_err(|e| Failure::from(e.to_string()))
+        };
+        match &self.data_dir {
+            Some(dir) => of(dir),
+            None if !self.orderers.is_empty() => Ok(self.orderers.clone()),
+            None if Path::new(DEV_DIR).join("cluster.toml").exists() => of(Path::new(DEV_DIR)),
+            None => Err(Failure::new(
+                Code::Usage,
+                "where is the cluster? Give --orderers IP:PORT,.. or --data-dir DIR (a `dev` in this directory \
+                 would be found by itself)",
+            )),
+        }
+    }
+}
+
+/// Reads a lane's name.
+///
+/// # Errors
+/// If it is none.
+pub fn lane(text: &str) -> Result<LaneId, String> {
+    let wrong = || format!("`{text}` is no lane: SHARD/INDEX, such as 2/0");
+    let (shard, index) = text.split_once('/').ok_or_else(wrong)?;
+    let shard = shard.parse().map_err(|_| wrong())?;
+    Ok(LaneId::new(ShardId(shard), index.parse().map_err(|_| wrong())?))
 }
 
 /// How the nodes of `dev` are kept apart.
@@ -114,8 +171,14 @@ pub struct ZkArgs {
 pub enum AdminCommand {
     /// Make a cluster's birth certificate: id, secret, first orderers
     Init(InitArgs),
-    /// Ask orderers and data servers how they are
-    Status(StatusArgs),
+    /// Ask the orderers how they are
+    Status(AskArgs),
+    /// Show the shards and what their replicas hold
+    Shards(AskArgs),
+    /// Ask the slots of the data servers how they are
+    Servers(AskArgs),
+    /// Show who holds back trimming, and forget one that won't come back
+    Consumers(ConsumersArgs),
     /// Ask all nodes how long each stage of a request takes in them
     Stages(StagesArgs),
     /// Measure for half a minute whether this machine is fit: disk, io_uring, clocks, limits, wake-ups
@@ -142,18 +205,37 @@ pub struct InitArgs {
     pub servers: u32,
 }
 
-/// `zoolog admin status`.
+/// A question to the cluster.
 #[derive(Debug, clap::Args)]
-pub struct StatusArgs {
-    /// The orderers, `ip:port,ip:port,..`
-    #[arg(long, value_delimiter = ',')]
-    pub orderers: Vec<String>,
-    /// Or the data directory of a `dev`
-    #[arg(long, value_name = "DIR", conflicts_with = "orderers")]
-    pub data_dir: Option<PathBuf>,
+pub struct AskArgs {
+    #[command(flatten)]
+    pub place: Place,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `zoolog admin consumers`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ConsumersArgs {
+    /// What to do; nothing: show them
+    #[command(subcommand)]
+    pub command: Option<ConsumersCommand>,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What can be done about consumers.
+#[derive(Debug, Subcommand)]
+pub enum ConsumersCommand {
+    /// Forget a consumer for good: it holds trimming back no longer. One that still runs registers again
+    Forget {
+        /// Its name, as `zoolog admin consumers` shows it
+        name: String,
+        #[command(flatten)]
+        ask: AskArgs,
+    },
 }
 
 /// `zoolog admin stages`.

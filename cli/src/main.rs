@@ -1,19 +1,24 @@
 //! `zoolog`: the one binary. Which command was given?
 //!
 //! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
-//! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads. `dev`: a whole topology on this machine, `settings`: what
-//!   its nodes have in common; `supervise`: its
-//!   nodes as processes of their own. `http`: the admin port.
+//! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads.
+//! - `dev`: a whole topology on this machine, `settings`: what its nodes have in common; `supervise`: its nodes as
+//!   processes of their own. `http`: the admin port.
+//! - `log`: the log from a shell, and a stopped node's log looked at.
 //! - `admin`: birth of a cluster, questions to a running one. `stages`: how long does what take in its nodes?
 //!   `selftest`: is the machine fit?
+//! - `exit`: how commands end; `out`: how something comes out of them.
 
 mod admin;
 mod args;
 mod dev;
 mod executors;
+mod exit;
 mod http;
+mod log;
 mod newcomers;
 mod nodes;
+mod out;
 mod selftest;
 mod settings;
 mod stages;
@@ -23,6 +28,7 @@ mod supervise;
 
 use args::{Args, Command};
 use clap::Parser;
+use exit::Failure;
 use std::process::ExitCode;
 
 /// Buffers of megabytes come and go with every turn; the C library would map and fault them in anew each time
@@ -32,19 +38,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    start::logs(args.log_format);
-    let outcome = match args.command {
-        Command::Dev(dev) => dev::run(dev),
-        Command::Order(node) => nodes::order_process(&node.config),
-        Command::Shard(node) => nodes::shard_process(&node.config),
-        Command::Zk(zk) => nodes::zk_process(&zk.node.config, zk.executors),
-        Command::Admin(admin) => admin::run(admin),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("zoolog: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    // Nodes tell of their life in a log; commands have something to say only when it is about the command.
+    let level = if matches!(args.command, Command::Log(_) | Command::Admin(_)) { "error" } else { "info" };
+    start::logs(args.log_format, level);
+    exit::report(match args.command {
+        Command::Dev(dev) => dev::run(dev).map_err(Failure::from),
+        Command::Order(node) => nodes::order_process(&node.config).map_err(Failure::from),
+        Command::Shard(node) => nodes::shard_process(&node.config).map_err(Failure::from),
+        Command::Zk(zk) => nodes::zk_process(&zk.node.config, zk.executors).map_err(Failure::from),
+        Command::Log(command) => log::run(command),
+        Command::Admin(command) => admin::run(command),
+    })
 }

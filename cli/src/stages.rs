@@ -1,7 +1,8 @@
 //! How long does each stage of a request take? Asked of every node; for people and programs.
 
 use crate::args::StagesArgs;
-use crate::status;
+use crate::exit::{Code, Failure};
+use crate::{out, status};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -65,23 +66,26 @@ fn slots(orderers: &[String]) -> Result<BTreeMap<SlotId, String>, String> {
 ///
 /// # Errors
 /// Text for a person; also when a node can't be asked, behind what the others say.
-pub fn show(args: &StagesArgs) -> Result<(), String> {
+pub fn show(args: &StagesArgs) -> Result<(), Failure> {
     let (orderers, zk) = match &args.data_dir {
         Some(dir) => of_dev(dir)?,
         None if args.orderers.is_empty() && args.zk.is_empty() => {
-            return Err("give --orderers H:P,.. and --zk H:P,.., or --data-dir DIR".into());
+            return Err(Failure::new(
+                Code::Usage,
+                "give --orderers H:P,.. and --zk H:P,.., or --data-dir DIR",
+            ));
         }
         None => (args.orderers.clone(), args.zk.clone()),
     };
     let nodes = all(&orderers, &zk, args.reset);
     if args.json {
-        println!("{nodes:#}");
+        out::print(format!("{nodes:#}"))?;
     } else {
-        println!("{}", table(&nodes));
+        out::print(table(&nodes))?;
     }
     let silent: Vec<&str> =
         nodes.as_array().into_iter().flatten().filter_map(|n| n["error"].as_str()).collect();
-    if silent.is_empty() { Ok(()) } else { Err(silent.join("; ")) }
+    if silent.is_empty() { Ok(()) } else { Err(Failure::new(Code::Unavailable, silent.join("; "))) }
 }
 
 /// Addresses of the orderers and of the ZooKeeper nodes of a `dev`.

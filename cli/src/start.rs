@@ -4,10 +4,11 @@ use crate::args::LogFormat;
 use std::io::IsTerminal;
 use zoolog_core::rt::Stop;
 
-/// Log lines go to stderr; stdout is for what was asked for.
-pub fn logs(format: LogFormat) {
+/// Log lines go to stderr, those of `level` and above unless RUST_LOG says otherwise; stdout is for what was asked
+/// for.
+pub fn logs(format: LogFormat, level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

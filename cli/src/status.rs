@@ -1,12 +1,13 @@
 //! How is a node? Asked over its own port, with a deadline.
 
+use crate::exit::{Code, Failure};
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 use zoolog_core::view::View;
-use zoolog_core::wire::{self, Hello, Message, Role, Status, WatchCuts};
+use zoolog_core::wire::{self, Hello, Message, OrderIs, Role, Status, WatchCuts};
 use zoolog_core::{ClusterId, Incarnation};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
@@ -38,11 +39,86 @@ pub fn ask_for(addr: &str, question: impl Into<Message>) -> Result<Value, String
 /// # Errors
 /// With the address in the text.
 pub fn view(addr: &str) -> Result<Option<View>, String> {
-    converse(addr, WatchCuts { request: 1 }, |answer| match answer {
-        Message::OrderIs(is) => Some(Some(is.view)),
-        Message::NotLeader(_) => Some(None),
+    of_leader(addr, WatchCuts { request: 1 }, order_is).map(|order| order.map(|order| order.view))
+}
+
+/// The order so far, as the leader among `orderers` says.
+///
+/// # Errors
+/// If none of them leads.
+pub fn order(orderers: &[String]) -> Result<OrderIs, Failure> {
+    ask_leader(orderers, WatchCuts { request: 1 }, order_is)
+}
+
+fn order_is(answer: Message) -> Option<OrderIs> {
+    match answer {
+        Message::OrderIs(is) => Some(is),
         _ => None,
+    }
+}
+
+/// Asks the leader among `orderers` how it is.
+///
+/// # Errors
+/// If none of them leads.
+pub fn leader(orderers: &[String]) -> Result<Value, Failure> {
+    let mut problems = Vec::new();
+    for addr in orderers {
+        match ask(addr) {
+            Ok(status) if status["leader"] == true => return Ok(status),
+            Ok(_) => {}
+            Err(why) => problems.push(why),
+        }
+    }
+    Err(nobody_leads(orderers, &problems))
+}
+
+/// Asks each of `orderers` until one leads and gives the answer that `pick` takes.
+///
+/// # Errors
+/// If none of them leads.
+pub fn ask_leader<T>(
+    orderers: &[String],
+    question: impl Into<Message>,
+    pick: impl Fn(Message) -> Option<T>,
+) -> Result<T, Failure> {
+    let (question, mut problems) = (question.into(), Vec::new());
+    for addr in orderers {
+        match of_leader(addr, question.clone(), &pick) {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(why) => problems.push(why),
+        }
+    }
+    Err(nobody_leads(orderers, &problems))
+}
+
+/// `None` if the orderer at `addr` does not lead.
+fn of_leader<T>(
+    addr: &str,
+    question: impl Into<Message>,
+    pick: impl Fn(Message) -> Option<T>,
+) -> Result<Option<T>, String> {
+    converse(addr, question, |answer| match answer {
+        Message::NotLeader(_) => Some(None),
+        other => pick(other).map(Some),
     })
+}
+
+fn nobody_leads(orderers: &[String], problems: &[String]) -> Failure {
+    let text = if problems.len() == orderers.len() {
+        format!(
+            "no orderer answers ({}): are they running, and are these their addresses?",
+            problems.join("; ")
+        )
+    } else {
+        format!(
+            "none of {} leads: a majority of the orderers must run; try again in a second{}",
+            orderers.join(","),
+            problems.iter().map(|p| format!("; {p}")).collect::<String>()
+        )
+    };
+    Failure::new(Code::Unavailable, text)
 }
 
 /// Asks as a client, and waits for the answer that `pick` takes.

@@ -9,6 +9,8 @@ mod system;
 mod timing;
 
 use crate::args::SelftestArgs;
+use crate::exit::Failure;
+use crate::out;
 use serde_json::{Value, json};
 use zoolog_core::rt::clock;
 
@@ -69,7 +71,7 @@ impl Item {
 ///
 /// # Errors
 /// If the machine is unfit, or the directory can't be used: text for a person.
-pub fn run(args: &SelftestArgs) -> Result<(), String> {
+pub fn run(args: &SelftestArgs) -> Result<(), Failure> {
     let began = clock::now();
     let mut items = system::items();
     items.extend(disk::items(&args.data_dir));
@@ -77,14 +79,14 @@ pub fn run(args: &SelftestArgs) -> Result<(), String> {
     let seconds = clock::now().since(began).as_secs_f64();
     let overall = items.iter().map(|i| i.verdict).max().unwrap_or(Verdict::Fit);
     if args.json {
-        println!("{:#}", as_json(&items, overall, seconds));
+        out::print(format!("{:#}", as_json(&items, overall, seconds)))?;
     } else {
-        print_lines(&items, overall, seconds);
+        out::print(lines(&items, overall, seconds))?;
     }
     match overall {
         Verdict::Unfit => {
             let names: Vec<_> = items.iter().filter(|i| i.verdict == overall).map(|i| i.name).collect();
-            Err(format!("this machine is unfit: {}", names.join(", ")))
+            Err(format!("this machine is unfit: {}", names.join(", ")).into())
         }
         Verdict::Fit | Verdict::Slow => Ok(()),
     }
@@ -102,11 +104,12 @@ fn as_json(items: &[Item], overall: Verdict, seconds: f64) -> Value {
     json!({ "format": 1, "verdict": overall.name(), "seconds": seconds, "items": items })
 }
 
-fn print_lines(items: &[Item], overall: Verdict, seconds: f64) {
+fn lines(items: &[Item], overall: Verdict, seconds: f64) -> String {
+    let mut lines = String::new();
     for item in items {
-        println!("{:6} {:20} {}", item.verdict.name(), item.name, item.text);
+        lines += &format!("{:6} {:20} {}\n", item.verdict.name(), item.name, item.text);
         if !item.cure.is_empty() {
-            println!("{:27} -> {}", "", item.cure);
+            lines += &format!("{:27} -> {}\n", "", item.cure);
         }
     }
     let words = match overall {
@@ -114,7 +117,7 @@ fn print_lines(items: &[Item], overall: Verdict, seconds: f64) {
         Verdict::Slow => "this machine will do, slower than it could: see what to do",
         Verdict::Unfit => "this machine is unfit: see what to do",
     };
-    println!("{words} (measured for {seconds:.0} s)");
+    lines + &format!("{words} (measured for {seconds:.0} s)")
 }
 
 /// Of many durations: median, 99th percentile, maximum.

@@ -1,0 +1,74 @@
+//! `zoolog admin shards`: what does each replica of each shard hold, and is it well? As the leader of the orderers
+//! knows the shards, and as the slots say themselves.
+
+use super::cell;
+use crate::args::AskArgs;
+use crate::exit::{Code, Failure};
+use crate::{out, status};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use zoolog_core::view::ShardState;
+use zoolog_core::wire::OrderIs;
+
+/// Carries it out.
+///
+/// # Errors
+/// If no orderer leads; if a slot doesn't answer, behind what the others say.
+pub fn show(args: &AskArgs) -> Result<(), Failure> {
+    let order = status::order(&args.place.orderers()?)?;
+    let slots = super::servers::ask_all(&order);
+    let shards = shards(&order, &slots);
+    if args.json {
+        out::print(format!("{:#}", json!({ "view": order.view.number.0, "shards": shards })))?;
+    } else {
+        let columns =
+            ["shard", "state", "replica", "lane", "committed", "durable", "accepted", "lane is", "note"];
+        let mut table = out::table(columns, 4..7);
+        for shard in &shards {
+            for replica in shard["replicas"].as_array().into_iter().flatten() {
+                let who = [cell(&shard["shard"]), cell(&shard["state"]), cell(&replica["slot"])];
+                if replica["lanes"].as_array().is_none_or(Vec::is_empty) {
+                    let none = std::iter::repeat_n(String::new(), 5);
+                    table.add_row(who.into_iter().chain(none).chain([cell(&replica["error"])]));
+                    continue;
+                }
+                for lane in replica["lanes"].as_array().into_iter().flatten() {
+                    let fields =
+                        ["lane", "committed", "durable", "accepted", "state"].map(|key| cell(&lane[key]));
+                    let role = if lane["primary"] == true { "primary" } else { "backup" };
+                    table.add_row(who.clone().into_iter().chain(fields).chain([role.to_string()]));
+                }
+            }
+        }
+        out::print(table)?;
+    }
+    let silent: Vec<_> = slots.values().filter_map(|s| s["error"].as_str()).collect();
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Code::Unavailable,
+            format!("not all data servers answer: {}. Start them again, or replace them", silent.join("; ")),
+        )),
+    }
+}
+
+/// The shards with what each replica says of its lanes.
+fn shards(order: &OrderIs, slots: &BTreeMap<String, Value>) -> Vec<Value> {
+    let shard = |s: &zoolog_core::view::ShardView| {
+        let replicas = s.replicas.iter().map(|r| {
+            let said = &slots[&r.addr];
+            let of_shard = |lane: &&Value| {
+                lane["lane"].as_str().and_then(|l| l.split_once('/')).is_some_and(|l| l.0 == s.id.to_string())
+            };
+            let lanes: Vec<&Value> =
+                said["lanes"].as_array().into_iter().flatten().filter(of_shard).collect();
+            json!({ "slot": r.slot.to_string(), "addr": r.addr, "lanes": lanes, "error": said["error"] })
+        });
+        let state = match s.state {
+            ShardState::Live => "live",
+            ShardState::Finalized(_) => "finalized",
+        };
+        json!({ "shard": s.id.0, "state": state, "replicas": replicas.collect::<Vec<_>>() })
+    };
+    order.view.shards.iter().map(shard).collect()
+}
