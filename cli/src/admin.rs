@@ -1,10 +1,12 @@
 //! How is a cluster born, and how is it now?
 //!
 //! - here: birth, and the orderers' status. `shards`, `servers`, `consumers`: what their names say.
+//!   `views`: what an operator decides about the shards.
 
 mod consumers;
 mod servers;
 mod shards;
+mod views;
 
 use crate::args::{AdminCommand, AskArgs, InitArgs};
 use crate::exit::{Code, Failure};
@@ -25,6 +27,8 @@ pub fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::Status(args) => show_status(&args),
         AdminCommand::Shards(args) => shards::show(&args),
         AdminCommand::Servers(args) => servers::show(&args),
+        AdminCommand::Finalize(args) => views::finalize(&args),
+        AdminCommand::WantShards(args) => views::want(&args),
         AdminCommand::Consumers(args) => consumers::run(&args),
         AdminCommand::Stages(args) => stages::show(&args),
         AdminCommand::Selftest(args) => selftest::run(&args),

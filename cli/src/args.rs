@@ -177,6 +177,10 @@ pub enum AdminCommand {
     Shards(AskArgs),
     /// Ask the slots of the data servers how they are
     Servers(AskArgs),
+    /// End a shard: it takes no appends any more, its writers go on in others; another takes its place
+    Finalize(FinalizeArgs),
+    /// Say how many shards are to take appends: more are formed, none is ended
+    WantShards(WantShardsArgs),
     /// Show who holds back trimming, and forget one that won't come back
     Consumers(ConsumersArgs),
     /// Ask all nodes how long each stage of a request takes in them
@@ -213,6 +217,25 @@ pub struct AskArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `zoolog admin finalize`.
+#[derive(Debug, clap::Args)]
+pub struct FinalizeArgs {
+    /// Its number, as `zoolog admin shards` shows it
+    pub shard: u32,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// `zoolog admin want-shards`.
+#[derive(Debug, clap::Args)]
+pub struct WantShardsArgs {
+    /// How many
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub shards: u32,
+    #[command(flatten)]
+    pub ask: AskArgs,
 }
 
 /// `zoolog admin consumers`.

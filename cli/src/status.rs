@@ -6,11 +6,16 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
+use zoolog_core::rt::clock;
 use zoolog_core::view::View;
 use zoolog_core::wire::{self, Hello, Message, OrderIs, Role, Status, WatchCuts};
 use zoolog_core::{ClusterId, Incarnation};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
+/// How long a leader is waited for: an election takes less than a second.
+const ELECTION: Duration = Duration::from_secs(2);
+/// Pause before all are asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Longest answer, bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -27,7 +32,7 @@ pub fn ask(addr: &str) -> Result<Value, String> {
 /// # Errors
 /// With the address in the text.
 pub fn ask_for(addr: &str, question: impl Into<Message>) -> Result<Value, String> {
-    let json = converse(addr, question, |answer| match answer {
+    let json = converse(addr, &[wire::encode(question)], |answer| match answer {
         Message::StatusIs(is) => Some(is.json),
         _ => None,
     })?;
@@ -62,15 +67,7 @@ fn order_is(answer: Message) -> Option<OrderIs> {
 /// # Errors
 /// If none of them leads.
 pub fn leader(orderers: &[String]) -> Result<Value, Failure> {
-    let mut problems = Vec::new();
-    for addr in orderers {
-        match ask(addr) {
-            Ok(status) if status["leader"] == true => return Ok(status),
-            Ok(_) => {}
-            Err(why) => problems.push(why),
-        }
-    }
-    Err(nobody_leads(orderers, &problems))
+    first_leader(orderers, |addr| ask(addr).map(|status| (status["leader"] == true).then_some(status)))
 }
 
 /// Asks each of `orderers` until one leads and gives the answer that `pick` takes.
@@ -82,15 +79,36 @@ pub fn ask_leader<T>(
     question: impl Into<Message>,
     pick: impl Fn(Message) -> Option<T>,
 ) -> Result<T, Failure> {
-    let (question, mut problems) = (question.into(), Vec::new());
-    for addr in orderers {
-        match of_leader(addr, question.clone(), &pick) {
-            Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => {}
-            Err(why) => problems.push(why),
+    let question = question.into();
+    first_leader(orderers, |addr| of_leader(addr, question.clone(), &pick))
+}
+
+/// The answer of the first that leads. While some are there and none leads, as during an election, they are asked again
+/// for a while.
+fn first_leader<T>(
+    orderers: &[String],
+    ask: impl Fn(&str) -> Result<Option<T>, String>,
+) -> Result<T, Failure> {
+    let since = clock::now();
+    loop {
+        let mut problems = Vec::new();
+        for addr in orderers {
+            match ask(addr) {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(why) => problems.push(why),
+            }
         }
+        if problems.len() == orderers.len() || clock::now().since(since) > ELECTION {
+            return Err(nobody_leads(orderers, &problems));
+        }
+        pause();
     }
-    Err(nobody_leads(orderers, &problems))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command that has nothing else to do meanwhile")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 /// `None` if the orderer at `addr` does not lead.
@@ -99,7 +117,7 @@ fn of_leader<T>(
     question: impl Into<Message>,
     pick: impl Fn(Message) -> Option<T>,
 ) -> Result<Option<T>, String> {
-    converse(addr, question, |answer| match answer {
+    converse(addr, &[wire::encode(question)], |answer| match answer {
         Message::NotLeader(_) => Some(None),
         other => pick(other).map(Some),
     })
@@ -113,7 +131,7 @@ fn nobody_leads(orderers: &[String], problems: &[String]) -> Failure {
         )
     } else {
         format!(
-            "none of {} leads: a majority of the orderers must run; try again in a second{}",
+            "none of {} leads: a majority of the orderers must run{}",
             orderers.join(","),
             problems.iter().map(|p| format!("; {p}")).collect::<String>()
         )
@@ -121,12 +139,11 @@ fn nobody_leads(orderers: &[String], problems: &[String]) -> Failure {
     Failure::new(Code::Unavailable, text)
 }
 
-/// Asks as a client, and waits for the answer that `pick` takes.
-fn converse<T>(
-    addr: &str,
-    question: impl Into<Message>,
-    pick: impl Fn(Message) -> Option<T>,
-) -> Result<T, String> {
+/// Sends these frames as a client, and waits for the answer that `pick` takes.
+///
+/// # Errors
+/// With the address in the text. What was asked for may have been done all the same.
+pub fn converse<T>(addr: &str, question: &[Bytes], pick: impl Fn(Message) -> Option<T>) -> Result<T, String> {
     let wrong = |what: String| format!("{addr}: {what}");
     let at = addr.to_socket_addrs().map_err(|e| wrong(e.to_string()))?.next();
     let at = at.ok_or_else(|| wrong("no address".into()))?;
@@ -135,7 +152,7 @@ fn converse<T>(
     let hello =
         Hello { role: Role::Client, cluster: ClusterId(0), node: 0, slot: 0, incarnation: Incarnation(0) };
     let mut frames = wire::encode(hello).to_vec();
-    frames.extend_from_slice(&wire::encode(question));
+    question.iter().for_each(|frame| frames.extend_from_slice(frame));
     stream.write_all(&frames).map_err(|e| wrong(e.to_string()))?;
     let mut got = BytesMut::new();
     loop {

@@ -21,7 +21,11 @@ struct Log {
 impl Log {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { dev: Dev::start(dir.path(), &["--zk", "0"]), _dir: dir }
+        let log = Self { dev: Dev::start(dir.path(), &["--zk", "0"]), _dir: dir };
+        // Without a ZooKeeper node, which waits for them, it is ready before its shards are formed.
+        let formed = || !log.json(&["log", "view", "--json"])["shards"].as_array().unwrap().is_empty();
+        assert!((0..1000).any(|_| formed()), "shards are formed");
+        log
     }
 
     /// A command on this log.
@@ -355,7 +359,72 @@ fn an_append_without_an_answer_is_unknown_and_says_where_to_look() {
     assert_eq!(code(&output), 5, "{}", stderr(&output));
     let said = stderr(&output);
     assert!(said.contains("1 records are in the log") && said.contains("unknown"), "{said}");
-    assert!(said.contains("zoolog log read 1.."), "{said}");
+    // What it says to do tells what became of it, the same each time, and as it is read.
+    let mut words = said.split_once("zoolog log resolve ").expect(&said).1.split_whitespace();
+    let (writer, from) = (words.next().unwrap(), words.nth(1).unwrap());
+    let resolve = ["log", "resolve", writer, "--from", from, "--json"];
+    let fenced = log.json(&[&resolve[..], &["--fence"]].concat());
+    assert_eq!(fenced["final"], true, "{fenced}");
+    assert_eq!(log.json(&resolve), fenced);
+    let records: u64 =
+        fenced["batches"].as_array().unwrap().iter().map(|b| b["records"].as_u64().unwrap()).sum();
+    let all = log.good(&["log", "read"]);
+    assert_eq!(all, if records == 1 { "one\ntwo\n" } else { "one\n" }, "{fenced}");
+    let whole = log.json(&["log", "resolve", writer, "--json"]);
+    let first = serde_json::json!({ "seq": 0, "gsn": 0, "records": 1 });
+    let found = &whole["batches"][0];
+    assert_eq!(
+        (&found["seq"], &found["gsn"], &found["records"]),
+        (&first["seq"], &first["gsn"], &first["records"])
+    );
+    assert!(log.good(&["log", "resolve", writer]).contains("position"));
+}
+
+#[test]
+fn a_writer_that_may_still_append_is_not_resolved() {
+    let log = Log::start();
+    let output = log.run(&["log", "resolve", "0123456789abcdef0123456789abcdef"]);
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    assert!(stderr(&output).contains("--fence"), "{}", stderr(&output));
+    let writer = "0123456789abcdef0123456789abcdef";
+    let one = ["log", "resolve", writer, "--lane", "1/1"];
+    assert_eq!(code(&log.run(&one)), 5);
+    let text = log.good(&[&one[..], &["--fence"]].concat());
+    assert!(text.contains("none of its batches"), "{text}");
+    assert_eq!(code(&log.run(&one)), 0, "that lane is closed now");
+    assert_eq!(log.good(&["log", "read"]), "", "a fence is no record of anybody's");
+    assert_eq!(code(&log.run(&["log", "resolve", writer, "--lane", "99/0"])), 4);
+    assert_eq!(code(&log.run(&["log", "resolve", "abc"])), 2);
+}
+
+#[test]
+fn an_operator_ends_shards_and_wants_more() {
+    let log = Log::start();
+    log.append(0..100);
+    let live = || -> Vec<u64> {
+        let view = log.json(&["log", "view", "--json"]);
+        let shards = view["shards"].as_array().unwrap().iter().filter(|s| s["state"] == "live");
+        shards.map(|s| s["shard"].as_u64().unwrap()).collect()
+    };
+    let before = live();
+    assert_eq!(before.len(), 3);
+    for shard in &before {
+        let said = log.good(&["admin", "finalize", &shard.to_string()]);
+        assert!(said.contains("is finalized"), "{said}");
+    }
+    let after = live();
+    assert!(after.len() == 3 && after.iter().all(|s| !before.contains(s)), "{after:?}");
+    assert!(log.good(&["admin", "finalize", &before[0].to_string()]).contains("finalized before"));
+    assert!(log.good(&["admin", "shards"]).contains("finalized"));
+    log.append(100..200);
+    assert_eq!(log.good(&["log", "read"]), lines(0..200), "what they hold stays readable");
+    let output = log.run(&["admin", "finalize", "4711"]);
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("there is no shard 4711"), "{}", stderr(&output));
+    log.good(&["admin", "want-shards", "5"]);
+    assert!((0..1000).any(|_| live().len() == 5), "two more are formed");
+    assert_eq!(code(&log.run(&["admin", "want-shards", "0"])), 2);
+    assert_eq!(code(&log.run(&["admin", "want-shards", "100000"])), 1);
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub enum LogCommand {
     Follow(FollowArgs),
     /// Show shards, their lanes and who serves them
     View(ViewArgs),
+    /// Say which batches of a writer are in the log for good, when its own process can't any more
+    Resolve(ResolveArgs),
     /// Check a stopped node's data directory: what is whole, what is damaged, what can be mended. Changes nothing
     Fsck(FsckArgs),
     /// Print what a stopped node's write-ahead log holds, block by block. Changes nothing
@@ -179,6 +181,31 @@ pub struct ViewArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `zoolog log resolve`.
+#[derive(Debug, clap::Args)]
+pub struct ResolveArgs {
+    /// Its id, as `append` said it when it ended without knowing, and as `read --json` shows it
+    #[arg(value_name = "WRITER", value_parser = crate::log::writer)]
+    pub writer: zoolog_core::WriterId,
+    /// The first of its batches to look for
+    #[arg(long, value_name = "SEQ", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 60))]
+    pub from: u64,
+    /// Close the lanes for that writer first, so that the answer is final: one record, which is not printed by `read`,
+    /// in each lane that is open. Only for a writer that doesn't run any more
+    #[arg(long)]
+    pub fence: bool,
+    /// Only in this lane, SHARD/INDEX [default: all there are]
+    #[arg(long, value_name = "LANE", value_parser = super::lane)]
+    pub lane: Option<zoolog_core::LaneId>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
 }
 
 /// `zoolog log fsck`.

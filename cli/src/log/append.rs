@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zoolog_client::LogEvent;
 use zoolog_core::rt::clock;
-use zoolog_core::{Gsn, Instant};
+use zoolog_core::{Gsn, Instant, Seq, WriterId};
 
 /// Carries it out.
 ///
@@ -44,6 +44,7 @@ pub fn run(args: AppendArgs) -> Result<(), Failure> {
         input: None,
         acked: 0,
         last: None,
+        next_seq: Seq(0),
         moved,
     };
     let outcome = appending.run(&interrupt);
@@ -68,11 +69,16 @@ impl Look {
         }
     }
 
-    fn line(self, gsn: Gsn, record: u64) -> String {
+    fn line(self, gsn: Gsn, record: u64, (writer, seq): (WriterId, Seq)) -> String {
         match self {
             Self::Nothing => String::new(),
             Self::Position => format!("{gsn}\n"),
-            Self::Json => format!("{}\n", json!({ "gsn": gsn.0, "record": record })),
+            Self::Json => format!(
+                "{}\n",
+                json!({
+                    "gsn": gsn.0, "record": record, "writer": format!("{:032x}", writer.0), "seq": seq.0,
+                })
+            ),
         }
     }
 }
@@ -92,6 +98,8 @@ struct Appending {
     /// Records that are in the log.
     acked: u64,
     last: Option<Gsn>,
+    /// The first batch of which nothing is known.
+    next_seq: Seq,
     /// When something was acknowledged, or there was nothing to be.
     moved: Instant,
 }
@@ -136,14 +144,16 @@ impl Appending {
         match said {
             Said::InputEnded(outcome) => self.input = Some(outcome),
             Said::Log(LogEvent::Ready { .. }) => self.reached = true,
-            Said::Log(LogEvent::Appended { first_gsn, count, .. }) => {
+            Said::Log(LogEvent::Appended { seq, first_gsn, count }) => {
+                let batch = (self.session.writer(), seq);
                 for i in 0..u64::from(count) {
-                    let line = self.look.line(first_gsn.plus(i), self.acked + i);
+                    let line = self.look.line(first_gsn.plus(i), self.acked + i, batch);
                     if !line.is_empty() && self.stdout.write(line.as_bytes())? == Reader::Gone {
                         self.look = Look::Nothing;
                     }
                 }
                 self.acked += u64::from(count);
+                self.next_seq = seq.next();
                 self.last = Some(first_gsn.plus(u64::from(count) - 1));
                 self.moved = clock::now();
                 self.progress.set_message(format!("{} records appended", self.acked));
@@ -177,14 +187,15 @@ impl Appending {
     }
 
     fn unknown(&self, why: &str) -> Failure {
-        let from = self.last.map_or_else(|| "..".into(), |last| format!("{}..", last.next()));
         Failure::new(
             Code::Unknown,
             format!(
-                "{why}. {}; whether the {} after them are is unknown: look with `zoolog log read {from}` before \
-                 appending them again",
+                "{why}. {}; whether the {} after them are is unknown. Before appending them again: `zoolog log resolve \
+                 {:032x} --from {} --fence` tells which are, and sees to it that no more of them come",
                 self.known(),
-                self.pending()
+                self.pending(),
+                self.session.writer().0,
+                self.next_seq
             ),
         )
     }

@@ -13,9 +13,9 @@ use crate::{start, status};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
-use zoolog_client::{ClientConfig, LogClient, LogCommand, LogEvent};
-use zoolog_core::Gsn;
+use zoolog_client::{ClientConfig, LogClient, LogCommand, LogEvent, SharedLog};
 use zoolog_core::rt::{self, Executor, Job, NodeSpec, Stop, clock};
+use zoolog_core::{Gsn, WriterId};
 
 /// What the client said that may wait to be taken: batches, or answers of a few megabytes.
 const SAID_MAX: usize = 16;
@@ -35,6 +35,7 @@ pub enum Said {
 #[derive(Debug)]
 pub struct Session {
     orderers: Vec<String>,
+    writer: WriterId,
     patience: Duration,
     inbox: Arc<Inbox>,
     said: Receiver<Said>,
@@ -70,19 +71,20 @@ impl Session {
         let (tell, its_inbox) = (teller.clone(), inbox.clone());
         let (to_wake, woken) = mpsc::channel();
         let job: Job = Box::new(move |host| {
-            let _ = to_wake.send(host.waker()); // it waits for it
-            let machine = Driven::new(LogClient::new(cfg, seed, clock::now()), its_inbox);
+            let client = LogClient::new(cfg, seed, clock::now());
+            let _ = to_wake.send((host.waker(), client.writer())); // it waits for it
+            let machine = Driven::new(client, its_inbox);
             host.run(machine, spec, move |event| {
                 let _ = tell.send(Said::Log(event)); // nobody listens any more at the end
                 Ok(())
             })
         });
         let executor = Executor::start("log", Duration::ZERO, vec![job])?;
-        match woken.recv() {
-            Ok(waker) => inbox.wakes(waker),
-            Err(_) => return Err(executor.join().err().unwrap_or("the client's thread ended".into()).into()),
-        }
-        Ok(Self { orderers, patience, inbox, said, teller, stop, executor: Some(executor), tags: 0 })
+        let Ok((waker, writer)) = woken.recv() else {
+            return Err(executor.join().err().unwrap_or("the client's thread ended".into()).into());
+        };
+        inbox.wakes(waker);
+        Ok(Self { orderers, writer, patience, inbox, said, teller, stop, executor: Some(executor), tags: 0 })
     }
 
     /// Where records to be appended are put, and where to say that there are no more.
@@ -99,6 +101,11 @@ impl Session {
     pub fn tag(&mut self) -> u64 {
         self.tags += 1;
         self.tags
+    }
+
+    /// Who writes what is appended here.
+    pub fn writer(&self) -> WriterId {
+        self.writer
     }
 
     /// How long to wait without progress.
