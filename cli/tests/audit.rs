@@ -6,7 +6,9 @@ mod common;
 use common::{Dev, zoolog};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
@@ -54,6 +56,7 @@ fn fsck(dir: &Path, more: &[&str]) -> Output {
     run("fsck", dir, more)
 }
 
+/// Files are copied with holes for zeros: most of a segment's 64 MiB are.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -62,8 +65,16 @@ fn copy(from: &Path, to: &Path) {
         if path.is_dir() {
             copy(&path, &target);
         } else {
-            std::fs::copy(&path, &target).unwrap();
+            sparse(&target, &std::fs::read(&path).unwrap());
         }
+    }
+}
+
+fn sparse(path: &Path, bytes: &[u8]) {
+    let file = File::create(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    for (i, chunk) in bytes.chunks(UNIT).enumerate().filter(|(_, c)| c.iter().any(|b| *b != 0)) {
+        file.write_all_at(chunk, (i * UNIT) as u64).unwrap();
     }
 }
 
@@ -118,7 +129,7 @@ impl Node {
     fn change(&self, segment: u32, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = std::fs::read(self.file(segment)).unwrap();
         change(&mut bytes);
-        std::fs::write(self.file(segment), bytes).unwrap();
+        sparse(&self.file(segment), &bytes);
     }
 
     /// Changes the header of the block there, and makes its checksum right again.
@@ -173,6 +184,43 @@ fn a_stopped_topology_is_whole_and_a_running_one_is_refused() {
     assert!(text(&output).contains("belongs to cluster"), "{}", text(&output));
     let nothing = tempfile::tempdir().unwrap();
     assert_eq!(code(&fsck(nothing.path(), &[])), 4);
+}
+
+/// What trimming, finalizing and a sudden end leave behind is no damage.
+#[test]
+fn a_trimmed_log_whose_shards_came_and_went_is_whole_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(dir.path(), &["--zk", "0"]);
+    dev.wait_for_shards();
+    let orderers = dev.orderers.join(",");
+    let line = [&[b'x'; 60_000][..], b"\n"].concat();
+    let append = |n: usize| {
+        let mut append = zoolog(&["log", "append", "-q", "--orderers", &orderers]);
+        let mut append = append.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = append.stdin.take().unwrap();
+        (0..n).for_each(|_| stdin.write_all(&line).unwrap());
+        drop(stdin);
+        assert!(append.wait().unwrap().success());
+    };
+    for round in 1..3u64 {
+        append(200);
+        dev.release(round * 200 - 50);
+        for shard in dev.json(&["log", "view"])["shards"].as_array().unwrap() {
+            let id = shard["shard"].to_string();
+            assert!(
+                zoolog(&["admin", "finalize", &id, "--orderers", &orderers])
+                    .output()
+                    .unwrap()
+                    .status
+                    .success()
+            );
+        }
+    }
+    append(3);
+    dev.child.kill().unwrap();
+    dev.child.wait().unwrap();
+    let output = fsck(dir.path(), &[]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
 }
 
 #[test]

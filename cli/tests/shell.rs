@@ -6,11 +6,8 @@ mod common;
 use common::{Dev, zoolog};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
-use zoolog_core::wire::{self, Consumer, Hello, Role};
-use zoolog_core::{ClusterId, Gsn, Incarnation};
 
 /// A log of its own for each test: a `dev` without ZooKeeper nodes, which would write to it.
 struct Log {
@@ -22,9 +19,7 @@ impl Log {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = Self { dev: Dev::start(dir.path(), &["--zk", "0"]), _dir: dir };
-        // Without a ZooKeeper node, which waits for them, it is ready before its shards are formed.
-        let formed = || !log.json(&["log", "view", "--json"])["shards"].as_array().unwrap().is_empty();
-        assert!((0..1000).any(|_| formed()), "shards are formed");
+        log.dev.wait_for_shards();
         log
     }
 
@@ -73,25 +68,6 @@ impl Log {
         let lines: String = records.map(|i| format!("record {i}\n")).collect();
         let output = self.run_with(&["log", "append", "-q"], lines.as_bytes());
         assert_eq!((code(&output), output.stdout.len()), (0, 0), "{}", stderr(&output));
-    }
-
-    /// Says as a consumer that nothing before `upto` is needed; returns when it is decided and every slot knows.
-    fn release(&self, upto: u64) {
-        for addr in &self.dev.orderers {
-            let mut stream = TcpStream::connect(addr).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let (cluster, incarnation) = (ClusterId(0), Incarnation(0));
-            let hello = Hello { role: Role::Client, cluster, node: 0, slot: 0, incarnation };
-            stream.write_all(&wire::encode(hello)).unwrap();
-            let consumer = Consumer { request: 1, name: "test".into(), upto: Gsn(upto) };
-            stream.write_all(&wire::encode(consumer)).unwrap();
-            // Who doesn't lead says so.
-            stream.read_exact(&mut [0; 24]).unwrap();
-        }
-        let knows = |slot: &Value| slot["trim"].as_u64() == Some(upto);
-        let all_know =
-            || self.json(&["admin", "servers", "--json"])["slots"].as_array().unwrap().iter().all(knows);
-        assert!((0..500).any(|_| all_know()), "the slots hear of it");
     }
 }
 
@@ -179,7 +155,7 @@ fn gaps_are_told_apart_by_exit_code() {
     assert_eq!(code(&output), 6);
     assert!(stderr(&output).contains("ends at 20"), "{}", stderr(&output));
 
-    log.release(12);
+    log.dev.release(12);
     for (args, said) in [(["log", "read", "5..15"], "begins at 12"), (["log", "follow", "5"], "begins at 12")]
     {
         let output = log.run(&args);
@@ -431,7 +407,7 @@ fn an_operator_ends_shards_and_wants_more() {
 fn the_cluster_is_shown_to_people_and_programs() {
     let log = Log::start();
     log.append(0..10);
-    log.release(4);
+    log.dev.release(4);
     let status = log.json(&["admin", "status", "--json"]);
     let leads = status["orderers"].as_array().unwrap().iter().filter(|o| o["leader"] == true).count();
     assert_eq!(leads, 1, "{status}");

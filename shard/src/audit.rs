@@ -3,7 +3,7 @@
 use crate::marks::{self, Checkpoint};
 use crate::{Bounds, Slot, SlotConfig};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{ShardBase, ShardPart};
@@ -99,6 +99,8 @@ impl Mark {
 pub struct CheckpointSummary {
     /// The newest view.
     pub view: ViewNumber,
+    /// The shards in it.
+    pub shards: BTreeSet<ShardId>,
     /// Of each lane: its first record that is not trimmed, and its length.
     pub lanes: Vec<(LaneId, Range<u64>)>,
     /// Writers that are remembered.
@@ -116,17 +118,25 @@ impl CheckpointSummary {
         }
         let checkpoint = Checkpoint::from_bytes(bytes)?;
         Ok(Some(Self {
-            view: checkpoint.view.map_or(ViewNumber(0), |v| v.number),
+            view: checkpoint.view.as_ref().map_or(ViewNumber(0), |v| v.number),
+            shards: checkpoint.view.iter().flat_map(shards_of).collect(),
             lanes: checkpoint.lanes.iter().map(|m| (m.lane, m.start..m.len)).collect(),
             writers: checkpoint.writers.iter().map(|(_, w)| w.len()).sum(),
         }))
     }
 }
 
-/// Which records of each lane a log holds, and which are missing between them.
+fn shards_of(view: &View) -> impl Iterator<Item = ShardId> + '_ {
+    view.shards.iter().map(|s| s.id)
+}
+
+/// Which records of each lane a log holds, and which are missing between them. Lanes of shards that the newest view
+/// doesn't have any more don't count: whatever is left of them, nobody needs.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes {
     lanes: BTreeMap<LaneId, Held>,
+    /// Of the newest view, with its number; `None` before any.
+    shards: Option<(ViewNumber, BTreeSet<ShardId>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -155,12 +165,25 @@ impl Lanes {
                     held.start = held.start.max(*start);
                 }
             }
-            Mark::Cut { .. } | Mark::View(_) => {}
+            Mark::View(view) => self.view(view.number, shards_of(view).collect()),
+            Mark::Cut { .. } => {}
         }
+    }
+
+    fn view(&mut self, number: ViewNumber, shards: BTreeSet<ShardId>) {
+        if number > ViewNumber(0) && self.shards.as_ref().is_none_or(|(known, _)| *known <= number) {
+            self.shards = Some((number, shards));
+        }
+    }
+
+    fn counting(&self) -> impl Iterator<Item = (&LaneId, &Held)> {
+        let counts = |lane: &LaneId| self.shards.as_ref().is_none_or(|(_, s)| s.contains(&lane.shard()));
+        self.lanes.iter().filter(move |(lane, _)| counts(lane))
     }
 
     /// Takes note of a checkpoint: what it says a lane has, or has no more, is no longer told by records alone.
     pub fn checkpoint(&mut self, summary: &CheckpointSummary) {
+        self.view(summary.view, summary.shards.clone());
         for (lane, range) in &summary.lanes {
             let held = self.lanes.entry(*lane).or_default();
             held.start = held.start.max(range.start);
@@ -173,12 +196,12 @@ impl Lanes {
 
     /// Every lane, with what is missing between the first record that is not trimmed and the last: ranges of LSNs.
     pub fn missing(&self) -> impl Iterator<Item = (LaneId, Vec<Range<u64>>)> + '_ {
-        self.lanes.iter().map(|(lane, held)| (*lane, held.missing()))
+        self.counting().map(|(lane, held)| (*lane, held.missing()))
     }
 
     /// Every lane with its LSNs, from the first that is not trimmed to one past the last.
     pub fn spans(&self) -> impl Iterator<Item = (LaneId, Range<u64>)> + '_ {
-        self.lanes.iter().map(|(lane, held)| {
+        self.counting().map(|(lane, held)| {
             (*lane, held.start..held.there.values().max().copied().unwrap_or(0).max(held.start))
         })
     }
@@ -228,6 +251,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use zoolog_core::batch::{BatchBuilder, BatchKind};
+    use zoolog_core::view::{ShardState, ShardView};
     use zoolog_core::wal::WalPos;
     use zoolog_core::{CutNumber, Epoch, Incarnation, Seq, WriterId};
 
@@ -272,6 +296,38 @@ mod tests {
         let mut other = entry(marks::batch_record(&placed(9, 2)).1);
         other.key2 = 10;
         assert!(Mark::read(&other).is_err(), "a batch elsewhere than its record says");
+    }
+
+    #[test]
+    fn lanes_of_shards_that_are_gone_from_the_view_do_not_count() {
+        let shard = |id| ShardView { id: ShardId(id), replicas: vec![], state: ShardState::Live };
+        let view = |number, ids: &[u32]| {
+            Mark::View(View { number: ViewNumber(number), shards: ids.iter().copied().map(shard).collect() })
+        };
+        let mut lanes = Lanes::default();
+        lanes.take(&Mark::Batch(placed(4, 2)));
+        let missing = |lanes: &Lanes| lanes.missing().flat_map(|(_, m)| m).flatten().collect::<Vec<u64>>();
+        assert_eq!(missing(&lanes), [0, 1, 2, 3], "as long as no view is known");
+        lanes.take(&view(2, &[3, 4]));
+        assert_eq!(missing(&lanes), [0, 1, 2, 3]);
+        lanes.take(&view(3, &[4]));
+        assert_eq!((missing(&lanes), lanes.spans().count()), (vec![], 0));
+        lanes.take(&view(1, &[3]));
+        assert_eq!(lanes.spans().count(), 0, "an older view is no news");
+    }
+
+    #[test]
+    fn what_a_checkpoint_says_a_lane_has_and_no_batch_shows_is_missing() {
+        let mut lanes = Lanes::default();
+        lanes.take(&Mark::Batch(placed(10, 5)));
+        let (view, shards) = (ViewNumber(1), BTreeSet::from([ShardId(3)]));
+        lanes.checkpoint(&CheckpointSummary { view, shards, lanes: vec![(LANE, 10..20)], writers: 0 });
+        let missing: Vec<u64> = lanes.missing().flat_map(|(_, m)| m).flatten().collect();
+        assert_eq!(missing, [15, 16, 17, 18, 19]);
+        lanes.take(&Mark::Batch(placed(15, 5)));
+        lanes.take(&Mark::Batch(placed(20, 1)));
+        assert_eq!(lanes.missing().collect::<Vec<_>>(), [(LANE, vec![])]);
+        assert_eq!(lanes.spans().collect::<Vec<_>>(), [(LANE, 10..21)]);
     }
 
     proptest! {

@@ -2,10 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use zoolog_core::wire::{self, Consumer, Hello, Role};
+use zoolog_core::{ClusterId, Gsn, Incarnation};
 
 /// The binary, with these arguments.
 pub fn zoolog(args: &[&str]) -> Command {
@@ -57,6 +61,36 @@ impl Dev {
             admin: value("admin").to_string(),
             child,
         }
+    }
+
+    /// What a command with `--json` says of it.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = zoolog(args).args(["--json", "--orderers", &self.orderers.join(",")]).output().unwrap();
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Without a ZooKeeper node, which waits for them, it is ready before its shards are formed.
+    pub fn wait_for_shards(&self) {
+        let formed = || !self.json(&["log", "view"])["shards"].as_array().unwrap().is_empty();
+        assert!((0..1000).any(|_| formed()), "shards are formed");
+    }
+
+    /// Says as a consumer that nothing before `upto` is needed; returns when it is decided and every slot knows.
+    pub fn release(&self, upto: u64) {
+        for addr in &self.orderers {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let (cluster, incarnation) = (ClusterId(0), Incarnation(0));
+            let hello = Hello { role: Role::Client, cluster, node: 0, slot: 0, incarnation };
+            stream.write_all(&wire::encode(hello)).unwrap();
+            let consumer = Consumer { request: 1, name: "test".into(), upto: Gsn(upto) };
+            stream.write_all(&wire::encode(consumer)).unwrap();
+            // Who doesn't lead says so.
+            stream.read_exact(&mut [0; 24]).unwrap();
+        }
+        let knows = |slot: &Value| slot["trim"].as_u64() == Some(upto);
+        let all_know = || self.json(&["admin", "servers"])["slots"].as_array().unwrap().iter().all(knows);
+        assert!((0..500).any(|_| all_know()), "the slots hear of it");
     }
 
     pub fn stop(mut self) {
