@@ -76,6 +76,11 @@ impl Disk {
             made.map_err(|e| disk.wrong(&format!("making segment {number} of {bytes} bytes: {e}")))?;
             disk.wal.segment_ready(number, bytes);
         }
+        if let Some(number) = disk.wal.found_segment() {
+            // Whoever made it may have died before it, or its name, was durable.
+            let dir = File::open(&disk.dir).map_err(|e| disk.wrong(&e))?;
+            disk.file(number)?.sync_all().and_then(|()| dir.sync_all()).map_err(|e| disk.wrong(&e))?;
+        }
         let first = disk.wal.group().ok_or("the log announced no start")?;
         let file = disk.file(first.segment)?;
         let mut buf = Aligned::zeroed(first.len);

@@ -176,6 +176,12 @@ impl Wal {
         (self.at.next_ready.is_none_or(|ready| ready < bytes)).then_some((self.at.next, bytes))
     }
 
+    /// A segment that is ready for what comes next: right after a start, one that was found. It is to be synced, and
+    /// its directory, before the log is used: whoever made it may not have come to that.
+    pub fn found_segment(&self) -> Option<u32> {
+        self.at.next_ready.map(|_| self.at.next)
+    }
+
     /// The segment that was wanted is ready. An answer to an older wish is ignored.
     pub fn segment_ready(&mut self, number: u32, bytes: u32) {
         if number == self.at.next {
