@@ -110,18 +110,10 @@ impl Front {
         conn.received += 1;
         match conn.phase {
             Phase::Closed => return,
-            // Not in the queue: it is not answered in order with requests.
-            Phase::Open { timeout } if op_of(&frame) == Some(OpCode::Ping) => {
-                if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
-                    return self.drop_conn(slot, STARVING);
-                }
-                self.heard(now, slot);
-                responses::empty(self.conns.out(slot), xid::PING, self.zxid);
-                return;
-            }
-            _ => {}
+            // Not in the queue: it is not answered in order with requests. But not before what was published is taken.
+            Phase::Open { .. } if op_of(&frame) == Some(OpCode::Ping) => conn.pings += 1,
+            _ => conn.push(now, frame),
         }
-        conn.push(now, frame);
         self.heard(now, slot);
         self.ready.insert(slot);
         self.pause_or_resume(slot);
@@ -238,6 +230,7 @@ impl Front {
     }
 
     fn serve_one(&mut self, now: Instant, state: &State, slot: Slot) {
+        self.answer_pings(now, slot);
         while let Some(conn) = self.conns.get_mut(slot) {
             let Some((at, frame)) = conn.waiting.front() else { return };
             let (at, timeout) = (
@@ -285,6 +278,20 @@ impl Front {
             self.turn.frame(true);
             self.turn.answered();
             self.stats.answered(status::READ, now.since(at));
+        }
+    }
+
+    fn answer_pings(&mut self, now: Instant, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let (pings, Phase::Open { timeout }) = (std::mem::take(&mut conn.pings), conn.phase) else { return };
+        if pings == 0 {
+            return;
+        }
+        if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
+            return self.drop_conn(slot, STARVING);
+        }
+        for _ in 0..pings {
+            responses::empty(self.conns.out(slot), xid::PING, self.zxid);
         }
     }
 

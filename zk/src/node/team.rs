@@ -11,8 +11,9 @@ use zoolog_client::{Committed, LogClient, SharedLog};
 use zoolog_core::rng::Rng;
 use zoolog_core::{Input, Instant, Machine, Output};
 
-/// Published values that may wait for a front: few, so that the back often has to wait.
-const QUEUE_LEN: usize = 3;
+/// Published values that may wait for a front, as the seed says: few, so that the back often has to wait; or many, so that
+/// a front that has nothing to do with them is far behind.
+const QUEUE_LENS: [usize; 2] = [3, 64];
 
 #[derive(Debug)]
 struct Lane {
@@ -26,6 +27,7 @@ pub struct Team<L = LogClient> {
     back: Back<L>,
     state: State,
     lanes: Vec<Lane>,
+    queue_len: usize,
     /// A batch that was delivered and waits until every queue has room.
     held: Option<Committed>,
     back_is_due: bool,
@@ -56,8 +58,9 @@ impl<L: SharedLog> Team<L> {
         let lanes = lanes.map(|front| Lane { front, queue: VecDeque::new() }).collect();
         let mut back = Back::new(cfg, log, now, &restored);
         back.set_fronts(fronts, &restored.state);
-        let (rng, outbox) = (Rng::new(seed, "turns of executors"), VecDeque::new());
-        Self { back, state: restored.state, lanes, held: None, back_is_due: true, rng, outbox }
+        let (mut rng, outbox) = (Rng::new(seed, "turns of executors"), VecDeque::new());
+        let queue_len = QUEUE_LENS[rng.below(2) as usize];
+        Self { back, state: restored.state, lanes, queue_len, held: None, back_is_due: true, rng, outbox }
     }
 
     /// The replicated state, as far as it is applied here.
@@ -94,7 +97,7 @@ impl<L: SharedLog> Team<L> {
     }
 
     fn has_room(&self) -> bool {
-        self.lanes.iter().all(|l| l.queue.len() < QUEUE_LEN)
+        self.lanes.iter().all(|l| l.queue.len() < self.queue_len)
     }
 
     fn publish(&mut self) {
@@ -124,7 +127,8 @@ impl<L: SharedLog> Team<L> {
 
     /// A part of a turn of the back, up to the next batch at most.
     fn back_turn(&mut self, now: Instant) {
-        if let Some(committed) = self.held.take_if(|_| self.lanes.iter().all(|l| l.queue.len() < QUEUE_LEN)) {
+        let has_room = self.has_room();
+        if let Some(committed) = self.held.take_if(|_| has_room) {
             self.back.apply(now, &mut self.state, &committed);
             return self.publish();
         }
@@ -155,7 +159,11 @@ impl<L: SharedLog> Team<L> {
     /// Whether the executor, a front or (behind them) the back, has something to do.
     fn is_due(&self, n: usize) -> bool {
         match self.lanes.get(n) {
-            Some(lane) => !lane.queue.is_empty() || lane.front.wants_turn(),
+            Some(lane) => {
+                let watches = lane.front.watch_count() > 0;
+                let concerned = lane.queue.iter().any(|p| p.concerns(n as u16, watches));
+                concerned || lane.queue.len() > self.queue_len / 2 || lane.front.wants_turn()
+            }
             None if self.held.is_some() => self.has_room(),
             None => self.back_is_due || self.back.has_unpublished() && self.has_room(),
         }

@@ -39,6 +39,8 @@ pub(super) struct Conn {
     pub phase: Phase,
     /// Frames not looked at yet, and when each came.
     pub waiting: VecDeque<(Instant, Bytes)>,
+    /// Pings that are not answered.
+    pub pings: u32,
     /// Bytes of each frame that was passed on and is not answered.
     passed_on: VecDeque<usize>,
     /// What both take.
@@ -161,6 +163,7 @@ impl Table {
             peer,
             phase: Phase::New,
             waiting: VecDeque::new(),
+            pings: 0,
             passed_on: VecDeque::new(),
             pending_bytes: 0,
             vouched_at: now,
