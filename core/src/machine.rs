@@ -25,6 +25,7 @@
 use crate::ids::Gsn;
 use crate::time::{Instant, WallMs};
 use crate::wal::{WalPos, WalRecord};
+use crate::wire::DiskRoom;
 use bytes::Bytes;
 
 /// A connection. Bit 63 is set on those the machine dialled (and numbered) itself, see
@@ -108,6 +109,14 @@ pub enum Input<C> {
         /// right, has its name, and its directory is synced. `Ok` to any other: the next may come. An error:
         /// nothing of it is left, and no further piece is expected.
         result: Result<(), String>,
+    },
+    /// How much room the disk of the log has, for machines that have one; comes at start, when it changes, and
+    /// about once a second.
+    DiskSpace {
+        /// How much, in a word.
+        room: DiskRoom,
+        /// Bytes that the log may still take.
+        free_bytes: u64,
     },
     /// `next_deadline` may have passed.
     Timer,
@@ -198,6 +207,7 @@ impl<C> Input<C> {
             Input::Persisted { token, positions } => Input::Persisted { token, positions },
             Input::Loaded { token, result } => Input::Loaded { token, result },
             Input::SnapshotSaved { gsn, last, result } => Input::SnapshotSaved { gsn, last, result },
+            Input::DiskSpace { room, free_bytes } => Input::DiskSpace { room, free_bytes },
             Input::Timer => Input::Timer,
             Input::WallClock(wall) => Input::WallClock(wall),
             Input::Command(c) => Input::Command(command(c)?),

@@ -77,6 +77,17 @@ fn messages() -> Vec<Message> {
         ConsumerIs { request, upto: Some(Gsn(11)), trim: Gsn(7) }.into(),
         ForgetConsumer { request, name: "zk-1".into() }.into(),
         TrimIs { gsn: Gsn(7) }.into(),
+        Trim { request, gsn: Gsn(9) }.into(),
+        TrimAnswer { request, end: TrimEnd::HeldBack("zk-1".into(), Gsn(8)), before: Gsn(7), trim: Gsn(7) }
+            .into(),
+        Held {
+            slot: slot(),
+            room: DiskRoom::Low,
+            free_bytes: 1 << 30,
+            lanes: vec![LaneHeld { lane, from: vec![(Gsn(7), 4096)] }],
+        }
+        .into(),
+        Room { lane, room: DiskRoom::Full }.into(),
         Append { lane, start: Seq(2), prompt: true }.into(),
         Appended { writer, acks: vec![(Seq(4), Gsn(7))] }.into(),
         AppendRefused { lane, writer, seq: Seq(5), why: AppendRefusedWhy::Gap, expected: Seq(3) }.into(),

@@ -22,6 +22,28 @@ impl Default for CutInterval {
     }
 }
 
+/// What is kept beyond what consumers need, and how long the log waits for them. What is `None` plays no part. With
+/// neither `time` nor `bytes` consumers alone decide, and without any consumer nothing is trimmed by itself; with one of
+/// them and no consumer, all goes that neither keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Records are kept for that long at least.
+    pub time: Option<Duration>,
+    /// The newest records of that many bytes, counted once, are kept at least.
+    pub bytes: Option<u64>,
+    /// A consumer that was not there for so long is dropped.
+    pub max_age: Option<Duration>,
+    /// A consumer that has more than so many bytes before it is dropped, even if it is there.
+    pub max_lag_bytes: Option<u64>,
+}
+
+impl RetentionConfig {
+    /// Whether it says anything.
+    pub(crate) fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// The settings of one orderer. All members of a cluster must agree on all but `id`.
 #[derive(Clone, Debug)]
 pub struct OrdererConfig {
@@ -39,6 +61,8 @@ pub struct OrdererConfig {
     pub servers: u32,
     /// When cuts are proposed.
     pub cut_interval: CutInterval,
+    /// What is kept.
+    pub retention: RetentionConfig,
     /// When a shard is given up.
     pub failures: Failures,
 }
@@ -131,6 +155,7 @@ mod tests {
             servers: 3,
             cut_interval: CutInterval::default(),
             failures: Failures::default(),
+            retention: RetentionConfig::default(),
         }
     }
 

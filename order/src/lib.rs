@@ -25,7 +25,7 @@ mod consensus;
 mod node;
 mod sequencer;
 
-pub use config::{CutInterval, Failures, OrderError, OrdererConfig};
+pub use config::{CutInterval, Failures, OrderError, OrdererConfig, RetentionConfig};
 pub use node::{OrderEvent, Orderer};
 pub use sequencer::{
     Applied, Command, FormView, GSN_MAX, NAME_BYTES_MAX, NAMES_MAX, NameIs, Named, PARTS_MAX, Parts,

@@ -126,6 +126,7 @@ fn orderer(
             start_grace: Duration::from_secs(2),
             linger: o.linger,
         },
+        retention: zoolog_order::RetentionConfig::default(),
     };
     let machine = Orderer::new(cfg, recovered, seed, now).map_err(|e| e.to_string())?;
     Ok(Box::new(Plain(machine)))

@@ -354,6 +354,7 @@ impl Machine for LogClient {
             | Input::Persisted { .. }
             | Input::Loaded { .. }
             | Input::SnapshotSaved { .. }
+            | Input::DiskSpace { .. }
             | Input::WallClock(_) => {}
         }
         self.settle();

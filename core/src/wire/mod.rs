@@ -98,6 +98,14 @@ messages! {
     23 ForgetConsumer;
     /// Leader -> slot: nothing before this is read any more.
     24 TrimIs;
+    /// Any client -> leader: forget everything before there.
+    25 Trim;
+    /// The answer: what came of it.
+    26 TrimAnswer;
+    /// Slot -> leader: how much I hold, from where on, and how much room my disk has.
+    27 Held;
+    /// Primary -> writer, backup -> primary: how much room there is for a lane.
+    28 Room;
 
     /// Writer -> primary: one batch, as payload.
     30 Append;

@@ -41,10 +41,11 @@ impl Orderer {
         assert_eq!(index, self.applied + 1, "entries are applied one by one");
         self.applied = index;
         if let Some(data) = data {
-            let view = self.state.view().number;
+            let (view, before) = (self.state.view().number, self.state.trim());
             let applied = self.state.apply(&data);
             self.consumers_applied(index, &applied);
             self.name_decided(index, &applied);
+            self.trims_applied(index, &applied, before);
             // An address or the trim point may have changed it. With new shards it goes out below.
             let formed = matches!(applied, Applied::Formed { .. });
             if self.state.view().number != view && !formed {
@@ -53,6 +54,7 @@ impl Orderer {
             match applied {
                 Applied::Name(_) => {}
                 Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
+                Applied::NotTrimmed(why) => tracing::debug!(index, ?why, "not trimmed"),
                 Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
                 // Who waits for it is let in once all that is committed is applied.
                 Applied::Registered { .. } => {}

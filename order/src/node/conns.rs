@@ -71,7 +71,8 @@ impl Orderer {
         match who {
             Who::Slot(slot, _) => self.slot_gone(conn, slot),
             Who::Orderer(id) => self.peers.inbound_gone(id, conn),
-            Who::New | Who::Client | Who::Ending => {}
+            Who::Client => self.consumer_gone(conn),
+            Who::New | Who::Ending => {}
         }
         self.subscriber_gone(conn);
     }
@@ -114,6 +115,8 @@ impl Orderer {
                 | Message::WantShards(_)
                 | Message::OpenWriter(_)
                 | Message::ClaimLane(_)
+                | Message::Trim(_)
+                | Message::Held(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -137,6 +140,8 @@ impl Orderer {
             }
             (Who::Client, Message::Finalize(m)) => self.ask_view(conn, m.request, Wish::Finalize(m.shard)),
             (Who::Client, Message::WantShards(m)) => self.ask_view(conn, m.request, Wish::Shards(m.shards)),
+            (Who::Client, Message::Trim(t)) => self.trim(conn, &t),
+            (Who::Slot(slot, _), Message::Held(h)) => self.held(conn, slot, h),
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {
                 self.status(conn, s.request)
             }

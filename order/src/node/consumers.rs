@@ -34,6 +34,8 @@ pub(super) struct Gathered {
     waiting: Vec<Asked>,
     /// Who waits for an entry that is proposed: its index.
     proposed: VecDeque<(u64, Vec<Asked>)>,
+    /// Over which connection each consumer last spoke that is there.
+    here: BTreeMap<String, ConnId>,
     last: Option<Instant>,
     /// Raft took nothing: not before then.
     hold_until: Option<Instant>,
@@ -45,6 +47,11 @@ impl Gathered {
         let wanted = !self.moved.is_empty() || !self.forgotten.is_empty();
         let due = self.last.map_or(Instant(0), |last| last + EVERY);
         wanted.then(|| self.hold_until.map_or(due, |hold| due.max(hold)))
+    }
+
+    /// Whether that consumer has a connection to us.
+    pub fn is_here(&self, name: &str) -> bool {
+        self.here.contains_key(name)
     }
 
     /// Whether some name is about to be taken off.
@@ -72,10 +79,13 @@ impl Orderer {
             let text = "too many consumers speak at once";
             return self.refuse(conn, Refusal::new(RefusedWhy::NotReady, text));
         }
+        if g.here.len() < CONSUMERS_MAX || g.here.contains_key(&name) {
+            g.here.insert(name.clone(), conn);
+        }
         let asked = Asked { conn, request, name: name.clone(), registers: true };
         // Decided already: nothing to wait for. Not so while we don't know all that was decided.
         let there = lead.ready && self.state.consumer(&name).is_some_and(|at| at >= upto);
-        if there && !g.forgets() {
+        if there && !g.forgets() && !lead.watch.drops() {
             return self.answer_consumer(asked);
         }
         let at = g.moved.entry(name).or_insert(upto);
@@ -96,6 +106,13 @@ impl Orderer {
             g.forgotten.push(m.name.clone());
         }
         g.waiting.push(Asked { conn, request: m.request, name: m.name, registers: false });
+    }
+
+    /// A client is gone, and the consumers that spoke over its connection with it.
+    pub(super) fn consumer_gone(&mut self, conn: ConnId) {
+        if let Some(lead) = &mut self.lead {
+            lead.consumers.here.retain(|_, c| *c != conn);
+        }
     }
 
     /// Makes an entry of what was gathered, if it is time.

@@ -5,8 +5,10 @@ use super::consumers::Gathered;
 use super::health::Health;
 use super::late::Late;
 use super::names::Names;
+use super::retention::Watch;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
+use super::trims::Trims;
 use super::views::Views;
 use crate::node::OrderEvent;
 use crate::sequencer::{Command, Pace, Reports};
@@ -43,10 +45,14 @@ pub(super) struct Lead {
     pub consumers: Gathered,
     /// What named writers asked.
     pub names: Names,
+    /// Who wants something trimmed.
+    pub trims: Trims,
+    /// What is kept, by time and bytes.
+    pub watch: Watch,
 }
 
 impl Lead {
-    fn new(term: u64, pace: Pace, views: Views) -> Self {
+    fn new(term: u64, pace: Pace, views: Views, now: Instant) -> Self {
         Self {
             term,
             ready: false,
@@ -63,11 +69,14 @@ impl Lead {
             late: Late::default(),
             consumers: Gathered::default(),
             names: Names::default(),
+            trims: Trims::default(),
+            watch: Watch::new(now),
         }
     }
 
     /// The entry at `index` is applied.
     pub fn applied(&mut self, index: u64, term: u64) -> bool {
+        self.watch.applied(index);
         let before = self.in_flight.len();
         let done = self.in_flight.iter().take_while(|i| **i <= index).count();
         self.in_flight.drain(..done);
@@ -96,7 +105,8 @@ impl Orderer {
         }
         if let Some(term) = leads {
             let health = Health::new(self.cfg.failures, now, self.made);
-            self.lead = Some(Lead::new(term, Pace::new(self.cfg.cut_interval), Views::new(health)));
+            let (pace, views) = (Pace::new(self.cfg.cut_interval), Views::new(health));
+            self.lead = Some(Lead::new(term, pace, views, now));
         }
     }
 
@@ -122,8 +132,11 @@ impl Orderer {
         self.admit_watchers();
         self.tend_views(now);
         self.propose_cut(now);
+        // What is kept, before what consumers let go.
+        self.propose_tick(now);
         self.propose_consumers(now);
         self.propose_names();
+        self.propose_trims();
         self.start_tails(now);
     }
 

@@ -8,10 +8,12 @@ mod late;
 mod lead;
 mod names;
 mod peers;
+mod retention;
 mod slots;
 mod status;
 mod subscribers;
 mod tail;
+mod trims;
 mod views;
 
 use crate::config::{OrderError, OrdererConfig};
@@ -25,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tail::Tails;
 use zoolog_core::stages::{Pending, Stages};
 use zoolog_core::wal::{Recovered, WalPos};
-use zoolog_core::{ConnId, Incarnation, Input, Instant, Machine, Output, ShardId, Token, ViewNumber};
+use zoolog_core::wire::DiskRoom;
+use zoolog_core::{ConnId, Gsn, Incarnation, Input, Instant, Machine, Output, ShardId, Token, ViewNumber};
 
 /// What an orderer tells its owner, for logs and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,13 @@ pub enum OrderEvent {
         shards: Vec<ShardId>,
         /// Those that take no appends any more.
         finalized: Vec<ShardId>,
+    },
+    /// A consumer held the log back for too long, or by too much, and is dropped.
+    ConsumerDropped {
+        /// Its name.
+        name: String,
+        /// Where it was.
+        position: Gsn,
     },
     /// It took over the whole state from the leader, having lagged too far.
     CaughtUp {
@@ -81,6 +91,8 @@ pub struct Orderer {
     stages: Stages,
     /// Cuts of this turn that are about to be sent, and when the first of them was applied.
     cuts_sending: Option<(Instant, u64)>,
+    /// How much room its disk has, and the bytes; `None` before that was said.
+    disk: Option<(DiskRoom, u64)>,
     /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
     segments: Option<(u32, u32)>,
     out: VecDeque<Output<OrderEvent>>,
@@ -141,6 +153,7 @@ impl Orderer {
             persisting: Pending::default(),
             stages: Stages::new(&status::STAGES),
             cuts_sending: None,
+            disk: None,
             segments: None,
             out: VecDeque::new(),
             fresh: true,
@@ -182,6 +195,15 @@ impl Orderer {
         }
         self.close_silent(now);
         self.retry_tails(now);
+    }
+
+    /// An orderer's log doesn't grow: it is rolled, and what a checkpoint stands for goes. So there is nothing to
+    /// refuse while its disk is short of room; it says so, for somebody to look after it.
+    fn disk_space(&mut self, room: DiskRoom, free_bytes: u64) {
+        let before = self.disk.replace((room, free_bytes)).map_or(DiskRoom::Ample, |d| d.0);
+        if room > before {
+            tracing::warn!(free_bytes, room = room.name(), "the disk of this orderer's log is short of room");
+        }
     }
 
     fn persisted(&mut self, now: Instant, token: Token, positions: &[WalPos]) {
@@ -232,6 +254,7 @@ impl Machine for Orderer {
             Input::SnapshotSaved { gsn, .. } => {
                 panic!("an orderer takes no snapshots, yet one of {gsn} came")
             }
+            Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
         // After the input: a heartbeat that has come must count before the time that passed without one.

@@ -188,6 +188,9 @@ impl Orderer {
 
     pub(super) fn slot_gone(&mut self, conn: ConnId, slot: SlotId) {
         let Some(lead) = &mut self.lead else { return };
+        if lead.reports.conn(slot) == Some(conn) {
+            lead.watch.slot_gone(slot);
+        }
         lead.reports.closed(slot, conn);
         if lead.newcomers.get(&slot).is_some_and(|n| n.conn == conn) {
             lead.newcomers.remove(&slot);

@@ -2,7 +2,7 @@
 
 use super::Orderer;
 use zoolog_core::ConnId;
-use zoolog_core::wire::{self, StatusIs};
+use zoolog_core::wire::{self, DiskRoom, StatusIs};
 
 /// A leader's stage: there is something to propose, until a cut is proposed.
 pub(super) const CUT_WAIT: usize = 0;
@@ -29,6 +29,11 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// How much room a disk has.
+fn room_json(room: DiskRoom, free_bytes: u64) -> String {
+    format!("{{\"room\":\"{}\",\"free_bytes\":{free_bytes}}}", room.name())
+}
+
 impl Orderer {
     /// How long its stages take; they are counted anew if `reset`.
     pub(super) fn answer_stages(&mut self, conn: ConnId, m: &wire::Stages) {
@@ -47,10 +52,17 @@ impl Orderer {
             let comma = if consumers.is_empty() { "" } else { "," };
             consumers.push_str(&format!("{comma}{}:{at}", quoted(name)));
         }
+        let disk = self.disk.map_or("null".into(), |(room, free)| room_json(room, free));
+        let mut short = String::new();
+        for (slot, room, free) in self.lead.iter().flat_map(|l| l.watch.short()) {
+            let comma = if short.is_empty() { "" } else { "," };
+            short.push_str(&format!("{comma}\"{slot}\":{}", room_json(room, free)));
+        }
+        let keep_from = state.retention().keep_from.map_or("null".into(), |gsn| gsn.to_string());
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
              \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"cut\":{},\"tail\":{},\"trim\":{},\
-             \"consumers\":{{{consumers}}},\"applied\":{}}}",
+             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{}}}",
             self.cfg.id,
             self.is_leading(),
             addr.map_or("null".into(), quoted),

@@ -1,6 +1,7 @@
 //! What is in a raft entry? One proposal, versioned; what becomes of it is decided when it is applied.
 
 use super::packed;
+use super::retention::Tick;
 use super::trim::ConsumerAt;
 use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, ShardId, SlotId, ViewNumber};
 
@@ -38,6 +39,10 @@ pub enum Command {
         /// One past the last record of the name.
         tail: Gsn,
     },
+    /// Somebody asks to forget everything before there.
+    Trim(Gsn),
+    /// Time has passed. In a box so that commands are as long as before.
+    Tick(Box<Tick>),
 }
 
 /// A slot, as it presented itself.

@@ -11,6 +11,8 @@ mod packed;
 mod parts;
 mod place;
 mod reports;
+mod retention;
+mod sizes;
 mod snapshot;
 mod trim;
 mod views;
@@ -22,6 +24,9 @@ pub(crate) use pace::Pace;
 pub use parts::Parts;
 pub(crate) use place::{Choice, pair, place};
 pub(crate) use reports::{Refusal, Reports};
+pub(crate) use retention::Retention;
+pub use retention::Tick;
+pub(crate) use sizes::Sizes;
 pub use trim::ConsumerAt;
 pub(crate) use trim::is_name;
 
@@ -29,6 +34,7 @@ use std::collections::BTreeMap;
 use zoolog_core::cut::{Cut, ShardPart};
 pub use zoolog_core::limits::CONSUMERS_MAX;
 use zoolog_core::view::{ShardView, View};
+use zoolog_core::wire::TrimEnd;
 use zoolog_core::{ClusterId, CutNumber, Gsn, Incarnation, LaneId, ShardId, SlotId};
 
 /// Slots that may ever register; more are turned away.
@@ -76,6 +82,8 @@ pub struct State {
     pub(crate) consumers: BTreeMap<String, Gsn>,
     /// First GSN that is still readable.
     pub(crate) trim: Gsn,
+    /// What is kept beyond what consumers need.
+    pub(crate) retention: Retention,
 }
 
 /// What an entry did.
@@ -114,6 +122,8 @@ pub enum Applied {
     Trimmed(Gsn),
     /// A request about a name is decided.
     Name(NameIs),
+    /// Somebody asked to trim what may not go: why.
+    NotTrimmed(TrimEnd),
 }
 
 impl State {
@@ -132,12 +142,13 @@ impl State {
             parts: Vec::new(),
             consumers: BTreeMap::new(),
             trim: Gsn(0),
+            retention: Retention::default(),
         }
     }
 
     /// Applies the data of one committed entry. Anything can be in it: what makes no sense changes nothing.
     pub fn apply(&mut self, data: &[u8]) -> Applied {
-        let (before, trim) = ((self.number, self.tail), self.trim);
+        let (before, trim, clock_ms) = ((self.number, self.tail), self.trim, self.retention.clock_ms);
         let applied = match Command::decode(data) {
             None => Applied::Nothing("not a command of this version"),
             Some(Command::Register(r)) => self.register(r),
@@ -149,9 +160,14 @@ impl State {
             Some(Command::DropShards(shards)) => self.drop_shards(&shards),
             Some(Command::OpenWriter(name)) => self.open_writer(name),
             Some(Command::ClaimLane { name, epoch, lane, tail }) => self.claim_lane(&name, epoch, lane, tail),
+            Some(Command::Trim(gsn)) => self.trim_by_hand(gsn),
+            Some(Command::Tick(tick)) => self.tick(*tick),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);
+        if self.retention.clock_ms != clock_ms {
+            invariants::clock_after(self, clock_ms);
+        }
         applied
     }
 

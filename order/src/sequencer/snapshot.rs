@@ -1,12 +1,13 @@
 //! How does the replicated state travel, in checkpoints and to members that lag? Versioned rkyv, checked
 //! as a foreign value when it comes back.
 
+use super::retention::RetentionImage;
 use super::{Named, Parts, SlotEntry, State, invariants};
 use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {
@@ -20,6 +21,7 @@ struct Image {
     parts: Vec<ShardImage>,
     consumers: Vec<(String, Gsn)>,
     trim: Gsn,
+    retention: RetentionImage,
     wanted: Option<u32>,
     gone: u64,
     names: Vec<(String, Named)>,
@@ -58,6 +60,7 @@ impl State {
             wanted: self.wanted,
             gone: self.gone,
             names: self.names.iter().map(|(name, n)| (name.clone(), n.clone())).collect(),
+            retention: self.retention.image(),
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
@@ -93,6 +96,7 @@ impl State {
             wanted: image.wanted,
             gone: image.gone,
             names: image.names.into_iter().collect(),
+            retention: image.retention.restore(),
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;

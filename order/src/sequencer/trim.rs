@@ -3,6 +3,7 @@
 use super::{Applied, CONSUMERS_MAX, State};
 use zoolog_core::Gsn;
 use zoolog_core::limits::CONSUMER_NAME_BYTES_MAX;
+use zoolog_core::wire::TrimEnd;
 
 /// A consumer, and what it says it still needs.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -28,6 +29,7 @@ impl State {
             if !room || !is_name(&name) {
                 continue; // whoever asked sees that it isn't there
             }
+            self.retention.absent_ms.remove(&name);
             let at = self.consumers.entry(name).or_insert(self.trim);
             *at = upto.min(tail).max(*at);
         }
@@ -36,19 +38,39 @@ impl State {
 
     /// Takes a consumer off the list: it holds nothing back any more.
     pub(super) fn forget_consumer(&mut self, name: &str) -> Applied {
+        self.retention.absent_ms.remove(name);
         if self.consumers.remove(name).is_none() {
             return Applied::Nothing("a consumer that is not there");
         }
         self.advance_trim()
     }
 
-    /// The trim point follows the slowest consumer. Without any it stays where it is: nobody has said that
-    /// something isn't needed.
-    fn advance_trim(&mut self) -> Applied {
-        match self.consumers.values().min() {
-            Some(&slowest) if slowest > self.trim => {
-                self.trim = slowest;
-                Applied::Trimmed(slowest)
+    /// Somebody asks to forget everything before `gsn`: all of it, or nothing. Retention is no reason to refuse, it
+    /// is for what happens by itself.
+    pub(super) fn trim_by_hand(&mut self, gsn: Gsn) -> Applied {
+        if gsn > self.tail {
+            return Applied::NotTrimmed(TrimEnd::BeyondTail(self.tail));
+        }
+        if let Some((name, &at)) = self.consumers.iter().min_by_key(|(_, at)| **at)
+            && at < gsn
+        {
+            return Applied::NotTrimmed(TrimEnd::HeldBack(name.clone(), at));
+        }
+        if gsn <= self.trim {
+            return Applied::Nothing("it is trimmed already");
+        }
+        self.trim = gsn;
+        Applied::Trimmed(gsn)
+    }
+
+    /// The trim point follows the slowest consumer, as far as retention allows. Without any consumer retention alone
+    /// decides; without either it stays where it is: nobody has said that something isn't needed.
+    pub(super) fn advance_trim(&mut self) -> Applied {
+        let slowest = self.consumers.values().min().copied();
+        match [slowest, self.retention.keep_from].into_iter().flatten().min() {
+            Some(upto) if upto > self.trim => {
+                self.trim = upto;
+                Applied::Trimmed(upto)
             }
             _ => Applied::Nothing("the trim point stays"),
         }
@@ -71,7 +93,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::formed;
     use super::super::{Command, ProposedCut};
     use super::*;
@@ -79,14 +101,18 @@ mod tests {
     use std::collections::BTreeMap;
     use zoolog_core::{ClusterId, LaneId, ShardId};
 
-    fn grown(tail: u64) -> State {
+    pub fn grown(tail: u64) -> State {
         let mut s = formed(3, 3, 2);
-        let cut = ProposedCut { lanes: vec![(LaneId::new(ShardId(1), 0), tail)], known: vec![] };
-        s.apply(&Command::Cut(cut).encode());
+        grow(&mut s, tail);
         s
     }
 
-    fn report(s: &mut State, name: &str, upto: u64) -> Applied {
+    pub fn grow(s: &mut State, tail: u64) {
+        let cut = ProposedCut { lanes: vec![(LaneId::new(ShardId(1), 0), tail)], known: vec![] };
+        s.apply(&Command::Cut(cut).encode());
+    }
+
+    pub fn report(s: &mut State, name: &str, upto: u64) -> Applied {
         let at = ConsumerAt { name: name.into(), upto: Gsn(upto) };
         s.apply(&Command::Consumers(vec![at]).encode())
     }
@@ -105,6 +131,26 @@ mod tests {
         assert_eq!(forget(&mut s, "a"), Applied::Trimmed(Gsn(60)));
         forget(&mut s, "b");
         assert_eq!((s.trim(), s.consumers().count()), (Gsn(60), 0), "it stays where it was");
+    }
+
+    #[test]
+    fn by_hand_all_of_it_goes_or_nothing() {
+        let mut s = grown(100);
+        let trim = |s: &mut State, gsn| s.apply(&Command::Trim(Gsn(gsn)).encode());
+        assert_eq!(trim(&mut s, 101), Applied::NotTrimmed(TrimEnd::BeyondTail(Gsn(100))));
+        assert_eq!(trim(&mut s, u64::MAX), Applied::NotTrimmed(TrimEnd::BeyondTail(Gsn(100))));
+        assert_eq!(trim(&mut s, 10), Applied::Trimmed(Gsn(10)));
+        report(&mut s, "a", 30);
+        report(&mut s, "b", 40);
+        let held = TrimEnd::HeldBack("a".into(), Gsn(30));
+        assert_eq!(trim(&mut s, 31), Applied::NotTrimmed(held));
+        assert_eq!(s.trim(), Gsn(30), "where the consumers have moved it to");
+        assert!(
+            matches!(trim(&mut s, 30), Applied::Nothing(_)) && matches!(trim(&mut s, 0), Applied::Nothing(_))
+        );
+        forget(&mut s, "a");
+        forget(&mut s, "b");
+        assert_eq!(trim(&mut s, 100), Applied::Trimmed(Gsn(100)), "up to the tail");
     }
 
     #[test]

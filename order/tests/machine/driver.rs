@@ -8,7 +8,7 @@ use zoolog_core::rng::Rng;
 use zoolog_core::wal::{Recovered, WalEntry, WalPos, WalRecord};
 use zoolog_core::wire::{self, Hello, Message, Role};
 use zoolog_core::{ClusterId, ConnId, Incarnation, Input, Instant, Machine, OrdererId, Output, Token};
-use zoolog_order::{CutInterval, Failures, OrderEvent, Orderer, OrdererConfig};
+use zoolog_order::{CutInterval, Failures, OrderEvent, Orderer, OrdererConfig, RetentionConfig};
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -98,6 +98,7 @@ pub fn config(orderers: u64) -> OrdererConfig {
         servers: 3,
         cut_interval: CutInterval::default(),
         failures: Failures::default(),
+        retention: RetentionConfig::default(),
     }
 }
 

@@ -10,4 +10,5 @@ mod schedules;
 mod stages;
 mod strangers;
 mod tails;
+mod trims;
 mod views;

@@ -239,6 +239,7 @@ impl Machine for Slot {
                 self.finish_jobs(now);
             }
             Input::SnapshotSaved { gsn, .. } => panic!("a slot takes no snapshots, yet one of {gsn} came"),
+            Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
     }

@@ -40,6 +40,8 @@ plain_enum! {
         Window,
         /// The lane is finalized or the writer fenced: resolve, then go elsewhere.
         Closed,
+        /// A disk that holds the lane is full: resend one batch now and then until it is taken.
+        DiskFull,
     }
 }
 

@@ -23,6 +23,7 @@ mod order;
 mod read;
 mod replicate;
 mod resolve;
+mod room;
 mod trim;
 mod views;
 
@@ -33,5 +34,6 @@ pub use order::*;
 pub use read::*;
 pub use replicate::*;
 pub use resolve::*;
+pub use room::*;
 pub use trim::*;
 pub use views::*;

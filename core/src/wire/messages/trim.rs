@@ -45,3 +45,39 @@ body! {
         gsn: Gsn,
     }
 }
+
+body! {
+    /// Forget everything before `gsn`, for everybody. Decided as a whole: if it may not all go, nothing does.
+    /// Answered by `TrimAnswer` once it is decided.
+    Trim {
+        /// Comes back.
+        request: u64,
+        /// First GSN that must stay.
+        gsn: Gsn,
+    }
+}
+
+/// What became of a `Trim`.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum TrimEnd {
+    /// Everything before `gsn` is gone, now or since earlier.
+    Done,
+    /// Nothing was trimmed: this consumer, the slowest, still needs what lies behind this position of it.
+    HeldBack(String, Gsn),
+    /// Nothing was trimmed: there is no such position yet, this is the first that is not assigned.
+    BeyondTail(Gsn),
+}
+
+body! {
+    /// What became of a `Trim`, as decided.
+    TrimAnswer {
+        /// Of the question.
+        request: u64,
+        /// Whether, and why not.
+        end: TrimEnd,
+        /// The trim point before it was decided.
+        before: Gsn,
+        /// The trim point since.
+        trim: Gsn,
+    }
+}

@@ -64,6 +64,7 @@ impl Cluster {
                 servers: shape.servers,
                 cut_interval: CutInterval::default(),
                 failures: Failures::default(),
+                retention: zoolog_order::RetentionConfig::default(),
             };
             let machine = Orderer::new(cfg, &Recovered::empty(1), id.0, Instant(0)).expect("a sound orderer");
             net.add(addr.clone(), false, host::orderer(machine))
