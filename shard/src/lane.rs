@@ -1,6 +1,7 @@
 //! Where are a lane's batches? The newest in memory, the durable ones in the log, found by LSN.
 
 use crate::loads::Piece;
+use crate::sizes::Sizes;
 use std::collections::VecDeque;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::wal::WalPos;
@@ -59,6 +60,8 @@ pub(crate) struct Lane {
     end: Option<u64>,
     /// The durable batches from `start` on, by LSN. Damage may have left holes.
     index: VecDeque<Entry>,
+    /// How many bytes of them lie behind which LSN.
+    sizes: Sizes,
     /// The newest batches, contiguous up to `accepted`.
     cache: VecDeque<PlacedBatch>,
     cached_bytes: usize,
@@ -78,6 +81,7 @@ impl Lane {
             start: 0,
             end: None,
             index: VecDeque::new(),
+            sizes: Sizes::default(),
             cache: VecDeque::new(),
             cached_bytes: 0,
             cache_bytes_max,
@@ -145,6 +149,7 @@ impl Lane {
         );
         self.index.push_back(Entry { first_lsn, count, pos });
         self.durable += u64::from(count);
+        self.sizes.add(self.durable, u64::from(pos.len));
         self.evict();
     }
 
@@ -159,6 +164,7 @@ impl Lane {
             self.cached_bytes = 0;
         }
         self.index.push_back(entry);
+        self.sizes.add(entry.end(), u64::from(entry.pos.len));
         (self.durable, self.accepted) = (entry.end(), entry.end());
         if let Some(placed) = placed {
             self.last = placed.placement.crc;
@@ -221,6 +227,7 @@ impl Lane {
             self.durable
         );
         self.start = start;
+        self.sizes.trim(start);
         let gone = self.index.partition_point(|e| e.end() <= start);
         self.index.drain(..gone);
         while self.cache.front().is_some_and(|b| b.end_lsn().0 <= start) {
@@ -240,6 +247,7 @@ impl Lane {
             self.durable
         );
         self.index.clear();
+        self.sizes.trim(u64::MAX);
         self.cache.clear();
         self.cached_bytes = 0;
         (self.start, self.accepted, self.durable, self.last) = (start, start, start, last);
@@ -248,6 +256,16 @@ impl Lane {
     /// The oldest segment that holds a batch of it.
     pub fn oldest_segment(&self) -> Option<u32> {
         self.index.front().map(|e| e.pos.segment)
+    }
+
+    /// (LSN, committed bytes from there on, or somewhat fewer), ascending by LSN, at few LSNs behind `start`.
+    pub fn sizes(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.sizes.points(self.committed)
+    }
+
+    /// Changes with [`sizes`](Self::sizes), unless `committed` does.
+    pub fn sizes_version(&self) -> u64 {
+        self.sizes.version()
     }
 
     /// Durable batches known.

@@ -37,6 +37,7 @@ mod lane;
 mod loads;
 mod marks;
 mod replica;
+mod sizes;
 pub mod slot;
 mod stages;
 mod writers;

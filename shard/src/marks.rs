@@ -43,11 +43,8 @@ pub(crate) enum Item {
     },
     /// A view.
     View,
-    /// The first segment that is needed once this, and what came with it, is durable.
-    Trim {
-        /// That segment.
-        release: u32,
-    },
+    /// Where a trimmed shard begins.
+    Trim,
     /// A lane's new beginning.
     Lane,
 }
@@ -91,10 +88,10 @@ pub(crate) fn view_record(view: &View) -> (Item, WalRecord) {
     (Item::View, WalRecord { kind: VIEW, in_index: false, aux: 0, key1: 0, key2: view.number.0, data })
 }
 
-/// The record of where `shard` begins; with it segments before `release` are not needed.
-pub(crate) fn trim_record(shard: ShardId, trim: Gsn, base: &ShardBase, release: u32) -> (Item, WalRecord) {
+/// The record of where `shard` begins.
+pub(crate) fn trim_record(shard: ShardId, trim: Gsn, base: &ShardBase) -> (Item, WalRecord) {
     let (key1, key2, data) = (u64::from(shard.0), trim.0, vec![encode(base)]);
-    (Item::Trim { release }, WalRecord { kind: TRIM, in_index: false, aux: 0, key1, key2, data })
+    (Item::Trim, WalRecord { kind: TRIM, in_index: false, aux: 0, key1, key2, data })
 }
 
 /// The record of a lane that goes on from `start`.

@@ -177,7 +177,9 @@ impl Store {
         for &segment in &plan.also_sync {
             disk.memory.sync(segment);
         }
-        self.wal.completed(plan)
+        let done = self.wal.completed(plan);
+        disk.delete(self.wal.release(0));
+        done
     }
 
     /// Deletes what is no longer needed.

@@ -14,7 +14,8 @@
 //!     wal.wants_checkpoint() -> wal.start_segment(machine.checkpoint())
 //!     // a second after the last completion, with nothing to do:
 //!     wal.idle_block()     -> Some(plan): as above
-//!     // Output::Release{segment}:  for n in wal.release(segment): delete it, in this order
+//!     // Output::Release{segment}:  for n in wal.release(segment): delete it, in this order; after each completed
+//!     //                            group once more, with wal.release(0)
 //!     // Output::Load{pos}:         read pos.range(), then verify_record(pos, bytes)
 //! }
 //! ```
@@ -34,7 +35,9 @@
 //! 2. A group is only put where the segment's index still fits behind it, so that sealing always succeeds.
 //! 3. What doesn't fit any more is not split: the segment is sealed without waiting for the checkpoint and
 //!    the next one begins *without* one. Recovery then starts at an older checkpoint and reads both.
-//! 4. A segment is made as large as what must go into it first: [`Wal::wants_segment`] may name the same
+//! 4. A log with segments to give back rolls before its time: only what a later checkpoint says is not needed may go,
+//!    and an idle log, or one on a full disk, would never get there. It does so only if the next segment is there.
+//! 5. A segment is made as large as what must go into it first: [`Wal::wants_segment`] may name the same
 //!    number again with more bytes.
 //!
 //! # Files

@@ -9,6 +9,9 @@ use crate::machine::Token;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
+/// A roll that gives back so many segments is worth the one it takes, and what is left of the current one.
+const ROLL_TO_FREE: u32 = 3;
+
 /// The segment that is being written.
 #[derive(Debug)]
 pub(super) struct Current {
@@ -142,7 +145,17 @@ impl Wal {
         let Some(current) = &self.at.current else { return self.opened && self.roll.is_none() };
         self.opened
             && self.roll.is_none()
-            && (current.used() * 4 >= u64::from(current.bytes) * 3 || !current.based)
+            && (current.used() * 4 >= u64::from(current.bytes) * 3
+                || !current.based
+                || self.frees(current.number))
+    }
+
+    /// Whether so much may go once a checkpoint has said so that the segment it opens is worth it. Not if that would
+    /// have to be made first: on a full disk the log would stand still.
+    fn frees(&self, current: u32) -> bool {
+        let gone = self.at.stated.max(self.at.oldest);
+        let more = self.released.min(current).saturating_sub(gone);
+        more >= ROLL_TO_FREE && self.at.next_ready.is_some()
     }
 
     /// Whether the next segment is wanted soon: half of the current one is used up, or there is none.

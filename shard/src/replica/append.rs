@@ -5,7 +5,7 @@ use crate::effects::Effects;
 use crate::writers::Judged;
 use zoolog_core::batch::{Batch, PlacedBatch};
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::AppendRefusedWhy;
+use zoolog_core::wire::{AppendRefusedWhy, DiskRoom};
 use zoolog_core::{LaneId, Lsn, Seq, WriterId};
 
 impl Replica {
@@ -40,6 +40,7 @@ impl Replica {
                     fx.acks.entry((conn, writer)).or_default().push((seq, gsn));
                 }
             }
+            Judged::New if self.room() == DiskRoom::Full => return Err((AppendRefusedWhy::DiskFull, seq)),
             Judged::New => {
                 let (incarnation, lane) = (self.own.incarnation, self.own_lane());
                 let placed = PlacedBatch::place(lane.id, incarnation, Lsn(lane.accepted), lane.last, batch);

@@ -30,6 +30,7 @@ use trim::Places;
 use zoolog_core::cut::ShardHistory;
 use zoolog_core::machine::ConnId;
 use zoolog_core::view::ShardView;
+use zoolog_core::wire::DiskRoom;
 use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, Lsn, Seq, ShardId, SlotId, WriterId};
 
 /// One shard's copy in a slot.
@@ -63,6 +64,10 @@ pub(crate) struct Replica {
     pub emitted: CutNumber,
     /// Newest part that is durable here.
     pub part_durable: CutNumber,
+    /// How much room the slot's disk has.
+    pub disk: DiskRoom,
+    /// What the writers of the own lane know of its room.
+    pub told_room: DiskRoom,
     /// Whether durable lengths moved since the last report.
     pub moved: bool,
     /// Why what this replica holds can't be trusted, for good.
@@ -156,6 +161,8 @@ impl Replica {
             marked,
             emitted: marked,
             part_durable: marked,
+            disk: DiskRoom::Ample,
+            told_room: DiskRoom::Ample,
             moved: true,
             broken,
             damage_told: false,

@@ -4,7 +4,7 @@ use super::Replica;
 use crate::effects::Effects;
 use zoolog_core::wal::WalPos;
 use zoolog_core::wire::ShardReport;
-use zoolog_core::{CutNumber, LaneId};
+use zoolog_core::{CutNumber, Gsn, LaneId, Lsn};
 
 impl Replica {
     /// A batch of `lane` is durable.
@@ -43,6 +43,15 @@ impl Replica {
     /// Whether it takes appends and something about that is not as it is to be: not durable yet, or not serving.
     pub fn is_unsettled(&self) -> bool {
         self.live && (!self.own.serving || self.lanes.iter().any(|l| l.accepted > l.durable))
+    }
+
+    /// How many bytes of lane `i` lie at or past which GSN.
+    pub fn held(&self, i: usize) -> Vec<(Gsn, u64)> {
+        let at = |(lsn, bytes): (u64, u64)| {
+            let last = self.history.gsn(self.shard, i as u8, Lsn(lsn.checked_sub(1)?))?;
+            Some((last.plus(1), bytes))
+        };
+        self.lanes[i].sizes().filter_map(at).collect()
     }
 
     /// Its figures now.

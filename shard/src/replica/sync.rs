@@ -13,7 +13,7 @@ use crate::loads::Purpose;
 use bytes::Bytes;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::{FetchLane, LaneIs, RefusedWhy, Sync, Synced};
+use zoolog_core::wire::{DiskRoom, FetchLane, LaneIs, RefusedWhy, Room, Sync, Synced};
 use zoolog_core::{Incarnation, Lsn, SlotId};
 
 /// The primary's view of a backup.
@@ -23,6 +23,8 @@ pub(crate) struct Backup {
     pub slot: SlotId,
     /// The stream to it, while there is a connection.
     pub stream: Option<Stream>,
+    /// How much room its disk has, as it last said over that stream.
+    pub room: DiskRoom,
 }
 
 /// A stream of the own lane to a backup.
@@ -91,7 +93,7 @@ impl Inbound {
 impl Backup {
     /// A backup to which there is no stream yet.
     pub fn new(slot: SlotId) -> Self {
-        Self { slot, stream: None }
+        Self { slot, stream: None, room: DiskRoom::Ample }
     }
 }
 
@@ -113,10 +115,33 @@ impl Replica {
     /// The streams over `conn` are gone, in both directions.
     pub(super) fn streams_closed(&mut self, conn: ConnId) {
         for b in self.own.backups.iter_mut().flatten() {
-            b.stream.take_if(|s| s.conn == conn);
+            if b.stream.take_if(|s| s.conn == conn).is_some() {
+                b.room = DiskRoom::Ample;
+            }
         }
         for inbound in self.inbound.iter_mut().filter(|i| i.conn == Some(conn)) {
             (inbound.conn, inbound.waiting) = (None, false);
+        }
+    }
+
+    /// How much room there is for the own lane: the least of all disks that hold it.
+    pub fn room(&self) -> DiskRoom {
+        self.own.backups.iter().flatten().map(|b| b.room).fold(self.disk, DiskRoom::max)
+    }
+
+    /// The backup's side: tells the primaries of the lanes that are backed up here how much room there is.
+    pub fn tell_primaries(&self, fx: &mut Effects) {
+        for (lane, inbound) in self.lanes.iter().zip(&self.inbound) {
+            if let Some(conn) = inbound.conn {
+                fx.send(conn, Room { lane: lane.id, room: self.disk });
+            }
+        }
+    }
+
+    /// The primary's side of that.
+    pub fn backup_has(&mut self, slot: SlotId, room: DiskRoom) {
+        for b in self.own.backups.iter_mut().flatten().filter(|b| b.slot == slot) {
+            b.room = room;
         }
     }
 
@@ -152,6 +177,9 @@ impl Replica {
         }
         inbound.newest = (m.incarnation, m.stream);
         (inbound.conn, inbound.waiting) = (Some(conn), true);
+        if self.disk != DiskRoom::Ample {
+            fx.send(conn, Room { lane: m.lane, room: self.disk });
+        }
         self.answer_sync(fx, i);
         Ok(())
     }

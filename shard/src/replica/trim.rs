@@ -83,9 +83,9 @@ impl Replica {
         lanes.chain(self.places.oldest_segment()).min()
     }
 
-    /// The mark that says where it begins, if it was trimmed; with it segments before `release` are not needed.
-    pub fn trim_mark(&self, release: u32) -> Option<(Item, WalRecord)> {
-        self.history.base().map(|base| trim_record(self.shard, self.trim, base, release))
+    /// The mark that says where it begins, if it was trimmed.
+    pub fn trim_mark(&self) -> Option<(Item, WalRecord)> {
+        self.history.base().map(|base| trim_record(self.shard, self.trim, base))
     }
 
     /// What a restart finds: the parts up to where the shard begins were read, and are dropped now.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use zoolog_core::batch::{Batch, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{
-    self, Append, AppendRefused, AppendRefusedWhy, Fence, Message, Read, ReadIs, RefusedWhy, ResolveEnd,
-    Resolved,
+    self, Append, AppendRefused, AppendRefusedWhy, DiskRoom, Fence, Message, Read, ReadIs, RefusedWhy,
+    ResolveEnd, Resolved, Room,
 };
 use zoolog_core::{LaneId, Seq, WriterId};
 
@@ -98,12 +98,18 @@ impl Slot {
             self.refuse_append(conn, m.lane, writer, seq, (AppendRefusedWhy::NotPrimary, seq));
             return;
         };
+        // Who appends where there is little room is told so before his answer.
+        let (shard, room) = (replica.shard, replica.room());
+        let told = c.writes.filter(|(s, _)| *s == shard).map_or(DiskRoom::Ample, |(_, told)| told);
+        c.writes = Some((shard, room));
+        if told != room {
+            self.fx.send(conn, Room { lane: m.lane, room });
+        }
         if let Some((_, expected)) = c.refused.filter(|(w, expected)| *w == writer && seq > *expected)
             && !replica.has_taken(writer, expected)
         {
             return; // its writer was told that this one is not taken either
         }
-        let shard = replica.shard;
         match replica.append(&mut self.fx, conn, (m.start, m.prompt), batch) {
             Ok(()) => {
                 let is_full = replica.is_full();

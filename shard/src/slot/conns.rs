@@ -3,7 +3,7 @@
 use super::Slot;
 use std::collections::{BTreeSet, VecDeque};
 use zoolog_core::machine::{ConnId, Output};
-use zoolog_core::wire::{Hello, Read, RefusedWhy, Role};
+use zoolog_core::wire::{DiskRoom, Hello, Read, RefusedWhy, Role};
 use zoolog_core::{ClusterId, Instant, LaneId, Seq, ServerId, ShardId, SlotId, WriterId};
 
 use crate::effects::Refusal;
@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     pub queued: VecDeque<Read>,
     /// After a refusal: later batches of this writer are not taken before this number comes.
     pub refused: Option<(WriterId, Seq)>,
+    /// The shard it last appended to, and what it knows of the room there.
+    pub writes: Option<(ShardId, DiskRoom)>,
     holds: BTreeSet<Hold>,
 }
 
@@ -58,7 +60,7 @@ impl Conn {
     /// A new connection.
     pub fn new(kind: Kind) -> Self {
         let (queued, holds) = (VecDeque::new(), BTreeSet::new());
-        Self { kind, closing: false, reads: 0, queued, refused: None, holds }
+        Self { kind, closing: false, reads: 0, queued, refused: None, writes: None, holds }
     }
 }
 

@@ -5,6 +5,7 @@ mod clients;
 mod conns;
 mod orderer;
 mod peers;
+mod room;
 mod status;
 mod trim;
 mod turn;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use conns::{Conn, Hold, Kind, admit};
 use orderer::Leader;
 use peers::Peer;
+use room::Space;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trim::Trim;
 use turn::Inflight;
@@ -42,6 +44,7 @@ pub struct Slot {
     images: Images,
     leader: Leader,
     trim: Trim,
+    space: Space,
     peers: BTreeMap<SlotId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
     held: BTreeSet<(Hold, ConnId)>,
@@ -85,6 +88,7 @@ impl Slot {
             images,
             leader: Leader::default(),
             trim: Trim::default(),
+            space: Space::default(),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -141,6 +145,7 @@ impl Slot {
             let make = || Replica::new(shard, index, incarnation, bounds, images);
             let replica = self.replicas.entry(shard.id).or_insert_with(make);
             replica.trim_is(self.trim.point);
+            replica.disk = self.space.room;
             if let ShardState::Finalized(end) = &shard.state {
                 replica.finalize(&mut self.fx, end);
             }

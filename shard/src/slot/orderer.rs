@@ -116,6 +116,7 @@ impl Slot {
                 self.take_view(now, m.view)?;
                 if !std::mem::replace(&mut self.leader.registered, true) {
                     self.leader.since = now;
+                    self.forget_told();
                     self.replicas.values_mut().for_each(|r| r.moved = true);
                     self.fx.event(SlotEvent::Registered { view: self.view.number });
                 }

@@ -153,6 +153,13 @@ impl Slot {
                 None => Err(Refusal::new(RefusedWhy::Invalid, format!("lane {} is not ours", m.lane))),
             },
             Message::Fence(m) => self.on_fence(&m, payload),
+            Message::Room(m) => match self.replicas.get_mut(&m.lane.shard()) {
+                Some(r) if r.own_lane().id == m.lane => {
+                    r.backup_has(slot, m.room);
+                    Ok(())
+                }
+                _ => Err(Refusal::new(RefusedWhy::Invalid, format!("lane {} is not ours", m.lane))),
+            },
             Message::Refused(m) => {
                 tracing::warn!(%slot, why = ?m.why, text = %m.text, "a backup refused us");
                 self.close(now, conn);
@@ -192,7 +199,10 @@ impl Slot {
             Message::Sync(m) => replica.sync(fx, conn, &m)?,
             Message::Replicate(m) => replica.replicate(fx, conn, &m, payload)?,
             Message::FetchLane(m) => replica.fetch_lane(fx, conn, &m)?,
-            Message::LaneBase(m) => replica.lane_base(fx, conn, &m)?,
+            Message::LaneBase(m) => {
+                replica.lane_base(fx, conn, &m)?;
+                self.trim.urgent = true;
+            }
             _ => {}
         }
         let is_full = replica.is_backup_full(lane);

@@ -48,12 +48,14 @@ impl Slot {
         }
         format!(
             "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
-             \"trim\":{},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
+             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
             self.cfg.slot,
             self.incarnation,
             self.leader.registered,
             self.view.number,
             self.trim.point,
+            self.space.room.name(),
+            self.space.free_bytes.map_or("null".into(), |b| b.to_string()),
             self.conns.len(),
             self.fx.loading(),
             self.unsynced_bytes,

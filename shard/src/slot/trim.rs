@@ -15,18 +15,22 @@ pub(super) struct Trim {
     pub point: Gsn,
     /// The newest segment with a record of this start. Nothing on its way to the disk lies before it.
     pub newest: u32,
+    /// Something was dropped, and what that frees was not looked at, or was being read.
+    dirty: bool,
+    /// There are marks that must not wait for a batch that may never come.
+    pub urgent: bool,
+    /// Segments before this one are not needed once the next `Persist` is durable.
+    pub frees: Option<u32>,
     /// Segments before this one are released as soon as the marks on their way are durable.
     asked: u32,
     /// Segments before this one are released.
     released: u32,
-    /// Replicas have left since segments were last looked at.
-    left: bool,
 }
 
 impl Trim {
     /// A replica has left: what it needed is not needed any more.
     pub fn left_some(&mut self) {
-        self.left = true;
+        self.dirty = true;
     }
 }
 
@@ -42,21 +46,24 @@ impl Slot {
     }
 
     /// At the end of a turn: drops what may go, and marks where the replicas begin when that frees a segment.
-    /// The marks ride with the next batches and start no write of their own: an idle log doesn't grow.
+    /// The marks ride with the next batches, or go alone if nothing else is on its way: once per segment that is freed,
+    /// so an idle log doesn't grow.
     pub(super) fn trim_log(&mut self) {
-        let mut dropped = std::mem::take(&mut self.trim.left);
         for replica in self.replicas.values_mut() {
-            dropped |= replica.drop_trimmed();
+            self.trim.dirty |= replica.drop_trimmed();
         }
-        if !dropped || self.trim.newest <= self.trim.asked {
+        if !self.trim.dirty || self.trim.newest <= self.trim.asked {
             return;
         }
         let needed = self.replicas.values().filter_map(|r| r.oldest_segment());
-        let held = [self.images.oldest_segment(), self.fx.oldest_load()].into_iter().flatten();
-        let oldest = needed.chain(held).fold(self.trim.newest, u32::min);
+        let kept = needed.chain(self.images.oldest_segment()).fold(self.trim.newest, u32::min);
+        let oldest = self.fx.oldest_load().map_or(kept, |read| read.min(kept));
+        self.trim.dirty = oldest < kept;
         if oldest > self.trim.asked.max(1) {
             self.trim.asked = oldest;
-            self.fx.marks.extend(self.replicas.values().filter_map(|r| r.trim_mark(oldest)));
+            self.fx.marks.extend(self.replicas.values().filter_map(|r| r.trim_mark()));
+            // Even without such marks: what frees the segment may be a view that lacks a shard.
+            (self.trim.frees, self.trim.urgent) = (Some(oldest), true);
         }
     }
 

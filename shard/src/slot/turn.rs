@@ -21,6 +21,8 @@ pub(crate) struct Inflight {
     bytes: usize,
     /// When its batches were taken.
     at: Instant,
+    /// Segments before this one are not needed once it is durable.
+    frees: Option<u32>,
 }
 
 impl Slot {
@@ -35,6 +37,8 @@ impl Slot {
             refused.extend(replica.pump_backups(&mut self.fx));
         }
         self.report(now);
+        self.tell_held(now);
+        self.tell_writers();
         self.acknowledge();
         self.hurry = None;
         let mut cache = PushCache::default();
@@ -55,9 +59,12 @@ impl Slot {
     /// Everything that was taken in this turn becomes one write, marks first: the view and the parts that a
     /// batch rests on are never behind it.
     fn persist(&mut self) {
-        if self.fx.staged.is_empty() {
+        // Marks that free segments go alone if nothing else is on its way: an idle or full log lets go, too.
+        let alone = self.trim.urgent && self.inflight.is_empty();
+        if self.fx.staged.is_empty() && !alone {
             return;
         }
+        self.trim.urgent = false;
         let marks = std::mem::take(&mut self.fx.marks);
         let batches = std::mem::take(&mut self.fx.staged);
         let bytes = batches.iter().map(|b| b.encoded_len()).sum();
@@ -72,7 +79,8 @@ impl Slot {
         }
         let token = self.fx.token();
         self.unsynced_bytes += bytes;
-        self.inflight.push_back(Inflight { token, items, bytes, at: self.fx.now });
+        let frees = self.trim.frees.take();
+        self.inflight.push_back(Inflight { token, items, bytes, at: self.fx.now, frees });
         self.fx.out.push_back(Output::Persist { token, records });
     }
 
@@ -102,14 +110,14 @@ impl Slot {
                         replica.part_mark_durable(number, pos.segment);
                     }
                 }
-                Item::Trim { release } => self.release(release),
-                Item::View | Item::Lane => {}
+                Item::View | Item::Trim | Item::Lane => {}
             }
             self.entered(pos.segment);
         }
         if own + others > 0 {
             self.unreported.get_or_insert(self.fx.now);
         }
+        done.frees.into_iter().for_each(|segment| self.release(segment));
         let took = self.fx.now.since(done.at);
         self.fx.stages.record(PRIMARY_WAL, took, own);
         self.fx.stages.record(BACKUP_WAL, took, others);

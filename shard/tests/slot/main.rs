@@ -5,6 +5,7 @@ mod hostile;
 mod random;
 mod read;
 mod restart;
+mod room;
 mod rot;
 mod stages;
 mod subscribe;

@@ -157,7 +157,9 @@ impl Node {
         let plan = self.plan.take().expect("something is being written");
         self.disk.sync_range(plan.segment, plan.offset, plan.len);
         plan.also_sync.iter().for_each(|&n| self.disk.sync(n));
-        let done = self.wal.as_mut().expect("up").completed(plan);
+        let wal = self.wal.as_mut().expect("up");
+        let done = wal.completed(plan);
+        wal.release(0).into_iter().for_each(|n| self.disk.delete(n));
         self.begin();
         done
     }

@@ -38,6 +38,8 @@ pub struct Orderer {
     /// Which cuts the last report of each slot asks for.
     pub wanted: BTreeMap<SlotId, CutsWanted>,
     pub trim: Gsn,
+    /// What each slot said that it holds.
+    pub said: BTreeMap<SlotId, Vec<Held>>,
     /// The next cut is not sent to this slot.
     pub skip: Option<SlotId>,
 }
@@ -69,6 +71,14 @@ impl Orderer {
             }
             Message::Register(m) => self.register(link, &m, out),
             Message::Report(m) => self.report(link, m),
+            Message::Held(m) => {
+                assert!(
+                    self.registered.contains_key(&link),
+                    "{} says what it holds before it registers",
+                    m.slot
+                );
+                self.said.entry(m.slot).or_default().push(m);
+            }
             Message::Refused(_) => {} // it says why it closes
             other => panic!("an orderer got {other:?}"),
         }
