@@ -22,6 +22,8 @@ mod log;
 mod scalog;
 
 pub use config::ClientConfig;
-pub use log::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, WriterLost};
+pub use log::{
+    AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed, WriterLost,
+};
 pub use scalog::{LogClient, Metrics};
-pub use zoolog_core::wire::ReadEnd;
+pub use zoolog_core::wire::{DiskRoom, ReadEnd};

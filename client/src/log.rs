@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use zoolog_core::batch::{BatchKind, PlacedBatch};
-use zoolog_core::wire::ReadEnd;
+use zoolog_core::wire::{DiskRoom, ReadEnd};
 use zoolog_core::{ClusterId, Epoch, Gsn, Instant, Machine, Seq, ViewNumber, WriterId};
 
 /// Names a read or tail request until its answer. Those that methods return have bit 63 set and are never
@@ -31,6 +31,46 @@ pub enum AppendError {
     /// The name is not ours yet: try again after [`LogEvent::Opened`].
     #[error("the writer's name is not opened yet")]
     NotOpen,
+    /// A disk that would hold it is short of room: try again after [`LogEvent::Room`] says that there is.
+    #[error("the log's disks are short of room: try again later")]
+    DiskFull,
+}
+
+impl AppendError {
+    /// Whether the same record may be taken later.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Full | Self::NotOpen | Self::DiskFull)
+    }
+}
+
+/// What a trim has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// First position that was readable before; not below `trim` if everything asked for was gone already.
+    pub before: Gsn,
+    /// First position that is readable now.
+    pub trim: Gsn,
+}
+
+/// Why nothing was trimmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrimError {
+    /// A consumer still needs some of it.
+    #[error(
+        "consumer `{consumer}` still needs the log from {at} on: wait for it, or forget it if it is gone for good"
+    )]
+    HeldBack {
+        /// The slowest consumer.
+        consumer: String,
+        /// First position that it needs.
+        at: Gsn,
+    },
+    /// There is no such position yet.
+    #[error("the log ends before {tail}: nothing behind that can be trimmed")]
+    BeyondTail {
+        /// First position not assigned.
+        tail: Gsn,
+    },
 }
 
 /// Why a writer can't go on. What it has pending may or may not be in the log.
@@ -85,6 +125,13 @@ pub enum LogCommand {
     Tail {
         /// Comes back as [`RequestId`]; below 2^63, and not used twice at a time.
         tag: u64,
+    },
+    /// [`SharedLog::trim`], under the owner's own number.
+    Trim {
+        /// Comes back as [`RequestId`]; below 2^63, and not used twice at a time.
+        tag: u64,
+        /// First position that must stay.
+        gsn: Gsn,
     },
     /// [`SharedLog::release`].
     Release {
@@ -195,6 +242,19 @@ pub enum LogEvent {
         /// First position not assigned then.
         gsn: Gsn,
     },
+    /// The answer to a trim.
+    TrimDone {
+        /// Which one.
+        request: RequestId,
+        /// What it has done, or why it has done nothing.
+        result: Result<Trimmed, TrimError>,
+    },
+    /// There is little room on the disks that hold our appends, or enough again. While it isn't ample appends are refused
+    /// with [`AppendError::DiskFull`]; what was taken before goes in as soon as it can.
+    Room {
+        /// How much.
+        room: DiskRoom,
+    },
     /// The order is known up to `tail`; what of it is not delivered yet is on its way. At most once a turn.
     Progress {
         /// First position not assigned, as far as known.
@@ -236,7 +296,7 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
     /// Batches, the open one included, that are not acknowledged yet.
     fn pending_batches(&self) -> usize;
 
-    /// Whether an append of any allowed length would be taken now.
+    /// Whether an append of any allowed length would be taken now, if the disks have room.
     fn has_room(&self) -> bool;
 
     /// Delivers every record from `from` on. Replaces an earlier subscription.
@@ -248,6 +308,18 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
 
     /// Asks for the tail, linearizably. Requests of one turn share a question.
     fn tail(&mut self) -> RequestId;
+
+    /// [`append`](Self::append) of what must go in though the disks are low: little, and seldom, such as what keeps
+    /// sessions alive.
+    ///
+    /// # Errors
+    /// As `append`, but never [`AppendError::DiskFull`].
+    fn append_vital(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        self.append(record)
+    }
+
+    /// Forgets everything before `gsn`, for everybody; all of it or nothing. What any consumer needs stays.
+    fn trim(&mut self, gsn: Gsn) -> RequestId;
 
     /// Says that the owner needs nothing before `upto` any more: for a named consumer the log may be trimmed up to
     /// there, once all others have released it too. Never goes back; reported within about 100 ms, and again

@@ -281,7 +281,7 @@ mod tests {
             (marks::cut_record(shard, CutNumber(6), &part).1, Mark::Cut { shard, part }),
             (marks::view_record(&View::default()).1, Mark::View(View::default())),
             (
-                marks::trim_record(shard, Gsn(41), &base, 2).1,
+                marks::trim_record(shard, Gsn(41), &base).1,
                 Mark::Trim { shard, trim: Gsn(41), base: base.clone() },
             ),
             (marks::lane_record(LANE, 12, 0).1, Mark::Lane { lane: LANE, start: Lsn(12) }),

@@ -75,6 +75,9 @@ impl SharedLog for Loop {
         self.events.push_back(LogEvent::Tail { request, gsn: self.tail });
         request
     }
+    fn trim(&mut self, _: Gsn) -> RequestId {
+        panic!("nothing is trimmed")
+    }
     fn release(&mut self, _: Gsn) {}
     fn base_gsn(&self) -> Gsn {
         Gsn(0)

@@ -7,6 +7,7 @@
 //!   it comes to its name, if it has one. `fetch`: ranges, in windows of which several are
 //!   under way, for `reads` and for history.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
+//!   `trims`: what is to be forgotten.
 
 mod consumer;
 mod cx;
@@ -23,6 +24,7 @@ mod repeats;
 mod stall;
 mod subscription;
 mod tail;
+mod trims;
 mod writer;
 
 use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLog};
@@ -36,6 +38,7 @@ use reads::Reads;
 use stall::Stall;
 use subscription::Subscription;
 use tail::Tails;
+use trims::Trims;
 use writer::Writer;
 use zoolog_core::cut::Order;
 use zoolog_core::view::View;
@@ -56,6 +59,7 @@ pub struct LogClient {
     subscription: Option<Subscription>,
     reads: Reads,
     tails: Tails,
+    trims: Trims,
     order_stall: Stall,
     append_stall: Stall,
     position: Position,
@@ -88,6 +92,7 @@ impl LogClient {
             subscription: None,
             reads: Reads::default(),
             tails: Tails::default(),
+            trims: Trims::default(),
             order_stall: Stall::new("order"),
             append_stall: Stall::new("append"),
             position: Position::new(now),
@@ -139,6 +144,7 @@ impl LogClient {
                 self.reads.ask(&self.cx, RequestId(tag), from, to, max_bytes);
             }
             LogCommand::Tail { tag } => self.tails.ask(RequestId(tag)),
+            LogCommand::Trim { tag, gsn } => self.trims.ask(RequestId(tag), gsn),
             LogCommand::Release { upto } => self.release(upto),
         }
     }
@@ -202,6 +208,7 @@ impl LogClient {
             Message::Appended(m) => self.writer.appended(cx, links, link, &m),
             Message::AppendRefused(m) => self.writer.refused(cx, links, link, &m),
             Message::Resolved(m) => self.writer.resolved(cx, links, &self.view, &m),
+            Message::Room(m) => self.writer.room_is(cx, link, &m),
             Message::ReadIs(m) => self.fetches.answer(cx, links, link, &m, packet.payload),
             Message::Push(m) => {
                 if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
@@ -232,6 +239,7 @@ impl LogClient {
         links.tick(cx);
         self.writer.tick(cx, links);
         self.fetches.tick(cx);
+        self.trims.tick(cx);
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
             subscription.tick(cx, &mut self.fetches, &self.view, order);
         }
@@ -242,6 +250,7 @@ impl LogClient {
             if self.orderers.following() {
                 self.orderers.lost(cx);
                 self.position.lost();
+                self.trims.lost();
             }
             self.tails.lost();
         }
@@ -258,6 +267,7 @@ impl LogClient {
         self.writer.ask_names(cx, &self.orderers);
         self.writer.flush(cx, links);
         self.tails.flush(cx, &self.orderers);
+        self.trims.flush(cx, &self.orderers);
         if self.orderers.following()
             && let Some(report) = self.position.report(cx)
         {
@@ -288,6 +298,18 @@ impl SharedLog for LogClient {
         let placed = self.writer.append(&self.cx, record)?;
         self.dirty = true;
         Ok(placed)
+    }
+
+    fn append_vital(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        let placed = self.writer.append_vital(&self.cx, record)?;
+        self.dirty = true;
+        Ok(placed)
+    }
+
+    fn trim(&mut self, gsn: Gsn) -> RequestId {
+        let request = self.request();
+        self.trims.ask(request, gsn);
+        request
     }
 
     fn writer(&self) -> WriterId {
@@ -394,6 +416,7 @@ impl Machine for LogClient {
         first = earlier(first, self.subscription.as_ref().and_then(|s| s.deadline(cx)));
         first = earlier(first, self.reads.deadline(cx));
         first = earlier(first, self.tails.deadline(cx));
+        first = earlier(first, self.trims.deadline(cx));
         if self.orderers.following() {
             first = earlier(first, self.position.deadline(cx));
         }

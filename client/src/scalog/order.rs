@@ -24,6 +24,7 @@ impl LogClient {
             Message::ConsumerIs(m) => self.consumer_is(&m),
             Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
             Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
+            Message::TrimAnswer(m) => self.trims.answer(&mut self.cx, m),
             Message::NotLeader(m) => {
                 self.orderers.not_leader(&mut self.cx, m.leader);
                 self.orderer_gone();
@@ -47,6 +48,7 @@ impl LogClient {
     /// What it was asked gets no answer any more.
     pub(super) fn orderer_gone(&mut self) {
         self.tails.lost();
+        self.trims.lost();
         self.position.lost();
         self.writer.orderer_gone();
     }

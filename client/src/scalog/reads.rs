@@ -50,6 +50,12 @@ impl Reads {
         while self.running.len() < RUNNING_MAX {
             let Some(mut reading) = self.waiting.pop_front() else { break };
             reading.moved = cx.now;
+            if reading.covers > reading.to || reading.max_bytes == 0 {
+                let (request, covers) = (reading.request, reading.covers);
+                let (batches, end) = (Vec::new(), ReadEnd::Invalid);
+                cx.event(LogEvent::ReadDone { request, batches, covers, end });
+                continue;
+            }
             self.running.push_back(reading);
         }
         for _ in 0..self.running.len() {

@@ -17,7 +17,8 @@ use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::{
-    self, Append, AppendRefused, AppendRefusedWhy, Appended, ResolveEnd, Resolved, WriterIs, WriterRefused,
+    self, Append, AppendRefused, AppendRefusedWhy, Appended, DiskRoom, ResolveEnd, Resolved, Room, WriterIs,
+    WriterRefused,
 };
 use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
 
@@ -25,6 +26,8 @@ use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 /// The longest such pause.
 const RETRY_MAX: Duration = Duration::from_millis(200);
+/// Pause before a batch goes out again for which a disk had no room.
+const FULL_RETRY: Duration = Duration::from_millis(500);
 /// After this many refusals in a row as malformed, the batch itself must be at fault.
 const MALFORMED_MAX: u32 = 3;
 /// An unanswered pipeline is given this many times `stall_after` before its connection is made anew.
@@ -64,6 +67,10 @@ pub(super) struct Writer {
     /// Lanes given up before anything went out.
     skipped: u64,
     pause_until: Option<Instant>,
+    /// How much room the disks of the lane have, as far as its primary said.
+    room: DiskRoom,
+    /// It was refused for want of room: one batch goes out at a time, until one is taken.
+    probing: bool,
     refusals: u32,
     malformed: u32,
     /// Last time that something was acknowledged, or began to wait.
@@ -96,6 +103,8 @@ impl Writer {
             down_since: None,
             skipped: 0,
             pause_until: None,
+            room: DiskRoom::Ample,
+            probing: false,
             refusals: 0,
             malformed: 0,
             moved: now,
@@ -135,6 +144,13 @@ impl Writer {
     }
 
     pub fn append(&mut self, cx: &Cx, record: &[u8]) -> Result<(Seq, u32), AppendError> {
+        if self.room != DiskRoom::Ample && record.len() <= RECORD_BYTES_MAX && self.lost.is_none() {
+            return Err(AppendError::DiskFull);
+        }
+        self.append_vital(cx, record)
+    }
+
+    pub fn append_vital(&mut self, cx: &Cx, record: &[u8]) -> Result<(Seq, u32), AppendError> {
         if record.len() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLong { bytes: record.len(), limit: RECORD_BYTES_MAX });
         }
@@ -176,15 +192,16 @@ impl Writer {
             return;
         }
         let full = self.pending_bytes > cx.cfg.window_bytes / 4;
-        for (i, pending) in self.pending.iter().enumerate().skip(self.sent) {
+        let upto = if self.probing { self.pending.len().min(1) } else { self.pending.len() };
+        for (i, pending) in self.pending.iter().enumerate().take(upto).skip(self.sent) {
             // Acknowledgements that may be late must not come so late that the window fills.
             let prompt = cx.cfg.prompt_acks || full || i + 1 > cx.cfg.window_batches / 4;
             let append = Append { lane, start: self.start, prompt };
             links.send(cx, link, wire::encode_with(append, &[pending.batch.bytes()]));
         }
-        self.sent = self.pending.len();
+        self.sent = self.sent.max(upto);
         if self.sent > 0 {
-            self.ever_sent = self.next;
+            self.ever_sent = self.ever_sent.max(Seq(self.first().0 + self.sent as u64));
         }
     }
 
@@ -234,6 +251,9 @@ impl Writer {
             if let Some(naming) = &mut self.naming {
                 naming.claim();
             }
+            // Of the new one nothing is known yet.
+            self.probing = false;
+            self.set_room(cx, DiskRoom::Ample);
         }
         let lane = self.lane.expect("just chosen");
         let link = links.route(lane.shard()).get(usize::from(lane.index())).copied();
@@ -369,10 +389,30 @@ impl Writer {
         self.sent = 0;
         self.pause_until = None;
         self.down_since.get_or_insert(cx.now);
+        self.probing = false;
+        // The next one says it anew.
+        self.set_room(cx, DiskRoom::Ample);
         if self.untouched() && self.lost.is_none() {
             self.skipped += 1;
             self.lane = None;
             self.place(cx, links, view);
+        }
+    }
+
+    /// The primary says how much room there is.
+    pub fn room_is(&mut self, cx: &mut Cx, link: LinkId, m: &Room) {
+        if !self.is_on(link) || self.lane != Some(m.lane) {
+            return;
+        }
+        self.set_room(cx, m.room);
+        if m.room != DiskRoom::Full && std::mem::take(&mut self.probing) {
+            self.pause_until = None;
+        }
+    }
+
+    fn set_room(&mut self, cx: &mut Cx, room: DiskRoom) {
+        if std::mem::replace(&mut self.room, room) != room {
+            cx.event(LogEvent::Room { room });
         }
     }
 
@@ -439,6 +479,7 @@ impl Writer {
             self.sent = self.sent.saturating_sub(1);
             self.end = gsn.plus(u64::from(count));
             (self.moved, self.refusals, self.malformed) = (cx.now, 0, 0);
+            self.probing = false;
             cx.event(LogEvent::Appended { seq, first_gsn: gsn, count });
         }
         Ok(())
@@ -465,6 +506,13 @@ impl Writer {
                 if self.malformed >= MALFORMED_MAX {
                     return self.end_with(cx, WriterLost::Malformed);
                 }
+            }
+            // For as long as it takes, and without sending everything again and again.
+            AppendRefusedWhy::DiskFull => {
+                (self.probing, self.kicked) = (true, cx.now);
+                self.sent = 0;
+                self.pause_until = Some(cx.now + cx.pause(FULL_RETRY, FULL_RETRY, 0));
+                return;
             }
             AppendRefusedWhy::NotPrimary | AppendRefusedWhy::Recovering | AppendRefusedWhy::Window => {}
         }

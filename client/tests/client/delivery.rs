@@ -73,7 +73,7 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
             3 if rng.chance(20) => cluster.ask_tail(),
             4 if rng.chance(20) => {
                 let from = rng.below(cluster.order.tail.0 + 1);
-                let (to, max) = (from + rng.below(40), rng.below(600) as usize);
+                let (to, max) = (from + rng.below(40), 1 + rng.below(600) as usize);
                 let request = cluster.bench.client.read(Gsn(from), Gsn(to), max);
                 told.asked.insert(request, (Gsn(from), Gsn(to)));
                 cluster.bench.drain();

@@ -10,4 +10,5 @@ mod order;
 mod reads;
 mod subscription;
 mod tails;
+mod trims;
 mod writer;

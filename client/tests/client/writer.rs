@@ -190,3 +190,71 @@ fn standing_still_is_told_once_and_so_is_going_on() {
     ack(&mut b, conn, &[(0, 0)]);
     assert_eq!(stalls(&mut b), [LogEvent::Resumed { what: "append" }]);
 }
+
+fn rooms(b: &mut Bench) -> Vec<DiskRoom> {
+    let rooms = b.events().into_iter().filter_map(|e| match e {
+        LogEvent::Room { room } => Some(room),
+        _ => None,
+    });
+    rooms.collect()
+}
+
+/// What is appended while a disk is low is refused at once, with an error that says so; what was on its way, and what
+/// is vital, goes on.
+#[test]
+fn a_low_disk_refuses_appends_but_vital_ones() {
+    let (mut b, _, conn, lane) = placed(config(), 31);
+    append_each(&mut b, 1);
+    b.say(conn, Room { lane, room: DiskRoom::Low });
+    assert_eq!(b.client.append(b"x"), Err(AppendError::DiskFull));
+    assert!(AppendError::DiskFull.is_retryable() && !AppendError::Closed.is_retryable());
+    b.client.append_vital(b"alive").unwrap();
+    b.drain();
+    assert_eq!(seqs(&b.sent(conn)), [0, 1]);
+    b.say(conn, Room { lane, room: DiskRoom::Low });
+    assert_eq!(rooms(&mut b), [DiskRoom::Low]);
+    b.say(conn, Room { lane: LaneId::new(ShardId(99), 0), room: DiskRoom::Ample });
+    assert_eq!(b.client.append(b"x"), Err(AppendError::DiskFull), "another lane's");
+    b.say(conn, Room { lane, room: DiskRoom::Ample });
+    assert_eq!((rooms(&mut b), b.client.append(b"x").is_ok()), (vec![DiskRoom::Ample], true));
+}
+
+/// What a full disk refuses is tried again one batch at a time, seldom, for as long as it takes; then all of it goes
+/// out, in order.
+#[test]
+fn a_full_disk_is_probed_with_one_batch() {
+    let (mut b, _, conn, lane) = placed(config(), 32);
+    append_each(&mut b, 6);
+    let before = appends(&b.sent(conn));
+    b.say(conn, Room { lane, room: DiskRoom::Full });
+    ack(&mut b, conn, &[(0, 0)]);
+    refuse(&mut b, conn, 1, AppendRefusedWhy::DiskFull, 1);
+    for _ in 0..40 {
+        b.ms(650);
+        assert_eq!(appends(&b.sent(conn)), before[1..2]);
+        refuse(&mut b, conn, 1, AppendRefusedWhy::DiskFull, 1);
+    }
+    assert!(b.up.contains_key(&conn), "its answers are signs of life");
+    b.say(conn, Room { lane, room: DiskRoom::Ample });
+    assert_eq!(appends(&b.sent(conn)), before[1..], "at once when there is room");
+    // Without a word, too, if the one is taken.
+    refuse(&mut b, conn, 1, AppendRefusedWhy::DiskFull, 1);
+    b.ms(650);
+    assert_eq!(seqs(&b.sent(conn)), [1]);
+    ack(&mut b, conn, &[(1, 1)]);
+    assert_eq!(appends(&b.sent(conn)), before[2..]);
+}
+
+/// Over a new connection nothing is known of the disks until the primary says it.
+#[test]
+fn room_is_forgotten_with_the_connection() {
+    let (mut b, _, conn, lane) = placed(config(), 33);
+    append_each(&mut b, 1);
+    b.say(conn, Room { lane, room: DiskRoom::Full });
+    refuse(&mut b, conn, 0, AppendRefusedWhy::DiskFull, 0);
+    b.close(conn);
+    b.ms(100);
+    connect_all(&mut b);
+    assert_eq!(rooms(&mut b), [DiskRoom::Full, DiskRoom::Ample]);
+    assert!(b.client.append(b"x").is_ok());
+}

@@ -21,6 +21,10 @@ impl Replica {
 
     fn plan(&self, m: &Read) -> (ReadIs, Vec<Piece>) {
         let mut answer = unavailable(m);
+        if m.from > m.to || m.max_bytes == 0 {
+            answer.end = ReadEnd::Invalid;
+            return (answer, Vec::new());
+        }
         if m.from < self.trim {
             (answer.end, answer.covers) = (ReadEnd::Trimmed, self.trim);
             return (answer, Vec::new());

@@ -12,7 +12,7 @@ use crate::jute::responses;
 use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
-use zoolog_client::{Committed, LogEvent, RequestId, SharedLog};
+use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, SharedLog};
 use zoolog_core::batch::BatchKind;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
@@ -47,12 +47,26 @@ impl<L: SharedLog> Back<L> {
                 self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
             }
             LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
+            LogEvent::Room { room } => self.room_is(room),
             LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),
             // Appended is followed by what matters here; the others answer what was never asked.
             LogEvent::Appended { .. }
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
+            | LogEvent::TrimDone { .. }
             | LogEvent::ReadDone { .. } => {}
+        }
+    }
+
+    /// There is little room below the log, or enough again.
+    fn room_is(&mut self, room: DiskRoom) {
+        let said = std::mem::replace(&mut self.room, room);
+        match room {
+            DiskRoom::Ample if said != room => self.note("the log's disks have room again: writes are taken".into()),
+            DiskRoom::Low | DiskRoom::Full if said == DiskRoom::Ample => self.note(
+                "the log's disks are short of room: writes are refused with SystemError, reads and sessions go on".into(),
+            ),
+            _ => {}
         }
     }
 

@@ -19,7 +19,7 @@ use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use zoolog_client::{Committed, LogClient, LogEvent, RequestId, SharedLog};
+use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, WallMs};
 
 /// What a [`Back`] does next.
@@ -98,6 +98,8 @@ pub struct Back<L = LogClient> {
     pub(super) serving: bool,
     pub(super) failed: bool,
     pub(super) order_tail: Gsn,
+    /// How much room the disks below the log have. Unless it is ample, clients' writes are refused.
+    pub(super) room: DiskRoom,
     pub(super) stats: Stats,
     pub(super) turn: Turn,
     /// The shell was asked to read the clock.
@@ -146,6 +148,7 @@ impl<L: SharedLog> Back<L> {
             serving: false,
             failed: false,
             order_tail: Gsn(0),
+            room: DiskRoom::Ample,
             stats: Stats::default(),
             turn: Turn::new(now),
             timing: false,
@@ -293,6 +296,9 @@ impl<L: SharedLog> Back<L> {
             Input::Loaded { token, result } => self.log.handle(now, Input::Loaded { token, result }),
             Input::SnapshotSaved { gsn, .. } => {
                 panic!("what follows from the snapshot at {gsn} changes the state")
+            }
+            Input::DiskSpace { room, free_bytes } => {
+                self.log.handle(now, Input::DiskSpace { room, free_bytes });
             }
             Input::Timer => {
                 self.on_timer(now, state);

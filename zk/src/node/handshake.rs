@@ -138,7 +138,7 @@ impl<L: SharedLog> Back<L> {
                     self.conns.set_deadline(slot, Some(now + self.cfg.handshake_patience));
                 }
             }
-            Err(AppendError::Full) => {}
+            Err(AppendError::Full | AppendError::DiskFull) => {}
             Err(e) => self.drop_conn(slot, &e.to_string()),
         }
     }

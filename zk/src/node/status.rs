@@ -4,7 +4,7 @@ use super::Back;
 use crate::state::State;
 use std::fmt;
 use std::time::Duration;
-use zoolog_client::SharedLog;
+use zoolog_client::{DiskRoom, SharedLog};
 use zoolog_core::stages::Stages;
 use zoolog_core::{ConnId, Gsn};
 
@@ -116,6 +116,8 @@ pub struct NodeStatus {
     pub applied: Gsn,
     /// First GSN not assigned yet, as far as known.
     pub order_tail: Gsn,
+    /// How much room the disks below the log have.
+    pub log_room: DiskRoom,
     /// Hash of the state at `applied`.
     pub hash: u64,
     /// Position of the newest snapshot that is known to be good.
@@ -151,13 +153,14 @@ impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"hash\":\"{:016x}\",\"snapshot\":{},\"sessions\":{},\
+            "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"log_room\":\"{}\",\"hash\":\"{:016x}\",\"snapshot\":{},\"sessions\":{},\
              \"connections\":{},\"znodes\":{},\"ephemerals\":{},\"data_bytes\":{},\"watches\":{},\
              \"outstanding\":{},\"in_flight\":{},\"received\":{},\"sent\":{},\"uptime_ms\":{}}}",
             self.id,
             self.serving,
             self.applied,
             self.order_tail,
+            self.log_room.name(),
             self.hash,
             self.snapshot.map_or(0, |gsn| gsn.0),
             self.sessions,
@@ -187,6 +190,7 @@ impl<L: SharedLog> Back<L> {
             serving: self.serving,
             applied: state.applied(),
             order_tail: self.order_tail.max(state.applied()),
+            log_room: self.room,
             hash: state.hash(),
             snapshot: self.snapshots.newest(),
             sessions: state.sessions().len(),

@@ -10,7 +10,7 @@ use crate::jute::{ErrorCode, OpCode, Reader, Request, RequestHeader, responses, 
 use crate::state::{State, encode};
 use crate::txn::{CreateMode, Op, Txn};
 use bytes::Bytes;
-use zoolog_client::{AppendError, SharedLog};
+use zoolog_client::{AppendError, DiskRoom, SharedLog};
 use zoolog_core::{Instant, limits};
 
 /// Bytes of length and header, before a request's record.
@@ -105,7 +105,16 @@ impl<L: SharedLog> Back<L> {
         if record.len() > limits::RECORD_BYTES_MAX {
             return Some(What::Refused(ErrorCode::BadArguments));
         }
-        let appended = if after_unsent || hold { Err(AppendError::Full) } else { self.log.append(&record) };
+        // Sessions live on while the disks are short of room, and may end: so reads go on. Nothing else is written.
+        let vital = kind == WriteOp::CloseSession;
+        if self.room != DiskRoom::Ample && !vital {
+            return Some(What::Refused(ErrorCode::SystemError));
+        }
+        let appended = match (after_unsent || hold, vital) {
+            (true, _) => Err(AppendError::Full),
+            (false, true) => self.log.append_vital(&record),
+            (false, false) => self.log.append(&record),
+        };
         match appended {
             Ok(place) => {
                 self.own.push(now, place, Owner::Request(slot, id));
@@ -114,7 +123,7 @@ impl<L: SharedLog> Back<L> {
                 (conn.untouched, conn.shown_at) = (false, now);
                 Some(What::Write(kind))
             }
-            Err(AppendError::Full) => {
+            Err(AppendError::Full | AppendError::DiskFull) => {
                 match (after_unsent, hold) {
                     (true, _) => {}
                     (false, true) => self.hold(now, slot),
@@ -175,7 +184,7 @@ impl<L: SharedLog> Back<L> {
     /// As the log's.
     pub(super) fn propose(&mut self, now: Instant, owner: Owner, of: For, op: Op) -> Result<(), AppendError> {
         let record = self.record(now, of, op);
-        let place = self.log.append(&record)?;
+        let place = self.log.append_vital(&record)?;
         self.own.push(now, place, owner);
         Ok(())
     }

@@ -136,6 +136,7 @@ fn monitor(state: &State, s: &NodeStatus) -> String {
     line("local_sessions", &0);
     line("applied_gsn", &s.applied);
     line("order_tail", &s.order_tail);
+    line("log_room", &s.log_room.name());
     line("state_hash", &format_args!("{:016x}", s.hash));
     line("snapshot_gsn", &s.snapshot.map_or(0, |gsn| gsn.0));
     line("snapshot_aside_bytes", &state.image_bytes());

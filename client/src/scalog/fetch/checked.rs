@@ -24,6 +24,8 @@ pub(super) fn batches(
         ReadEnd::NotYet => m.covers <= asked.to,
         ReadEnd::Trimmed => m.from < m.covers && m.gsns.is_empty(),
         ReadEnd::Unavailable => m.covers <= asked.to,
+        // We ask for nothing of the kind.
+        ReadEnd::Invalid => false,
     };
     if !limits_kept {
         return Err("its range and its end don't fit");

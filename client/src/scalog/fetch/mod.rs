@@ -233,7 +233,7 @@ impl Fetches {
                 match m.end {
                     ReadEnd::Trimmed => fetch.trimmed = Some(m.covers.max(fetch.trimmed.unwrap_or_default())),
                     ReadEnd::Complete | ReadEnd::More => part.succeeded(m.request, m.end),
-                    ReadEnd::NotYet | ReadEnd::Unavailable => part.failed(cx, m.request),
+                    ReadEnd::NotYet | ReadEnd::Unavailable | ReadEnd::Invalid => part.failed(cx, m.request),
                 }
             }
         }

@@ -34,6 +34,8 @@ plain_enum! {
         Trimmed,
         /// This replica can't serve it now; try another.
         Unavailable,
+        /// The range ends before it begins, or no byte of it is wanted: there is no answer to that.
+        Invalid,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::jute::{ErrorCode, Request};
 use proptest::prelude::*;
-use zoolog_client::SharedLog;
+use zoolog_client::{DiskRoom, LogEvent, SharedLog};
 use zoolog_core::limits::OUT_BYTES_PAUSE;
 
 #[test]
@@ -180,4 +180,34 @@ proptest! {
 /// The same, for nodes of several executors.
 pub(super) fn any_frames_cost_their_own_connection_at_most_again() {
     any_frames_cost_their_own_connection_at_most();
+}
+
+/// While the disks below the log are short of room, clients' writes are refused in their places, reads and sessions go
+/// on, sessions may begin and end; then writes are taken again.
+#[test]
+fn short_disks_refuse_writes_and_nothing_else() {
+    let mut w = World::new(2);
+    let (c, _) = w.connect(0);
+    w.call(c, 1, &create("/n", 0));
+    let room = |w: &mut World, room| {
+        w.hub.borrow_mut().gap = Some(LogEvent::Room { room });
+        w.run();
+    };
+    room(&mut w, DiskRoom::Low);
+    let (read, written) = (w.call(c, 2, &get("/n", false)), w.call(c, 3, &set("/n", b"new")));
+    assert_eq!((read.reply(), written.reply()), ((2, 0), (3, ErrorCode::SystemError as i32)));
+    for (xid, request) in [(4, create("/m", 0)), (5, delete("/n"))] {
+        assert_eq!(w.call(c, xid, &request).reply(), (xid, ErrorCode::SystemError as i32));
+    }
+    room(&mut w, DiskRoom::Full);
+    assert!(w.command_status(0).contains("\"log_room\":\"full\""));
+    // For many timeouts.
+    w.advance_pinging(120_000 * MS, &[c]);
+    w.got(c);
+    assert_eq!(w.call(c, 6, &get("/n", false)).reply(), (6, 0));
+    let (d, _) = w.connect(0);
+    assert_eq!(w.call(d, 1, &Request::CloseSession).reply(), (1, 0), "a session begins and ends");
+    room(&mut w, DiskRoom::Ample);
+    assert_eq!(w.call(c, 7, &set("/n", b"new")).reply(), (7, 0));
+    assert_eq!(w.notes(0).iter().filter(|n| n.contains("disks")).count(), 2, "{:?}", w.notes(0));
 }

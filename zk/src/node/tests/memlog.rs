@@ -145,6 +145,9 @@ impl SharedLog for MemLog {
         self.tails.push_back(RequestId(self.requests));
         RequestId(self.requests)
     }
+    fn trim(&mut self, _: Gsn) -> RequestId {
+        panic!("nodes don't trim")
+    }
     fn release(&mut self, upto: Gsn) {
         self.released = upto;
     }
