@@ -9,7 +9,7 @@ use std::time::Duration;
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::datadir::DataDir;
 use zoolog_core::rt::snapshots::SnapshotStore;
-use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, Stop, clock};
+use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, SpaceLimits, Stop, clock};
 use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
 use zoolog_core::{ClusterId, Machine, OrdererId, ServerId, SlotId};
 use zoolog_zk::NodeEvent;
@@ -170,10 +170,26 @@ pub fn order_job(
             start_grace: Duration::from_millis(config.start_grace_ms),
             ..Default::default()
         },
+        retention: retention(&config),
+    };
+    let limits = SpaceLimits {
+        reserve_bytes: config.disk_reserve_bytes,
+        quota_bytes: config.disk_quota_bytes,
+        ends_when_stuck: true, // the others lead meanwhile
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
-    let node = Stored { name, dir: config.data_dir, wal, listener, stop, ready };
+    let node = Stored { name, dir: config.data_dir, wal, limits, listener, stop, ready };
     Ok(node.job(move |recovered| zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())))
+}
+
+fn retention(config: &OrderConfig) -> zoolog_order::RetentionConfig {
+    let set = |n: u64| (n > 0).then_some(n);
+    zoolog_order::RetentionConfig {
+        time: set(config.retain_time_s).map(Duration::from_secs),
+        bytes: set(config.retain_bytes),
+        max_age: set(config.consumer_max_age_s).map(Duration::from_secs),
+        max_lag_bytes: set(config.consumer_max_lag_bytes),
+    }
 }
 
 /// A slot of a data server.
@@ -211,7 +227,12 @@ pub fn slot_job(
     let wal_id = u64::from(config.server) << 16 | u64::from(slot);
     let wal = WalConfig::new(cluster.cluster(), wal_id, OnDamage::Report);
     let dir = config.data_dir.join(format!("slot-{slot}"));
-    let node = Stored { name, dir, wal, listener, stop, ready };
+    let limits = SpaceLimits {
+        reserve_bytes: config.disk_reserve_bytes,
+        quota_bytes: config.disk_quota_bytes,
+        ends_when_stuck: false,
+    };
+    let node = Stored { name, dir, wal, limits, listener, stop, ready };
     Ok(node.job(move |recovered| zoolog_shard::Slot::new(machine, recovered, clock::now())))
 }
 
@@ -220,6 +241,7 @@ struct Stored {
     name: String,
     dir: PathBuf,
     wal: WalConfig,
+    limits: SpaceLimits,
     listener: TcpListener,
     stop: Stop,
     ready: Ready,
@@ -233,12 +255,12 @@ impl Stored {
         M::Event: Debug,
         E: Display,
     {
-        let Self { name, dir, wal, listener, stop, ready } = self;
+        let Self { name, dir, wal, limits, listener, stop, ready } = self;
         Box::new(move |host| {
             let dir = DataDir::open(&dir, wal.cluster, &name)?;
             let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
             let machine = make(recovered).map_err(|e| format!("{name}: {e}"))?;
-            let spec = spec(&name, listener, Some(disk), stop);
+            let spec = spec(&name, listener, Some(disk.within(limits)), stop);
             ready_now(&ready, &name);
             host.run(machine, spec, move |event| {
                 let _ = &dir; // locked as long as the node runs

@@ -150,6 +150,25 @@ pub struct OrderConfig {
     /// Milliseconds that data servers which have not spoken yet are given after a start of this orderer: they may be
     /// reading their logs. Default 30000.
     pub start_grace_ms: u64,
+    /// Seconds for which records are kept at least, whatever consumers need; 0: no longer than they need. Give it, and
+    /// the next three, to all orderers alike: the leader's count. Default 0.
+    pub retain_time_s: u64,
+    /// Bytes of the newest records that are kept at least, counted once and not per copy; 0: no more than consumers
+    /// need. With this or `retain_time_s`, what neither keeps goes even without any consumer; with neither, nothing
+    /// goes by itself without one. Default 0.
+    pub retain_bytes: u64,
+    /// Seconds after which a consumer that is not there any more is dropped, so that it doesn't hold the log for ever;
+    /// 0: never. Default 604800, a week.
+    pub consumer_max_age_s: u64,
+    /// Bytes of records before a consumer, counted once, above which it is dropped, even if it is there; 0: however
+    /// many. Should be several snapshots of a ZooKeeper node. Default 0.
+    pub consumer_max_lag_bytes: u64,
+    /// Bytes that stay free on the disk of the log, or a tenth of the disk if that is less: with less its status says so.
+    /// 0: none. Default 536870912.
+    pub disk_reserve_bytes: u64,
+    /// Bytes that the log's files may take, as if the disk were no larger; 0: as many as there are. At least
+    /// 268435456. Default 0.
+    pub disk_quota_bytes: u64,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -165,6 +184,12 @@ impl Default for OrderConfig {
             cut_interval_us: 0,
             failure_timeout_ms: 1000,
             start_grace_ms: 30_000,
+            retain_time_s: 0,
+            retain_bytes: 0,
+            consumer_max_age_s: 7 * 24 * 3600,
+            consumer_max_lag_bytes: 0,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
+            disk_quota_bytes: 0,
             spin_us: 0,
         }
     }
@@ -183,9 +208,26 @@ impl Config for OrderConfig {
                 "`failure_timeout_ms` is below 500: pauses that are nobody's failure would end shards",
             );
         }
+        if self.consumer_max_age_s > 0 && self.consumer_max_age_s < 60 {
+            return wrong(
+                "`consumer_max_age_s` below 60: a consumer that is only being restarted would be dropped",
+            );
+        }
+        quota_is_enough(self.disk_quota_bytes)?;
         spin_is_short(self.spin_us)?;
         Ok(())
     }
+}
+
+/// Bytes that stay free on a disk unless something else is set: for the next segments of the logs on it, for what is
+/// under way when it gets low, and for what keeps sessions alive after that.
+const DISK_RESERVE_BYTES: u64 = 512 << 20;
+
+fn quota_is_enough(bytes: u64) -> Result<(), ConfigError> {
+    if bytes > 0 && bytes < 256 << 20 {
+        return wrong("`disk_quota_bytes` is below 268435456: a log needs four segments of 64 MiB to go on");
+    }
+    Ok(())
 }
 
 fn spin_is_short(spin_us: u32) -> Result<(), ConfigError> {
@@ -214,6 +256,13 @@ pub struct ShardConfig {
     /// Servers of one fault domain fail together; replicas of a shard are kept apart. Default empty: every
     /// server is a domain of its own.
     pub domain: String,
+    /// Bytes that stay free on the disk of the log, or a tenth of the disk if that is less: with less
+    /// appends are held back, with less than half of it they are refused, until there is more.
+    /// 0: none. Default 536870912.
+    pub disk_reserve_bytes: u64,
+    /// Bytes that the log's files of each slot may take, as if the disk were no larger; 0: as many as there are. At
+    /// least 268435456. Default 0.
+    pub disk_quota_bytes: u64,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -229,6 +278,8 @@ impl Default for ShardConfig {
             advertise: String::new(),
             slots: 1,
             domain: String::new(),
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
+            disk_quota_bytes: 0,
             spin_us: 0,
         }
     }
@@ -240,6 +291,7 @@ impl Config for ShardConfig {
             return wrong("`slots` must be 1 to 1024");
         }
         spin_is_short(self.spin_us)?;
+        quota_is_enough(self.disk_quota_bytes)?;
         match self.listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
             Some(Ok(port)) if port != 0 && u32::from(port) + u32::from(self.slots) <= 65536 => Ok(()),
             _ => wrong("`listen` must be ip:port, with a port that leaves room for all slots"),

@@ -7,14 +7,16 @@
 
 use super::aligned::{Aligned, PAGE_BYTES};
 use super::ring::{Op, Ring};
-use super::segments::{Filling, make_segment};
+use super::segments::{Filling, SegmentError, make_segment};
+use super::space::{Space, SpaceLimits};
 use super::wake::{Elsewhere, Finished};
 use crate::machine::{Input, Token};
 use crate::time::Instant;
 use crate::wal::{
-    FsSource, GroupPlan, Recovered, Wal, WalConfig, WalPos, WalRecord, recover, segment_file_name,
+    FsSource, GroupPlan, Recovered, Wal, WalConfig, WalPos, WalRecord, WalSource, recover, segment_file_name,
     verify_record,
 };
+use crate::wire::DiskRoom;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -27,6 +29,10 @@ use std::time::Duration;
 
 /// After this long without work, one empty block says that all before it is durable.
 const IDLE: Duration = Duration::from_secs(1);
+/// After this long a segment for which there was no room is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// After this long a log that stands still for want of room ends, if it is to end at all.
+const STUCK: Duration = Duration::from_secs(5);
 /// A group's buffer is kept for the next one unless it is longer.
 const KEEP_BYTES: usize = 4 << 20;
 
@@ -35,6 +41,9 @@ const KEEP_BYTES: usize = 4 << 20;
 pub struct Disk {
     dir: PathBuf,
     wal: Wal,
+    /// Bytes of each segment there is.
+    sizes: BTreeMap<u32, u64>,
+    limits: SpaceLimits,
 }
 
 impl Disk {
@@ -46,11 +55,18 @@ impl Disk {
         let wrong = |e: std::io::Error| format!("{}: {e}", dir.display());
         std::fs::create_dir_all(dir).map_err(wrong)?;
         let source = FsSource::new(dir);
+        let sizes = source.segments().map_err(wrong)?.into_iter().collect();
         let (recovered, wal) = recover(&source, &config).map_err(|e| format!("{}: {e}", dir.display()))?;
         for damage in &recovered.damage {
             tracing::warn!("{}: {damage:?}", dir.display());
         }
-        Ok((Self { dir: dir.to_path_buf(), wal }, recovered))
+        Ok((Self { dir: dir.to_path_buf(), wal, sizes, limits: SpaceLimits::default() }, recovered))
+    }
+
+    /// The same log, within these limits.
+    #[must_use]
+    pub fn within(self, limits: SpaceLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Writes the log's first group, which announces this start, and begins to take records. Blocks: nothing
@@ -59,6 +75,12 @@ impl Disk {
         let mut disk = RunningDisk {
             dir: self.dir,
             wal: self.wal,
+            sizes: self.sizes,
+            limits: self.limits,
+            room: DiskRoom::Ample,
+            refused: false,
+            retry_at: None,
+            stuck_since: None,
             files: BTreeMap::new(),
             spare: Some(Aligned::zeroed(PAGE_BYTES)),
             writing: false,
@@ -73,7 +95,10 @@ impl Disk {
         };
         if let Some((number, bytes)) = disk.wal.wants_segment() {
             let made = make_segment(&disk.path(number), bytes, Filling::Zeros, &AtomicBool::new(true));
-            made.map_err(|e| disk.wrong(&format!("making segment {number} of {bytes} bytes: {e}")))?;
+            made.map_err(|e| {
+                format!("{}: making segment {number} of {bytes} bytes: {e}", disk.dir.display())
+            })?;
+            disk.sizes.insert(number, u64::from(bytes));
             disk.wal.segment_ready(number, bytes);
         }
         if let Some(number) = disk.wal.found_segment() {
@@ -98,6 +123,17 @@ impl Disk {
 pub(super) struct RunningDisk {
     dir: PathBuf,
     wal: Wal,
+    /// Bytes of each segment there is.
+    sizes: BTreeMap<u32, u64>,
+    limits: SpaceLimits,
+    /// How much room there was at the last look.
+    room: DiskRoom,
+    /// There was no room for a segment.
+    refused: bool,
+    /// When that is to be tried again.
+    retry_at: Option<Instant>,
+    /// Since when the log stands still for want of it.
+    stuck_since: Option<Instant>,
     files: BTreeMap<u32, Rc<File>>,
     /// The buffer of the group before.
     spare: Option<Aligned>,
@@ -129,7 +165,7 @@ impl RunningDisk {
         if self.writing || self.failure.is_some() {
             return;
         }
-        self.prepare();
+        self.prepare(now);
         let plan = match self.wal.group() {
             Some(plan) => {
                 self.idle_at = Some(now + IDLE);
@@ -145,11 +181,44 @@ impl RunningDisk {
             None => {
                 self.stuck = self.wal.has_work();
                 self.in_hurry();
+                self.look_if_stuck(now);
                 return;
             }
         };
         if let Err(e) = self.write(ring, plan) {
             self.failure = Some(e);
+        }
+    }
+
+    /// How much room there is, in a word and in bytes; `None` if it can't be found out.
+    pub fn look(&mut self) -> Option<(DiskRoom, u64)> {
+        let used = self.sizes.values().sum();
+        match Space::look(&self.dir, used, &self.limits) {
+            Ok(space) => {
+                let room = space.room(&self.limits, self.room);
+                self.room = if self.refused { DiskRoom::Full } else { room };
+                Some((self.room, space.free))
+            }
+            Err(e) => {
+                tracing::warn!("{}: how much room there is can't be found out: {e}", self.dir.display());
+                None
+            }
+        }
+    }
+
+    /// Ends the log if it has stood still for want of room for too long, and is not to wait for it.
+    fn look_if_stuck(&mut self, now: Instant) {
+        if !self.stuck || !self.refused {
+            self.stuck_since = None;
+            return;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        if self.limits.ends_when_stuck && now.since(since) >= STUCK {
+            let why = format!(
+                "{}: there has been no room for the next segment for {STUCK:?}: make room, and start this node again",
+                self.dir.display()
+            );
+            self.failure = Some(why);
         }
     }
 
@@ -189,6 +258,8 @@ impl RunningDisk {
                 for (token, positions) in self.wal.completed(plan) {
                     inbox.push_back(Input::Persisted { token, positions });
                 }
+                // A checkpoint that is durable now may let go what was released before.
+                self.release(0);
             }
             Ok(n) => {
                 let why = format!("only {n} of {} bytes were written: is the disk full?", plan.len);
@@ -226,7 +297,10 @@ impl RunningDisk {
         let paths: Vec<_> = gone.iter().map(|&n| self.path(n)).collect();
         for number in &gone {
             self.files.remove(number);
+            self.sizes.remove(number);
         }
+        // What they took may be just what is missing.
+        self.retry_at = None;
         self.elsewhere.run_silently(move || {
             for path in paths {
                 if let Err(e) = std::fs::remove_file(&path) {
@@ -246,7 +320,8 @@ impl RunningDisk {
 
     /// Whether something that was handed in is not durable yet, and may still become so.
     pub fn is_busy(&self) -> bool {
-        self.failure.is_none() && (self.writing || self.wal.has_work())
+        let hopeless = self.stuck && self.refused;
+        self.failure.is_none() && !hopeless && (self.writing || self.wal.has_work())
     }
 
     /// Whether `kick` has something to do now.
@@ -260,24 +335,47 @@ impl RunningDisk {
     }
 
     /// A segment was made, or couldn't be.
-    pub fn segment_made(&mut self, number: u32, bytes: u32, result: &std::io::Result<()>) {
-        (self.preparing, self.stuck) = (false, false);
+    pub fn segment_made(&mut self, number: u32, bytes: u32, result: Result<(), SegmentError>, now: Instant) {
+        self.preparing = false;
         match result {
-            Ok(()) => self.wal.segment_ready(number, bytes),
-            Err(e) => {
-                let why = format!("making segment {number} of {bytes} bytes: {e}");
-                self.failure = Some(self.wrong(&why));
+            Ok(()) => {
+                (self.stuck, self.refused) = (false, false);
+                self.sizes.insert(number, u64::from(bytes));
+                self.wal.segment_ready(number, bytes);
+            }
+            Err(e @ SegmentError::NoRoom(_)) => self.no_room(number, bytes, &e, now),
+            Err(e @ SegmentError::Failed(_)) => {
+                self.failure =
+                    Some(format!("{}: making segment {number} of {bytes} bytes: {e}", self.dir.display()));
             }
         }
     }
 
+    /// There was no room for a segment: tried again every now and then. Until then the log goes on in the current
+    /// one, as long as that has room.
+    fn no_room(&mut self, number: u32, bytes: u32, e: &dyn std::fmt::Display, now: Instant) {
+        if !std::mem::replace(&mut self.refused, true) {
+            tracing::warn!("{}: making segment {number} of {bytes} bytes: {e}", self.dir.display());
+        }
+        self.retry_at = Some(now + RETRY);
+    }
+
     /// Has the segment made that the log asks for.
-    fn prepare(&mut self) {
+    fn prepare(&mut self, now: Instant) {
         self.in_hurry();
-        if self.preparing {
+        if self.preparing || self.retry_at.is_some_and(|at| now < at) {
             return;
         }
         let Some((number, bytes)) = self.wal.wants_segment() else { return };
+        let others: u64 = self.sizes.iter().filter(|(n, _)| **n != number).map(|s| s.1).sum();
+        if self.limits.quota_bytes > 0 && others + u64::from(bytes) > self.limits.quota_bytes {
+            return self.no_room(
+                number,
+                bytes,
+                &"the log has taken its quota; have it trimmed, or give it more",
+                now,
+            );
+        }
         self.preparing = true;
         // If it was made smaller before, nothing of it is in use: make it anew.
         self.files.remove(&number);

@@ -6,7 +6,7 @@
 //! - [`datadir`]: whose directory is this?
 //! - [`pump`]: one node's turn: machine in the middle, network and disk around it.
 //! - [`snapshots`]: files of an application's state, on a thread of their own.
-//! - `net`, `opening`, `conn`, `disk`, `segments`: its parts.
+//! - `net`, `opening`, `conn`, `disk`, `segments`, `space`: its parts.
 //! - `ring`, `aligned`, `wake`: what they stand on: requests to the kernel, memory for direct I/O, other threads.
 
 mod aligned;
@@ -22,12 +22,14 @@ pub mod pump;
 mod ring;
 mod segments;
 pub mod snapshots;
+mod space;
 mod wake;
 
 pub use conn::{Framing, node_framing};
 pub use disk::Disk;
 pub use executors::{Executor, Host, Job};
 pub use pump::NodeSpec;
+pub use space::SpaceLimits;
 pub use wake::{Stop, Waker};
 
 /// Binds a listening socket, so that a port in use is reported before anything starts.

@@ -138,6 +138,9 @@ where
         if self.now >= self.wall_at {
             self.wall_at = self.now + WALL_CLOCK_EVERY;
             self.machine.handle(self.now, Input::WallClock(clock::wall()));
+            if let Some((room, free_bytes)) = self.disk.as_mut().and_then(RunningDisk::look) {
+                self.machine.handle(self.now, Input::DiskSpace { room, free_bytes });
+            }
         }
         for _ in 0..INPUTS_PER_TURN {
             let Some(input) = self.net.inbox.pop_front() else { break };
@@ -185,7 +188,12 @@ where
     fn finished(&mut self, ring: &mut Ring, finished: Finished) {
         match finished {
             Finished::Segment { number, bytes, result } => {
-                self.disk.as_mut().expect("it asked").segment_made(number, bytes, &result);
+                let disk = self.disk.as_mut().expect("it asked");
+                let made = result.is_ok();
+                disk.segment_made(number, bytes, result, clock::now());
+                if !made && let Some((room, free_bytes)) = disk.look() {
+                    self.net.inbox.push_back(Input::DiskSpace { room, free_bytes });
+                }
             }
             Finished::Snapshot { gsn, last, result } => {
                 self.net.inbox.push_back(Input::SnapshotSaved { gsn, last, result });

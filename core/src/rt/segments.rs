@@ -2,6 +2,7 @@
 
 use super::aligned::Aligned;
 use super::clock;
+use super::space::is_full;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -35,6 +36,26 @@ impl Filling {
     }
 }
 
+/// Why a segment was not made.
+#[derive(Debug)]
+pub(super) enum SegmentError {
+    /// There is no room for it now: nothing of it is left, and it may be tried again.
+    NoRoom(std::io::Error),
+    /// Something else, a failed sync among it, which is never tried again.
+    Failed(std::io::Error),
+}
+
+impl std::fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoRoom(e) => write!(f, "{e}: the disk is full; make room, or have the log trimmed"),
+            Self::Failed(e) => {
+                write!(f, "{e}; check the disk and the file system (O_DIRECT must work there)")
+            }
+        }
+    }
+}
+
 /// Creates a segment of `bytes` bytes, and makes it and its name durable. Blocks. Slowly, so as not to be in the way of
 /// the logs' writes, until somebody says `hurry`.
 pub(super) fn make_segment(
@@ -42,7 +63,21 @@ pub(super) fn make_segment(
     bytes: u32,
     filling: Filling,
     hurry: &AtomicBool,
-) -> std::io::Result<()> {
+) -> Result<(), SegmentError> {
+    let file = fill(path, bytes, filling, hurry).map_err(|e| {
+        if !is_full(&e) {
+            return SegmentError::Failed(e);
+        }
+        // Nothing was synced, nothing rests on it: the next attempt makes it anew.
+        let _ = std::fs::remove_file(path);
+        SegmentError::NoRoom(e)
+    })?;
+    let synced =
+        file.sync_all().and_then(|()| File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all());
+    synced.map_err(SegmentError::Failed)
+}
+
+fn fill(path: &Path, bytes: u32, filling: Filling, hurry: &AtomicBool) -> std::io::Result<File> {
     let mut options = File::options();
     options.create(true).truncate(true).write(true).custom_flags(libc::O_DIRECT);
     let file = options.open(path)?;
@@ -50,8 +85,7 @@ pub(super) fn make_segment(
         Filling::Zeros => write_zeros(&file, bytes, hurry)?,
         Filling::Reserved => reserve(&file, bytes, hurry)?,
     }
-    file.sync_all()?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    Ok(file)
 }
 
 #[expect(clippy::disallowed_methods, reason = "on a thread of its own")]

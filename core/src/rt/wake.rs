@@ -1,6 +1,7 @@
 //! How do other threads reach a thread that sleeps in its ring? An event descriptor that the ring reads.
 
 use super::ring::{Op, Ring};
+use super::segments::SegmentError;
 use crate::ids::Gsn;
 use crate::machine::ConnId;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -70,7 +71,7 @@ impl Stop {
 #[derive(Debug)]
 pub(super) enum Finished {
     /// A segment of the log was made, of so many bytes.
-    Segment { number: u32, bytes: u32, result: std::io::Result<()> },
+    Segment { number: u32, bytes: u32, result: Result<(), SegmentError> },
     /// A piece of a snapshot was saved, or couldn't be.
     Snapshot { gsn: Gsn, last: bool, result: Result<(), String> },
     /// Where a name leads.

@@ -60,7 +60,8 @@ impl Orderer {
     /// The entry at `index` was applied; the trim point was `before` it.
     pub(super) fn trims_applied(&mut self, index: u64, applied: &Applied, before: Gsn) {
         let Some(lead) = &mut self.lead else { return };
-        if let Some((_, asked)) = lead.trims.proposed.pop_front_if(|p| p.0 <= index) {
+        if lead.trims.proposed.front().is_some_and(|p| p.0 <= index) {
+            let (_, asked) = lead.trims.proposed.pop_front().expect("just seen");
             let end = match applied {
                 Applied::NotTrimmed(end) => end.clone(),
                 _ => TrimEnd::Done,

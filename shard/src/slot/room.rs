@@ -22,7 +22,15 @@ pub(super) struct Space {
     /// What the leader was last told: when, of the disk, and of each lane.
     told_at: Option<Instant>,
     told: Option<(DiskRoom, u64)>,
-    lanes: BTreeMap<LaneId, ((u64, u64), Vec<(Gsn, u64)>)>,
+    lanes: BTreeMap<LaneId, Told>,
+}
+
+/// What the leader was last told of a lane.
+#[derive(Debug, Default)]
+struct Told {
+    /// What it was found by: what has not changed need not be looked at.
+    version: (u64, u64),
+    from: Vec<(Gsn, u64)>,
 }
 
 impl Slot {
@@ -83,14 +91,14 @@ impl Slot {
             for (i, lane) in replica.lanes.iter().enumerate().filter(|(i, _)| mine(*i)) {
                 let version = (lane.sizes_version(), lane.committed);
                 let told = space.lanes.entry(lane.id).or_default();
-                if told.0 == version {
+                if told.version == version {
                     continue;
                 }
                 let from = replica.held(i);
-                if told.1 != from {
+                if told.from != from {
                     lanes.push(LaneHeld { lane: lane.id, from: from.clone() });
                 }
-                *told = (version, from);
+                *told = Told { version, from };
             }
         }
         space.told_at = Some(now);
