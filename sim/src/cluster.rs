@@ -2,8 +2,9 @@
 
 use crate::disk::{CLUSTER, Disk};
 use crate::node::{Node, Role};
+use crate::observe::Observation;
 use crate::options::Options;
-use crate::process::{Plain, Process};
+use crate::process::{Plain, Process, Told};
 use crate::schedule::Life;
 use crate::work::log_reader::LogReader;
 use crate::work::log_writer::LogWriter;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
 use zoolog_core::wal::Recovered;
 use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
-use zoolog_order::{CutInterval, Failures, Orderer, OrdererConfig};
+use zoolog_order::{CutInterval, Failures, OrderEvent, Orderer, OrdererConfig, RetentionConfig};
 use zoolog_shard::{Bounds, Slot, SlotConfig};
 use zoolog_zk::snapshot::Restored;
 
@@ -82,12 +83,16 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
             let named = name.is_some();
             let cfg =
                 ClientConfig { cluster: CLUSTER, orderers, prompt_acks, name, ..ClientConfig::default() };
-            Box::new(LogWriter::new(LogClient::new(cfg, seed, now), named, seed, o.write_every, calm_at, now))
+            let log = LogClient::new(cfg, seed, now);
+            let writer = LogWriter::new(log, named, seed, o.write_every, calm_at, now);
+            Box::new(if o.trims && o.trims_by_hand { writer.trimming() } else { writer })
         }
         Role::Reader(n) => {
             let consumer = (o.trims && n == 1).then(|| format!("{}{}", o.consumer_prefix, role.name()));
             let is_consumer = consumer.is_some();
-            Box::new(LogReader::new(log_as(consumer), seed, n == 1, is_consumer, calm_at, now))
+            let may_release = o.registered.clone();
+            let reader = LogReader::new(log_as(consumer), seed, n == 1, is_consumer, calm_at, now);
+            Box::new(reader.after(may_release))
         }
         Role::ZkClient(n) => {
             let cfg = ZkClientConfig {
@@ -126,10 +131,18 @@ fn orderer(
             start_grace: Duration::from_secs(2),
             linger: o.linger,
         },
-        retention: zoolog_order::RetentionConfig::default(),
+        retention: RetentionConfig {
+            time: o.retain_time,
+            bytes: o.retain_bytes,
+            max_age: o.consumer_max_age,
+            max_lag_bytes: None,
+        },
     };
     let machine = Orderer::new(cfg, recovered, seed, now).map_err(|e| e.to_string())?;
-    Ok(Box::new(Plain(machine)))
+    Ok(Box::new(Told(machine, |event| match event {
+        OrderEvent::ConsumerDropped { name, .. } => Observation::ConsumerDropped { name },
+        other => Observation::Note(format!("{other:?}")),
+    })))
 }
 
 fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<dyn Process>, String> {

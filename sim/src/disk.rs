@@ -19,6 +19,8 @@ pub const CLUSTER: ClusterId = ClusterId(0x5117);
 pub struct Disk {
     memory: MemoryDisk,
     segment_bytes: u32,
+    /// Bytes of segments that fit on it, if that is limited.
+    pub capacity: Option<u64>,
     /// Deleted, with what was in it; a crash may bring it back.
     deleted: BTreeMap<u32, Vec<u8>>,
 }
@@ -26,7 +28,7 @@ pub struct Disk {
 impl Disk {
     /// An empty disk whose log will have segments of that size.
     pub fn new(segment_bytes: u32) -> Self {
-        Self { memory: MemoryDisk::new(), segment_bytes, deleted: BTreeMap::new() }
+        Self { memory: MemoryDisk::new(), segment_bytes, capacity: None, deleted: BTreeMap::new() }
     }
 
     /// The power goes.
@@ -58,9 +60,23 @@ impl Disk {
         self.memory.segments().map_or(0, |s| s.len())
     }
 
-    /// Makes a segment: number and bytes.
-    pub fn create(&mut self, segment: (u32, u32)) {
-        self.memory.create(segment.0, segment.1);
+    /// Bytes that its segments take.
+    pub fn used(&self) -> u64 {
+        self.memory.segments().map_or(0, |s| s.iter().map(|s| s.1).sum())
+    }
+
+    /// Bytes that still fit on it.
+    pub fn free(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |most| most.saturating_sub(self.used()))
+    }
+
+    /// Makes a segment, number and bytes, unless there is no room for it. Whether it did.
+    pub fn create(&mut self, segment: (u32, u32)) -> bool {
+        let room = self.free() >= u64::from(segment.1);
+        if room {
+            self.memory.create(segment.0, segment.1);
+        }
+        room
     }
 
     /// The bytes, for scenarios that damage them.
@@ -123,6 +139,11 @@ impl Store {
             self.preparing = Some(wanted);
             wanted
         })
+    }
+
+    /// There was no room for that segment: it is wanted again.
+    pub fn segment_refused(&mut self) {
+        self.preparing = None;
     }
 
     /// A segment was made.

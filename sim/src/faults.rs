@@ -21,6 +21,7 @@ impl World {
             (o.stall_every, Fault::Stall),
             (o.slow_disk_every, Fault::SlowDisk),
             (o.clock_jump_every, Fault::ClockJump),
+            (o.full_disk_every, Fault::FillDisk),
         ];
         for (every, fault) in kinds {
             self.again(every, fault);
@@ -36,6 +37,7 @@ impl World {
         }
         for i in 0..self.nodes.len() {
             self.nodes[i].disk_factor = 1;
+            self.nodes[i].disk.capacity = None;
             self.nodes[i].held_down = false;
             if !self.nodes[i].is_up() {
                 self.schedule.after(Duration::from_millis(1), Event::Start(NodeId(i)));
@@ -56,6 +58,11 @@ impl World {
             Fault::Heal(partition) => return self.network.heal(&mut self.schedule, *partition),
             Fault::Thaw(link) => return self.network.thaw(&mut self.schedule, *link),
             Fault::CrashOne(id, down) => return self.crash_for(*id, *down),
+            Fault::RoomAgain(id) => {
+                self.note(*id, || "disk has room again".into());
+                self.nodes[id.0].disk.capacity = None;
+                return;
+            }
             _ => {}
         }
         if !self.stormy {
@@ -71,7 +78,8 @@ impl World {
             Fault::Stall => o.stall_every,
             Fault::SlowDisk => o.slow_disk_every,
             Fault::ClockJump => o.clock_jump_every,
-            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) => None,
+            Fault::FillDisk => o.full_disk_every,
+            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => None,
         };
         self.again(every, fault.clone());
         match fault {
@@ -117,8 +125,22 @@ impl World {
                 self.note(id, || format!("wall clock is off by {skew} ms"));
                 self.nodes[id.0].skew_ms = skew;
             }
-            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) => {}
+            Fault::FillDisk => {
+                let id = self.any_node(|n| n.role.has_disk());
+                let more = self.weather.below(8);
+                let long = self.pause(Duration::from_millis(1_200));
+                self.fill_disk(id, more);
+                self.schedule.after(long, Event::Fault(Fault::RoomAgain(id)));
+            }
+            Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => {}
         }
+    }
+
+    /// No more than so many further segments fit on that disk from now on.
+    pub fn fill_disk(&mut self, id: NodeId, more: u64) {
+        let disk = &mut self.nodes[id.0].disk;
+        disk.capacity = Some(disk.used() + more * u64::from(self.options.segment_bytes));
+        self.note(id, || format!("disk fills up: {more} segments more"));
     }
 
     fn any_node(&mut self, which: impl Fn(&Node) -> bool) -> NodeId {

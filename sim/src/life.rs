@@ -8,6 +8,7 @@ use crate::world::World;
 use bytes::Bytes;
 use std::time::Duration;
 use zoolog_core::wal::WalPos;
+use zoolog_core::wire::DiskRoom;
 use zoolog_core::{Gsn, Input, Token};
 
 /// After this long without a group the log writes its idle block.
@@ -54,7 +55,13 @@ impl World {
             return;
         }
         if let Some(segment) = store.wants_segment() {
-            node.disk.create(segment);
+            if !node.disk.create(segment) {
+                // As the real one: it can't start on a full disk, and is started again.
+                self.note(id, || "does not start: its disk is full".into());
+                self.refused_segments += 1;
+                self.crash_noticed(id, Duration::from_millis(2));
+                return self.schedule.after(Duration::from_millis(200), Event::Start(id));
+            }
             let wait = self.sync_time(id);
             self.schedule.after(wait, Event::SegmentReady(id, life, segment));
         }
@@ -108,6 +115,7 @@ impl World {
         node.running = None;
         node.starting = None;
         node.stalled_until = zoolog_core::Instant(0);
+        node.refused = false;
         node.life += 1;
         node.disk.crash(&mut self.disk_rng);
         node.snapshots.crash(&mut self.snapshot_rng);
@@ -132,10 +140,19 @@ impl World {
     pub(crate) fn pump_disk(&mut self, id: NodeId, run: &mut Running) {
         let Some(store) = run.store.as_mut() else { return };
         let life = self.nodes[id.0].life;
-        if let Some(segment) = store.wants_segment() {
-            self.nodes[id.0].disk.create(segment);
-            let wait = self.sync_time(id);
-            self.schedule.after(wait, Event::SegmentReady(id, life, segment));
+        let wanted = if self.nodes[id.0].refused { None } else { store.wants_segment() };
+        if let Some(segment) = wanted {
+            if self.nodes[id.0].disk.create(segment) {
+                let wait = self.sync_time(id);
+                self.schedule.after(wait, Event::SegmentReady(id, life, segment));
+            } else {
+                store.segment_refused();
+                self.nodes[id.0].refused = true;
+                self.refused_segments += 1;
+                self.trace.line(self.schedule.now(), &self.nodes[id.0].name, || {
+                    format!("no room for segment {}", segment.0)
+                });
+            }
         }
         if store.wants_checkpoint() {
             let checkpoint = run.process.checkpoint();
@@ -148,6 +165,26 @@ impl World {
             let wait = self.sync_time(id);
             self.schedule.after(wait, Event::Synced(id, life));
         }
+    }
+
+    /// Once a second, as the real shell: how much room is there, and is there some again for a segment?
+    pub(crate) fn look_at_disk(&mut self, id: NodeId) {
+        let reserve = self.options.disk_reserve_bytes;
+        let node = &mut self.nodes[id.0];
+        if !node.role.has_disk() {
+            return;
+        }
+        let free_bytes = node.disk.free();
+        let refused = node.refused && free_bytes < u64::from(self.options.segment_bytes);
+        node.refused = false;
+        node.room = match free_bytes {
+            _ if refused => DiskRoom::Full,
+            free if free < reserve / 2 => DiskRoom::Full,
+            free if free < reserve => DiskRoom::Low,
+            _ => DiskRoom::Ample,
+        };
+        let room = node.room;
+        self.give(id, Input::DiskSpace { room, free_bytes });
     }
 
     pub(crate) fn synced(&mut self, id: NodeId, life: Life) {

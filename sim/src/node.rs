@@ -8,6 +8,7 @@ use crate::schedule::Life;
 use crate::snapshots::Snapshots;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use zoolog_core::wire::DiskRoom;
 use zoolog_core::{ConnId, Input, Instant};
 
 /// What a node is for.
@@ -81,6 +82,10 @@ pub struct Node {
     pub starting: Option<Store>,
     /// How far its wall clock is off, in ms.
     pub skew_ms: i64,
+    /// How much room it was last told that its disk has.
+    pub room: DiskRoom,
+    /// There was no room for a segment since it last looked.
+    pub refused: bool,
     /// Its disk is this many times slower than usual.
     pub disk_factor: u32,
     /// Until when it does nothing.
@@ -103,6 +108,8 @@ impl Node {
             running: None,
             starting: None,
             skew_ms: 0,
+            room: DiskRoom::Ample,
+            refused: false,
             disk_factor: 1,
             stalled_until: Instant(0),
             held_down: false,

@@ -1,6 +1,7 @@
 //! What do the processes tell the checkers? Facts, at the moment they learn them.
 
 use bytes::Bytes;
+use zoolog_client::{TrimError, Trimmed};
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::{Gsn, Instant, Seq, WriterId};
 
@@ -53,6 +54,18 @@ pub enum Observation {
         from: Gsn,
         /// First GSN that can be read.
         until: Gsn,
+    },
+    /// A leader gives up a consumer.
+    ConsumerDropped {
+        /// Its name.
+        name: String,
+    },
+    /// A trim by hand was answered.
+    TrimDone {
+        /// First position that was to stay.
+        asked: Gsn,
+        /// What it has done, or why nothing.
+        result: Result<Trimmed, TrimError>,
     },
     /// A linearizable tail was answered.
     Tail {

@@ -3,6 +3,8 @@
 
 use crate::network::LinkId;
 use crate::schedule::NodeId;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use zoolog_core::rng::Rng;
 
@@ -31,6 +33,10 @@ pub enum Fault {
     SlowDisk,
     /// A wall clock jumps.
     ClockJump,
+    /// A disk gets full: little more fits on it for a while.
+    FillDisk,
+    /// There is room again on that disk.
+    RoomAgain(NodeId),
 }
 
 /// Everything a seed decides at its start.
@@ -80,6 +86,8 @@ pub struct Options {
     pub slow_disk_every: Option<Duration>,
     /// Mean time between jumps of a wall clock.
     pub clock_jump_every: Option<Duration>,
+    /// Mean time between disks that get full.
+    pub full_disk_every: Option<Duration>,
     /// Percent of dials refused.
     pub refuse_percent: u64,
     /// Mean one-way delay of the network.
@@ -96,6 +104,19 @@ pub struct Options {
     pub small_caches: bool,
     /// Whether the first reader is a consumer that releases what it has read, so that the log is trimmed.
     pub trims: bool,
+    /// Whether the consumers are there that may not miss anything, so that the first reader may release what it has
+    /// read: ZooKeeper nodes, in a log that is trimmed.
+    pub registered: Arc<AtomicBool>,
+    /// How long records are kept at least.
+    pub retain_time: Option<Duration>,
+    /// How many bytes of them.
+    pub retain_bytes: Option<u64>,
+    /// How long a consumer may be away before it is dropped.
+    pub consumer_max_age: Option<Duration>,
+    /// Whether writers trim the log by hand, too.
+    pub trims_by_hand: bool,
+    /// Bytes of a disk that are to stay free.
+    pub disk_reserve_bytes: u64,
     /// What its name as a consumer begins with.
     pub consumer_prefix: String,
     /// Pause between a writer's turns of appending.
@@ -132,16 +153,36 @@ impl Options {
         let clog_every = sometimes(50, 30, 1_000);
         let delay_us = [50, 200, 1_000, 5_000][rng.below(4) as usize];
         let sync_us = [100, 500, 2_000, 8_000][rng.below(4) as usize];
-        // Drawn apart, so that other seeds stay what they were. ZooKeeper nodes read from the start when they
-        // come back: they have no part in a log that is trimmed.
+        // Drawn apart, so that other seeds stay what they were.
         let trims = Rng::new(seed, "trims").chance(35);
         let failures = Rng::new(seed, "failures").below(5);
+        let mut keeps = Rng::new(seed, "retention");
+        let with_zk = keeps.chance(50);
+        let mut kept = |percent: u64, low: u64, high: u64| {
+            let n = keeps.between(low, high);
+            (trims && keeps.chance(percent)).then_some(n)
+        };
+        let retain_time = kept(30, 300, 3_000).map(Duration::from_millis);
+        let retain_bytes = kept(30, 50_000, 400_000);
+        // A state that nobody keeps a snapshot of must not go for good because all its nodes were away.
+        let consumer_max_age = kept(30, 300, 2_000).map(Duration::from_millis).filter(|_| !with_zk);
+        let trims_by_hand = kept(40, 1, 2).is_some();
+        let mut fills = Rng::new(seed, "full disks");
+        let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
+        let full_disk_every = fills.chance(30).then_some(full_disk_every);
         let mut this = Self {
             seed,
             named_writers: Rng::new(seed, "names").chance(30),
             linger: Duration::from_secs(5),
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             trims,
+            registered: Arc::default(),
+            retain_time,
+            retain_bytes,
+            consumer_max_age,
+            trims_by_hand,
+            full_disk_every,
+            disk_reserve_bytes: 0,
             consumer_prefix: String::new(),
             orderers: 3,
             servers: 3,
@@ -177,10 +218,17 @@ impl Options {
             snapshot_records: [0, 20, 60, 200, 1_000][rng.below(5) as usize],
             zk_fronts: [0, 0, 1, 3][Rng::new(seed, "executors").below(4) as usize],
         };
-        if trims {
+        if trims && !with_zk {
             (this.zk, this.zk_clients) = (0, 0);
         }
+        this.disk_reserve_bytes = 4 * u64::from(this.segment_bytes);
         this
+    }
+
+    /// Whether something may be trimmed that nobody has read.
+    pub fn may_go_unread(&self) -> bool {
+        let kept = self.retain_time.is_some() || self.retain_bytes.is_some();
+        self.trims && (kept || self.consumer_max_age.is_some() || self.trims_by_hand)
     }
 
     /// Fine weather, for scenarios that bring their own faults.
@@ -194,6 +242,12 @@ impl Options {
             stall_every: None,
             slow_disk_every: None,
             clock_jump_every: None,
+            full_disk_every: None,
+            retain_time: None,
+            retain_bytes: None,
+            consumer_max_age: None,
+            trims_by_hand: false,
+            disk_reserve_bytes: 1 << 20,
             refuse_percent: 0,
             slow_link_percent: 0,
             late_percent: 0,

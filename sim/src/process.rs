@@ -49,6 +49,25 @@ where
     }
 }
 
+/// A machine whose events are told as observations.
+#[derive(Debug)]
+pub struct Told<M: Machine>(pub M, pub fn(M::Event) -> Observation);
+
+impl<M: Machine> Process for Told<M> {
+    fn handle(&mut self, now: Instant, input: Input<Infallible>) {
+        self.0.handle(now, uncommanded(input));
+    }
+    fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
+        self.0.poll_output(now).map(|o| map_event(o, self.1))
+    }
+    fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.0.next_deadline()
+    }
+    fn checkpoint(&self) -> Bytes {
+        self.0.checkpoint()
+    }
+}
+
 /// The same input for a machine with other commands: nobody commands anything here.
 pub fn uncommanded<C>(input: Input<Infallible>) -> Input<C> {
     input.try_map(|never| match never {}).expect("there are no commands")

@@ -119,7 +119,7 @@ fn summary(world: &World) -> String {
     let (writes, reads) = c.registers.counts();
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
-        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps; zk: {writes} writes, {reads} reads, \
+        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
          {} expired, {} states compared, {} starts from snapshots",
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
@@ -128,6 +128,9 @@ fn summary(world: &World) -> String {
         c.durability.count(),
         c.trim.point(),
         c.trim.gaps(),
+        c.trim.counts().1,
+        c.trim.counts().0,
+        c.refused,
         c.expiry.expired(),
         c.convergence.compared(),
         world.restored,

@@ -58,6 +58,12 @@ impl Snapshots {
         }
     }
 
+    /// The newest file that was answered as saved.
+    pub fn newest_good(&self) -> Option<(Gsn, Vec<u8>)> {
+        let gsn = *self.good.last()?;
+        Some((gsn, self.files.get(&gsn)?.clone()))
+    }
+
     /// The files, for scenarios that damage them.
     pub fn files_mut(&mut self) -> &mut BTreeMap<Gsn, Vec<u8>> {
         &mut self.files

@@ -44,6 +44,10 @@ pub struct World {
     pub(crate) snapshot_rng: Rng,
     /// How often a ZooKeeper node began with a snapshot.
     pub restored: u64,
+    /// How often one was given another's, having none that reached the log.
+    pub given: u64,
+    /// How often there was no room for a segment.
+    pub refused_segments: u64,
     turn_rng: Rng,
     addrs: BTreeMap<String, NodeId>,
 }
@@ -67,6 +71,8 @@ impl World {
             disk_rng: Rng::new(seed, "disk"),
             snapshot_rng: Rng::new(seed, "snapshots"),
             restored: 0,
+            given: 0,
+            refused_segments: 0,
             turn_rng: Rng::new(seed, "turns"),
             addrs,
             options,
@@ -118,6 +124,7 @@ impl World {
             Event::Timer(id, life) if self.alive(id, life) => self.timer(id),
             Event::Wall(id, life) if self.alive(id, life) => {
                 self.give(id, Input::WallClock(self.wall(id)));
+                self.look_at_disk(id);
                 self.schedule.after(Duration::from_secs(1), Event::Wall(id, life));
             }
             Event::Turn(..) | Event::Timer(..) | Event::Wall(..) => {}
@@ -383,9 +390,23 @@ impl World {
         self.note(id, || format!("** {}", short(&format!("{seen:?}"), 300)));
         let verdict = self.checks.seen(self.now(), id, &self.nodes[id.0].name, &seen);
         self.judge(verdict);
-        if let Observation::Failed(_) = seen {
-            // Its owner starts it anew.
+        if let Observation::Failed(why) = seen {
+            // Its owner starts it anew, with another's snapshot if it has none that reaches the log.
+            if why.contains("was trimmed") {
+                self.give_snapshot(id);
+            }
             self.schedule.after(Duration::ZERO, Event::Fault(Fault::CrashOne(id, Duration::from_millis(20))));
+        }
+    }
+
+    /// Copies another ZooKeeper node's newest snapshot to this one, as the message of the failed node says.
+    fn give_snapshot(&mut self, id: NodeId) {
+        let others = (0..self.nodes.len()).filter(|i| *i != id.0);
+        let newest = others.filter_map(|i| self.nodes[i].snapshots.newest_good()).max_by_key(|s| s.0);
+        if let Some((gsn, bytes)) = newest {
+            self.given += 1;
+            self.note(id, || format!("is given the snapshot at {gsn}"));
+            self.nodes[id.0].snapshots.files_mut().insert(gsn, bytes);
         }
     }
 

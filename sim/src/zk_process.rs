@@ -31,7 +31,7 @@ pub fn build(
     seed: u64,
     now: Instant,
 ) -> Box<dyn Process> {
-    let cfg = NodeConfig {
+    let mut cfg = NodeConfig {
         id: n,
         cluster: CLUSTER,
         secret: [7; 32],
@@ -42,6 +42,7 @@ pub fn build(
         snapshot_records: o.snapshot_records,
         ..NodeConfig::default()
     };
+    cfg.log.consumer = o.trims.then(|| format!("zk-{n}"));
     let shown = Gsn(0);
     if o.zk_fronts > 0 {
         let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);

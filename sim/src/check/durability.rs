@@ -42,11 +42,14 @@ impl Durability {
         Ok(())
     }
 
-    /// All is quiet: every acknowledged batch was read.
-    pub fn finally(&self, log: &TotalOrder) -> Verdict {
+    /// All is quiet: every acknowledged batch was read; of what lies before `from` as much as anybody read.
+    pub fn finally(&self, log: &TotalOrder, from: Gsn) -> Verdict {
         for (&(writer, seq), &(first, count)) in &self.acks {
             for index in 0..count {
                 let gsn = first.plus(u64::from(index));
+                if gsn < from && log.at(gsn).is_none() {
+                    continue;
+                }
                 let there = log.at(gsn).is_some_and(|p| (p.writer, p.seq, p.index) == (writer, seq, index));
                 promise!(
                     "LOG-2",

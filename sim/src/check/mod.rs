@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::schedule::NodeId;
 use bytes::Bytes;
 use std::fmt;
-use zoolog_core::wire::{self, Message, ReadEnd};
+use zoolog_core::wire::{self, AppendRefusedWhy, Message, ReadEnd};
 use zoolog_core::{Gsn, Instant};
 
 /// A broken promise.
@@ -83,20 +83,32 @@ pub struct Checks {
     pub expiry: expiry::Expiry,
     /// ZK-5.
     pub convergence: convergence::Convergence,
+    /// Whether something may be trimmed that nobody has read.
+    unread: bool,
+    /// Names of ZooKeeper nodes that are yet to register as consumers, and what to set when none is left.
+    pending: (std::collections::BTreeSet<String>, std::sync::Arc<std::sync::atomic::AtomicBool>),
+    /// Appends refused for want of room.
+    pub refused: u64,
     /// How many processes of the workload are done, by node.
     pub done: std::collections::BTreeSet<NodeId>,
 }
 
 impl Checks {
     /// Nothing seen yet.
-    pub fn new(_options: &Options) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let zk = if options.trims { options.zk } else { 0 };
+        let pending = (1..=zk).map(|n| format!("zk-{n}")).collect::<std::collections::BTreeSet<_>>();
+        options.registered.store(pending.is_empty(), std::sync::atomic::Ordering::Relaxed);
         Self {
+            unread: options.may_go_unread(),
+            pending: (pending, options.registered.clone()),
+            refused: 0,
             order: Default::default(),
             cuts: Default::default(),
             durability: Default::default(),
             writers: Default::default(),
             content: Default::default(),
-            trim: Default::default(),
+            trim: trim::Trims::new(options.may_go_unread()),
             views: Default::default(),
             tail: Default::default(),
             registers: Default::default(),
@@ -118,7 +130,7 @@ impl Checks {
             // Only these kinds are of interest: others need not be decoded.
             if !matches!(
                 u16::from_le_bytes([frame[6], frame[7]]),
-                13 | 14 | 17 | 21 | 22 | 24 | 30 | 31 | 41 | 55
+                13 | 14 | 17 | 21 | 22 | 24 | 26 | 30..=32 | 41 | 55
             ) {
                 continue;
             }
@@ -132,11 +144,16 @@ impl Checks {
                 Message::OrderIs(m) => self.views.stated(&m.view)?,
                 Message::Fence(m) => self.content.fenced(m.lane, packet.payload)?,
                 Message::TrimIs(m) => self.trim.stated("the leader", m.gsn)?,
-                Message::Consumer(m) => self.trim.said(from, m.upto),
+                Message::Consumer(m) => self.trim.said(from, m.name, m.upto),
                 Message::ConsumerIs(m) => {
                     self.trim.stated("the leader", m.trim)?;
-                    m.upto.into_iter().for_each(|at| self.trim.registered(to, at));
+                    if let Some(at) = m.upto {
+                        self.trim.registered(to, at);
+                        self.registered(to);
+                    }
                 }
+                Message::TrimAnswer(m) => self.trim.stated("the leader", m.trim)?,
+                Message::AppendRefused(m) if m.why == AppendRefusedWhy::DiskFull => self.refused += 1,
                 Message::ReadIs(m) if m.end == ReadEnd::Trimmed => self.trim.stated("a replica", m.covers)?,
                 Message::Append(m) => self.content.appended(m.lane, packet.payload, &self.views)?,
                 Message::Appended(m) => {
@@ -170,12 +187,14 @@ impl Checks {
                 self.order.delivered(node, name, *first_gsn, placed, *skip, *take)?;
                 self.cuts.delivered(*first_gsn, placed)?;
                 self.durability.delivered(*first_gsn, placed)?;
-                self.writers.advance(&self.order)?;
+                self.writers.advance(&self.order, self.unread_before())?;
             }
             Observation::Gap { from, until } => {
                 self.order.stopped(node, name, *from)?;
                 self.trim.gap(name, *from, *until)?;
             }
+            Observation::ConsumerDropped { name } => self.trim.dropped(name),
+            Observation::TrimDone { asked, result } => self.trim.answered(name, *asked, result)?,
             Observation::Tail { asked, gsn } => self.tail.answered(name, *asked, *gsn)?,
             Observation::State { applied, hash } => self.convergence.state(node, name, *applied, *hash)?,
             Observation::ZkEnqueue => self.registers.enqueue(),
@@ -200,8 +219,23 @@ impl Checks {
 
     /// All is quiet: the whole log up to `tail` must have been read, and hold all that was promised.
     pub fn finally(&self, tail: Gsn) -> Verdict {
-        self.order.complete_to(tail)?;
-        self.durability.finally(&self.order)?;
+        self.order.complete(self.unread_before(), tail)?;
+        self.durability.finally(&self.order, self.unread_before())?;
         self.registers.finally()
+    }
+
+    /// What lies before this may be gone though nobody has read it.
+    fn unread_before(&self) -> Gsn {
+        if self.unread { self.trim.point() } else { Gsn(0) }
+    }
+
+    /// That client is a consumer now. Once all ZooKeeper nodes are, others may release.
+    fn registered(&mut self, node: NodeId) {
+        if let Some(name) = self.trim.name(node) {
+            self.pending.0.remove(name);
+        }
+        if self.pending.0.is_empty() {
+            self.pending.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 }

@@ -117,9 +117,9 @@ impl TotalOrder {
         Ok(())
     }
 
-    /// Whether every GSN below `tail` was read, and none at or past it.
-    pub fn complete_to(&self, tail: Gsn) -> Verdict {
-        let hole = (0..tail.0).find(|&g| self.at(Gsn(g)).is_none());
+    /// Whether every GSN from `from` to `tail` was read, and none at or past that.
+    pub fn complete(&self, from: Gsn, tail: Gsn) -> Verdict {
+        let hole = (from.0..tail.0).find(|&g| self.at(Gsn(g)).is_none());
         promise!("LOG-1", hole.is_none(), "nobody could read {hole:?} though the tail is {tail}");
         promise!(
             "LOG-1",

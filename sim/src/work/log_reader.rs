@@ -7,6 +7,8 @@ use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zoolog_client::{LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::rng::Rng;
@@ -20,6 +22,8 @@ pub struct LogReader {
     steady: bool,
     /// Whether it holds the log back until it has read it.
     consumes: bool,
+    /// Whether it may, yet.
+    may_release: Arc<AtomicBool>,
     /// Where it is.
     at: Gsn,
     /// Where to go on behind a gap.
@@ -53,6 +57,7 @@ impl LogReader {
             rng: Rng::new(seed, "reader"),
             steady,
             consumes,
+            may_release: Arc::new(AtomicBool::new(true)),
             at: Gsn(0),
             behind_gap: None,
             floor: Gsn(0),
@@ -63,6 +68,12 @@ impl LogReader {
             tails,
             out,
         }
+    }
+
+    /// The same, that releases nothing before it may.
+    #[must_use]
+    pub fn after(self, may_release: Arc<AtomicBool>) -> Self {
+        Self { may_release, ..self }
     }
 
     fn seen(&mut self, output: Output<LogEvent>) -> Output<Observation> {
@@ -135,7 +146,7 @@ impl Process for LogReader {
                 }
                 self.out.push_back(Output::Event(Observation::Done));
             }
-            if self.consumes && self.at > Gsn(0) {
+            if self.consumes && self.at > Gsn(0) && self.may_release.load(Ordering::Relaxed) {
                 self.release();
             }
             let request = self.log.tail();

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use zoolog_client::{AppendError, LogClient, LogEvent, RequestId, SharedLog, WriterLost};
 use zoolog_core::rng::Rng;
-use zoolog_core::{Input, Instant, Machine, Output};
+use zoolog_core::{Gsn, Input, Instant, Machine, Output};
 
 /// A writer.
 pub struct LogWriter {
@@ -21,6 +21,9 @@ pub struct LogWriter {
     calm_at: Instant,
     number: u64,
     tails: BTreeMap<RequestId, Instant>,
+    /// Whether it trims the log now and then, and what it asked for.
+    trims: bool,
+    trimming: BTreeMap<RequestId, Gsn>,
     out: VecDeque<Output<Observation>>,
     last_words: u32,
     /// Another may take over its name.
@@ -46,11 +49,27 @@ impl LogWriter {
             calm_at,
             number: 0,
             tails: BTreeMap::new(),
+            trims: false,
+            trimming: BTreeMap::new(),
             out: VecDeque::new(),
             last_words: 5,
             named,
             done: false,
         }
+    }
+
+    /// The same, that trims the log by hand now and then: where it may, where a consumer is in the way, and beyond
+    /// the tail.
+    #[must_use]
+    pub fn trimming(self) -> Self {
+        Self { trims: true, ..self }
+    }
+
+    fn trim(&mut self) {
+        let tail = self.log.known_tail().map_or(0, |t| t.0);
+        let gsn = Gsn(self.rng.below(tail + tail / 8 + 2));
+        let request = self.log.trim(gsn);
+        self.trimming.insert(request, gsn);
     }
 
     fn record(&mut self) -> Vec<u8> {
@@ -76,7 +95,7 @@ impl LogWriter {
                     let seen = Observation::Appending { writer: self.log.writer(), seq, index, record };
                     self.out.push_back(Output::Event(seen));
                 }
-                Err(AppendError::Full | AppendError::NotOpen) => return false,
+                Err(AppendError::Full | AppendError::NotOpen | AppendError::DiskFull) => return false,
                 Err(e) => {
                     self.out.push_back(Output::Event(Observation::Note(format!("append: {e}"))));
                     return false;
@@ -95,6 +114,9 @@ impl LogWriter {
             let burst = if self.rng.chance(5) { 50 } else { 4 };
             let records = self.rng.below(burst);
             self.append(records);
+            if self.trims && self.rng.chance(2) {
+                self.trim();
+            }
             if self.rng.chance(3) {
                 let request = self.log.tail();
                 self.tails.insert(request, now);
@@ -132,6 +154,11 @@ impl Process for LogWriter {
             // Another goes on under its name.
             (self.done, self.last_words) = (true, 0);
             self.out.push_back(Output::Event(Observation::Done));
+        }
+        if let Output::Event(LogEvent::TrimDone { request, result }) = &output
+            && let Some(asked) = self.trimming.remove(request)
+        {
+            return Some(Output::Event(Observation::TrimDone { asked, result: result.clone() }));
         }
         if let Output::Event(LogEvent::Appended { .. }) = &output
             && self.last_words == 0

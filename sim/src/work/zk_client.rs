@@ -81,6 +81,8 @@ pub struct ZkClient {
     pub(super) counter: u64,
     /// Whether this life has made the nodes it works on.
     pub(super) prepared: bool,
+    /// One of them could not be made.
+    unmade: bool,
     /// Paths of own ephemerals of this session that were acknowledged.
     pub(super) ephemerals: BTreeSet<String>,
     /// Data watches of this connection: path, and zxid of the reply that armed it.
@@ -110,6 +112,7 @@ impl ZkClient {
             silent_until: Instant(0),
             counter: 0,
             prepared: false,
+            unmade: false,
             ephemerals: BTreeSet::new(),
             watches: BTreeMap::new(),
             last_round: None,
@@ -271,6 +274,15 @@ impl ZkClient {
             return self.broken("ZK-1", format!("a malformed answer to {call:?}"));
         };
         self.answered(&call, watch, &reply, zxid);
+        if std::mem::take(&mut self.unmade) {
+            // What it works on is not there: it begins anew, later.
+            self.prepared = false;
+            self.fact(asked.at, call, reply);
+            if let Some(conn) = self.conn() {
+                self.out.push_back(Output::Close { conn });
+            }
+            return self.disconnected(now);
+        }
         let closed = call == ZkCall::CloseSession;
         self.fact(asked.at, call, reply);
         if closed {
@@ -306,6 +318,11 @@ impl ZkClient {
                 self.ephemerals.remove(path);
             }
             (ZkCall::Create { .. }, ZkReply::Error { code: -110, .. }) => {}
+            // The disks below are short of room: it was not done.
+            (ZkCall::Create { ephemeral: false, sequential: false, .. }, ZkReply::Error { code: -1, .. }) => {
+                self.unmade = true;
+            }
+            (ZkCall::Set { .. } | ZkCall::Create { .. }, ZkReply::Error { code: -1, .. }) => {}
             (_, ZkReply::Error { code, .. }) if self.prepared && !matches!(code, -103) => {
                 self.broken("ZK-1", format!("{call:?} answered with error {code}"));
             }
