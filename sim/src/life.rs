@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// Once a second, as the real shell: how much room is there, and is there some again for a segment?
+    /// Once a second and with each segment, as the real shell: how much room is there, and is there some again for a segment?
     pub(crate) fn look_at_disk(&mut self, id: NodeId) {
         let reserve = self.options.disk_reserve_bytes;
         let node = &mut self.nodes[id.0];
@@ -222,6 +222,7 @@ impl World {
         run.store.as_mut().expect("only a log has segments").segment_ready(segment);
         self.pump_disk(id, &mut run);
         self.nodes[id.0].running = Some(run);
+        self.look_at_disk(id);
     }
 
     pub(crate) fn disk_idle(&mut self, id: NodeId, life: Life) {

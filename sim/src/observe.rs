@@ -55,6 +55,8 @@ pub enum Observation {
         /// First GSN that can be read.
         until: Gsn,
     },
+    /// A writer's append was refused for want of room: nothing of it is anywhere.
+    NoRoom,
     /// A leader gives up a consumer.
     ConsumerDropped {
         /// Its name.

@@ -87,7 +87,7 @@ pub struct Checks {
     unread: bool,
     /// Names of ZooKeeper nodes that are yet to register as consumers, and what to set when none is left.
     pending: (std::collections::BTreeSet<String>, std::sync::Arc<std::sync::atomic::AtomicBool>),
-    /// Appends refused for want of room.
+    /// Appends refused for want of room, by clients or by their primaries.
     pub refused: u64,
     /// How many processes of the workload are done, by node.
     pub done: std::collections::BTreeSet<NodeId>,
@@ -193,6 +193,7 @@ impl Checks {
                 self.order.stopped(node, name, *from)?;
                 self.trim.gap(name, *from, *until)?;
             }
+            Observation::NoRoom => self.refused += 1,
             Observation::ConsumerDropped { name } => self.trim.dropped(name),
             Observation::TrimDone { asked, result } => self.trim.answered(name, *asked, result)?,
             Observation::Tail { asked, gsn } => self.tail.answered(name, *asked, *gsn)?,

@@ -95,7 +95,11 @@ impl LogWriter {
                     let seen = Observation::Appending { writer: self.log.writer(), seq, index, record };
                     self.out.push_back(Output::Event(seen));
                 }
-                Err(AppendError::Full | AppendError::NotOpen | AppendError::DiskFull) => return false,
+                Err(AppendError::Full | AppendError::NotOpen) => return false,
+                Err(AppendError::DiskFull) => {
+                    self.out.push_back(Output::Event(Observation::NoRoom));
+                    return false;
+                }
                 Err(e) => {
                     self.out.push_back(Output::Event(Observation::Note(format!("append: {e}"))));
                     return false;
