@@ -50,7 +50,9 @@ for step in "${steps[@]}"; do
             python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog
             python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog --executors 3
             ;;
-        drill) python3 scripts/drill.py --zoolog target/release/zoolog ;;
+        drill)
+            python3 scripts/drill.py --zoolog target/release/zoolog
+            python3 scripts/drill_full.py --zoolog target/release/zoolog ;;
         *) echo "no such step: $step"; exit 2 ;;
     esac
 done

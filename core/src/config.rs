@@ -163,7 +163,7 @@ pub struct OrderConfig {
     /// Bytes of records before a consumer, counted once, above which it is dropped, even if it is there; 0: however
     /// many. Should be several snapshots of a ZooKeeper node. Default 0.
     pub consumer_max_lag_bytes: u64,
-    /// Bytes that stay free on the disk of the log, or a tenth of the disk if that is less: with less its status says so.
+    /// Bytes that stay free on the disk of the log, or a quarter of the disk if that is less: with less its status says so.
     /// 0: none. Default 536870912.
     pub disk_reserve_bytes: u64,
     /// Bytes that the log's files may take, as if the disk were no larger; 0: as many as there are. At least
@@ -256,7 +256,7 @@ pub struct ShardConfig {
     /// Servers of one fault domain fail together; replicas of a shard are kept apart. Default empty: every
     /// server is a domain of its own.
     pub domain: String,
-    /// Bytes that stay free on the disk of the log, or a tenth of the disk if that is less: with less
+    /// Bytes that stay free on the disk of the log, or a quarter of the disk if that is less: with less
     /// appends are held back, with less than half of it they are refused, until there is more.
     /// 0: none. Default 536870912.
     pub disk_reserve_bytes: u64,

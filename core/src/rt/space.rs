@@ -6,8 +6,8 @@ use std::path::Path;
 /// How much of a disk a log may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceLimits {
-    /// With fewer bytes free the disk is low, with fewer than half of them it is full; but a tenth of the disk at
-    /// most. 0: never.
+    /// With fewer bytes free the disk is low, with fewer than half of them it is full; but a quarter of the
+    /// disk at most. 0: never.
     pub reserve_bytes: u64,
     /// Bytes that the log's segments may take, as if the disk were no larger. 0: as many as there are.
     pub quota_bytes: u64,
@@ -42,7 +42,7 @@ impl Space {
 
     /// What that amounts to. Once it is short, it must be a quarter more than that before it is better.
     pub fn room(self, limits: &SpaceLimits, before: DiskRoom) -> DiskRoom {
-        let reserve = limits.reserve_bytes.min(self.total / 10);
+        let reserve = limits.reserve_bytes.min(self.total / 4);
         let short_of = |bytes: u64, was: bool| self.free < if was { bytes + bytes / 4 } else { bytes };
         if short_of(reserve / 2, before == DiskRoom::Full) {
             DiskRoom::Full
@@ -78,7 +78,7 @@ mod tests {
         let none = SpaceLimits::default();
         assert_eq!(Space { free: 0, total: 1 << 40 }.room(&none, Ample), Ample);
         let small = |free| Space { free, total: 2000 }.room(&LIMITS, Ample);
-        assert_eq!((small(200), small(199), small(99)), (Ample, Low, Full), "a tenth of a small disk");
+        assert_eq!((small(500), small(499), small(249)), (Ample, Low, Full), "a quarter of a small disk");
     }
 
     #[test]

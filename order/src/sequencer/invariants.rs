@@ -10,7 +10,7 @@
 //! - ORD-7: a finalized shard keeps its lengths for ever, and has its GSNs where it says; some shard takes appends once
 //!   one ever did; what leaves the view is finalized and trimmed.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
-//! - ORD-7: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
+//! - ORD-8: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
 
 use super::{Applied, CONSUMERS_MAX, GSN_MAX, NAMES_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
 use std::collections::BTreeSet;
@@ -84,7 +84,7 @@ pub(super) fn trim_after(state: &State, before: Gsn, applied: &Applied) {
 /// What a tick may do to the clock, which showed `before`.
 pub(super) fn clock_after(state: &State, before: u64) {
     let clock_ms = state.retention.clock_ms;
-    assert!(clock_ms >= before, "ORD-7: the clock goes from {before} to {clock_ms}");
+    assert!(clock_ms >= before, "ORD-8: the clock goes from {before} to {clock_ms}");
     state.retention.check(state.tail, &state.consumers).unwrap_or_else(|e| panic!("{e}"));
 }
 

@@ -86,22 +86,22 @@ impl Retention {
         }
     }
 
-    /// ORD-7, of a state that may come from elsewhere.
+    /// ORD-8, of a state that may come from elsewhere.
     pub(super) fn check(&self, tail: Gsn, consumers: &BTreeMap<String, Gsn>) -> Result<(), String> {
         let ascend = self.marks.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
         let last = self.marks.last().copied().unwrap_or_default();
         if !ascend || last.0 > self.clock_ms || last.1 > tail || self.clock_ms > CLOCK_MS_MAX {
             return Err(format!(
-                "ORD-7: clock {}, tail {tail}, the last of {} marks {last:?}",
+                "ORD-8: clock {}, tail {tail}, the last of {} marks {last:?}",
                 self.clock_ms,
                 self.marks.len()
             ));
         }
         if self.marks.len() > MARKS_MAX || self.absent_ms.len() > CONSUMERS_MAX {
-            return Err(format!("ORD-7: {} marks, {} absent", self.marks.len(), self.absent_ms.len()));
+            return Err(format!("ORD-8: {} marks, {} absent", self.marks.len(), self.absent_ms.len()));
         }
         match self.absent_ms.iter().find(|(name, ms)| **ms > CLOCK_MS_MAX || !consumers.contains_key(*name)) {
-            Some((name, ms)) => Err(format!("ORD-7: {name:?}, away for {ms} ms, is no consumer")),
+            Some((name, ms)) => Err(format!("ORD-8: {name:?}, away for {ms} ms, is no consumer")),
             None => Ok(()),
         }
     }
