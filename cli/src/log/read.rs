@@ -93,7 +93,7 @@ impl Reading {
                 ReadEnd::Trimmed => return Err(trimmed(from, covers)),
                 ReadEnd::More => covers < to,
                 ReadEnd::Complete => covers < to, // a window that was narrower than the range
-                ReadEnd::NotYet | ReadEnd::Unavailable => false,
+                ReadEnd::NotYet | ReadEnd::Unavailable | ReadEnd::Invalid => false,
             };
             // The next window comes while this one is written.
             let expected: u64 = batches.iter().map(|b| u64::from(b.take)).sum();
@@ -112,6 +112,9 @@ impl Reading {
                 ReadEnd::Unavailable => {
                     let why = self.session.unavailable();
                     return Err(Failure::new(why.code, format!("{}; read up to {covers}", why.text)));
+                }
+                ReadEnd::Invalid => {
+                    return Err(Failure::new(Code::Usage, format!("{from}..{to} is no range")));
                 }
                 _ if !goes_on => return Ok(()),
                 _ if !early => self.ask(covers),
