@@ -36,7 +36,8 @@ for step in "${steps[@]}"; do
         test)
             cargo test --workspace --quiet
             python3 scripts/lib/history_test.py
-            python3 scripts/lib/compare_test.py ;;
+            python3 scripts/lib/compare_test.py
+            python3 scripts/lib/drill/drill_test.py ;;
         sim)
             cargo build --profile sim --quiet -p zoolog-sim
             target/sim/zoolog-sim meta 1
@@ -51,7 +52,9 @@ for step in "${steps[@]}"; do
             python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog --executors 3
             ;;
         drill)
-            python3 scripts/drill.py --zoolog target/release/zoolog
+            need mkfs.ext4 e2fsprogs || echo "no mkfs.ext4: disks won't be full"
+            python3 scripts/drill.py zk --zoolog target/release/zoolog
+            python3 scripts/drill.py log --zoolog target/release/zoolog --for 45s
             python3 scripts/drill_full.py --zoolog target/release/zoolog ;;
         *) echo "no such step: $step"; exit 2 ;;
     esac

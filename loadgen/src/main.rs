@@ -69,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().target {
         Target::Zk(args) => zk::run(&args),
         Target::Log(args) => log::run(&args),
+        Target::Audit(args) => log::audit::run(&args),
         Target::Order(args) => order::run(&args),
     };
     match outcome {

@@ -1,11 +1,13 @@
 //! What can be asked of `loadgen`? The command line, with every default and unit: here what all runs have, in
 //! the files beside it what only one target has.
 
+mod audit;
 mod log;
 mod order;
 mod values;
 mod zk;
 
+pub use audit::AuditArgs;
 pub use log::{LogArgs, LogOp};
 pub use order::OrderArgs;
 pub use values::{Auth, Slo};
@@ -35,6 +37,8 @@ pub enum Target {
     Zk(Box<ZkArgs>),
     /// A Zoolog log, without the ZooKeeper on top.
     Log(LogArgs),
+    /// A Zoolog log through all that may happen to it: writes until told to stop, then reads all of it back and checks it.
+    Audit(AuditArgs),
     /// The ordering layer alone, with emulated replicas that report for many lanes.
     Order(OrderArgs),
 }

@@ -3,6 +3,7 @@
 //! acknowledged.
 
 mod append;
+pub mod audit;
 mod control;
 mod follow;
 mod loader;
