@@ -204,7 +204,14 @@ impl LogClient {
         if !matches!(packet.message, Message::Refused(_)) {
             links.useful(link);
         }
+        if matches!(
+            packet.message,
+            Message::StatusIs(_) | Message::Appended(_) | Message::AppendRefused(_) | Message::Resolved(_)
+        ) {
+            self.writer.heard(cx, link);
+        }
         match packet.message {
+            Message::StatusIs(_) => {}
             Message::Appended(m) => self.writer.appended(cx, links, link, &m),
             Message::AppendRefused(m) => self.writer.refused(cx, links, link, &m),
             Message::Resolved(m) => self.writer.resolved(cx, links, &self.view, &m),
@@ -411,7 +418,7 @@ impl Machine for LogClient {
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let cx = &self.cx;
         let mut first = earlier(self.orderers.deadline(cx, self.tails.probing()), self.links.deadline(cx));
-        first = earlier(first, self.writer.deadline(cx));
+        first = earlier(first, self.writer.deadline(cx, &self.links));
         first = earlier(first, self.fetches.deadline(cx));
         first = earlier(first, self.subscription.as_ref().and_then(|s| s.deadline(cx)));
         first = earlier(first, self.reads.deadline(cx));

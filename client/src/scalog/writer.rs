@@ -17,7 +17,8 @@ use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::{
-    self, Append, AppendRefused, AppendRefusedWhy, Appended, DiskRoom, ResolveEnd, Resolved, Room, WriterIs,
+    self, Append, AppendRefused, AppendRefusedWhy, Appended, DiskRoom, ResolveEnd, Resolved, Room, Status,
+    WriterIs,
     WriterRefused,
 };
 use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
@@ -62,8 +63,12 @@ pub(super) struct Writer {
     leaving: Option<Leaving>,
     /// Lanes that a fence of ours has closed.
     closed: BTreeSet<LaneId>,
-    /// Since when there is no connection to the primary.
+    /// Since when there is no connection on which the primary has answered anything.
     down_since: Option<Instant>,
+    /// When it last answered anything.
+    heard: Instant,
+    /// When it was asked for a sign of life on this connection; it has answered nothing since.
+    asked: Option<Instant>,
     /// Lanes given up before anything went out.
     skipped: u64,
     pause_until: Option<Instant>,
@@ -101,6 +106,8 @@ impl Writer {
             leaving: None,
             closed: BTreeSet::new(),
             down_since: None,
+            heard: now,
+            asked: None,
             skipped: 0,
             pause_until: None,
             room: DiskRoom::Ample,
@@ -260,10 +267,22 @@ impl Writer {
         if link != self.link {
             self.link = link;
             self.sent = 0;
+            (self.asked, self.down_since) = (None, None);
         }
         if let Some(link) = link {
             links.want(cx, link);
-            self.down_since = if links.is_up(link) { None } else { self.down_since.or(Some(cx.now)) };
+            if !links.is_up(link) {
+                self.down_since.get_or_insert(cx.now);
+            }
+        }
+    }
+
+    /// The primary has answered something. That a connection is up doesn't tell that it would: a kernel accepts for a
+    /// process that stands still. Nor do pushes: the network may swallow what goes the other way.
+    pub fn heard(&mut self, cx: &Cx, link: LinkId) {
+        if self.is_on(link) {
+            self.heard = cx.now;
+            (self.asked, self.down_since) = (None, None);
         }
     }
 
@@ -387,7 +406,7 @@ impl Writer {
     /// next one. A writer that never sent anything may as well try another lane.
     pub fn link_lost(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
         self.sent = 0;
-        self.pause_until = None;
+        (self.pause_until, self.asked) = (None, None);
         self.down_since.get_or_insert(cx.now);
         self.probing = false;
         // The next one says it anew.
@@ -537,11 +556,21 @@ impl Writer {
         Some(self.waiting_since()?.max(self.kicked) + cx.cfg.stall_after * STALLS_TO_REDIAL)
     }
 
+    /// When the primary is to be asked for a sign of life: a log that stands still is no reason to leave it.
+    fn ask_at(&self, cx: &Cx, links: &Links) -> Option<Instant> {
+        let quiet = self.waiting_since()?.max(self.heard) + cx.cfg.stall_after;
+        (self.placed(links) && self.asked.is_none() && self.leaving.is_none()).then_some(quiet)
+    }
+
     pub fn tick(&mut self, cx: &mut Cx, links: &mut Links) {
-        if self.link.is_some_and(|l| links.is_up(l)) {
-            self.down_since = None;
+        if self.ask_at(cx, links).is_some_and(|t| t <= cx.now)
+            && let Some(link) = self.link
+        {
+            self.asked = Some(cx.now);
+            let request = cx.request();
+            links.send_message(cx, link, Status { request });
         }
-        if self.leave_at(cx).is_some_and(|t| t <= cx.now) {
+        if self.leave_at(cx, links).is_some_and(|t| t <= cx.now) {
             self.leave(cx, true);
         }
         let first = self.first();
@@ -562,22 +591,23 @@ impl Writer {
         }
     }
 
-    /// When to give up hope of the primary: it has acknowledged nothing for long, and dialling it takes long.
-    fn leave_at(&self, cx: &Cx) -> Option<Instant> {
+    /// When to give up hope of the primary: it has acknowledged nothing for long, and can't be dialled, or says nothing.
+    fn leave_at(&self, cx: &Cx, links: &Links) -> Option<Instant> {
         if self.leaving.is_some() || self.untouched() {
             return None;
         }
-        let dialled = self.down_since? + cx.cfg.request_timeout;
-        Some(dialled.max(self.waiting_since()? + cx.cfg.leave_after))
+        let away = if self.placed(links) { self.asked } else { self.down_since };
+        Some((away? + cx.cfg.request_timeout).max(self.waiting_since()? + cx.cfg.leave_after))
     }
 
-    pub fn deadline(&self, cx: &Cx) -> Option<(Instant, &'static str)> {
-        let leave = self.leave_at(cx).map(|t| (t, "leave a lane whose primary is away"));
+    pub fn deadline(&self, cx: &Cx, links: &Links) -> Option<(Instant, &'static str)> {
+        let leave = self.leave_at(cx, links).map(|t| (t, "leave a lane whose primary is away"));
         let ask = self.leaving.as_ref().map(|l| (l.due(), "ask what is in a lane"));
         let leave = super::cx::earlier(leave, ask);
         let leave = super::cx::earlier(leave, self.naming.as_ref().and_then(Naming::deadline));
         let pause = self.pause_until.map(|t| (t, "resend refused batches"));
         let kick = self.kick_at(cx).map(|t| (t, "acknowledgements overdue"));
-        super::cx::earlier(leave, super::cx::earlier(pause, kick))
+        let alive = self.ask_at(cx, links).map(|t| (t, "ask the primary for a sign of life"));
+        super::cx::earlier(super::cx::earlier(leave, alive), super::cx::earlier(pause, kick))
     }
 }

@@ -1,6 +1,7 @@
 //! Does the writer send its batches once, in order, and take the answers right?
 
 use crate::bench::*;
+use std::collections::BTreeSet;
 use zoolog_client::{AppendError, ClientConfig, LogEvent, SharedLog, WriterLost};
 use zoolog_core::batch::Batch;
 use zoolog_core::limits::{BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
@@ -127,6 +128,49 @@ fn a_writer_whose_primary_cannot_be_reached_at_first_takes_another_lane() {
     connect_all(&mut b);
     let conn = b.conn(&addr).expect("dialled again");
     assert_eq!(seqs(&b.sent(conn)), [0]);
+}
+
+/// Seconds of a log that stands still, in which every question for a sign of life is answered if `alive`; each connection
+/// that is made comes up. To which replicas a fence went out.
+fn stands_still(b: &mut Bench, seconds: u64, alive: bool) -> BTreeSet<String> {
+    let mut fenced = BTreeSet::new();
+    for _ in 0..seconds * 20 {
+        b.ms(50);
+        b.closing.clone().into_iter().for_each(|conn| b.close(conn));
+        connect_all(b);
+        for conn in b.up.keys().copied().collect::<Vec<_>>() {
+            for packet in b.sent(conn) {
+                match packet.message {
+                    Message::Status(m) if alive => {
+                        b.say(conn, StatusIs { request: m.request, json: "{}".into() });
+                    }
+                    Message::Fence(_) => {
+                        fenced.insert(b.up[&conn].clone());
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    fenced
+}
+
+/// LOG-5: found by the drill, seed 2: what the client says doesn't arrive at one server, and its connections come up.
+#[test]
+fn a_primary_that_is_connected_but_answers_nothing_is_left_behind_a_fence() {
+    let (mut b, _, conn, lane) = placed(config(), 1);
+    append_each(&mut b, 3);
+    assert_eq!(seqs(&b.sent(conn)), [0, 1, 2]);
+    let fenced = stands_still(&mut b, 5, false);
+    let backup = addr(lane.shard().0, 1 - usize::from(lane.index()));
+    assert!(fenced.contains(&backup), "the primary doesn't hear it: {fenced:?}");
+}
+
+#[test]
+fn a_primary_that_gives_signs_of_life_is_not_left_however_long_the_log_stands_still() {
+    let (mut b, ..) = placed(config(), 1);
+    append_each(&mut b, 3);
+    assert_eq!(stands_still(&mut b, 60, true), BTreeSet::new());
 }
 
 #[test]

@@ -288,7 +288,7 @@ def options(parser):
     parser.add_argument("--for", dest="for_", default="10m", metavar="TIME",
                         help="how long faults strike, such as 45s or 10m (default 10m); at least until each kind has")
     parser.add_argument("--loadgen", help="the built loadgen (default: beside --zoolog)")
-    parser.add_argument("--writers", type=int, default=4, help="writers (default 4)")
+    parser.add_argument("--writers", type=int, default=8, help="writers (default 8)")
     parser.add_argument("--rate", type=float, default=400, help="records per second of all writers together (default 400)")
 
 

@@ -286,6 +286,7 @@ impl Cluster {
                 self.reply(conn, NotLeader { leader });
             }
             Message::Tail(m) => c.tails.push(m.request),
+            Message::Status(m) => self.reply(conn, StatusIs { request: m.request, json: "{}".into() }),
             Message::Append(m) => self.on_append(conn, m, packet.payload),
             Message::Read(m) => self.on_read(conn, m),
             Message::Subscribe(m) => {
