@@ -9,6 +9,7 @@ Without `zk` or `log` in front, it is `zk`.
 
 import argparse
 import importlib
+import signal
 import sys
 
 DRILLS = {"zk": "kill every node of a whole Zoolog, one by one and all at once, under ZooKeeper clients",
@@ -30,6 +31,7 @@ def main():
         else:
             drills.add_parser(name, help=text, add_help=False)
     args = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what it holds is given back then, too
     return drill.DRILL(args).carry_out()
 
 

@@ -18,8 +18,7 @@ use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::{
     self, Append, AppendRefused, AppendRefusedWhy, Appended, DiskRoom, ResolveEnd, Resolved, Room, Status,
-    WriterIs,
-    WriterRefused,
+    WriterIs, WriterRefused,
 };
 use zoolog_core::{Epoch, Gsn, Instant, LaneId, Seq, WriterId};
 

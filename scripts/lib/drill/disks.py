@@ -47,7 +47,7 @@ class Disks:
     def unmount(self):
         """Gives all back."""
         for path in self.mounted:
-            subprocess.run(["umount", str(path)], capture_output=True, check=False)
+            subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
         for group in self.groups.values():
             try:
                 group.rmdir()

@@ -1,5 +1,5 @@
 """What can go wrong? Each kind of fault draws what it does from the drill's random numbers alone, so that a seed
-means the same faults again; who leads is only known when it strikes."""
+means the same faults again; who leads, and which servers take appends, is only known when it strikes."""
 
 import random
 import time
@@ -24,6 +24,7 @@ class Fault:
         self.gap = rng.uniform(*gap_s)
         self.what = ""
         self.hit = True
+        self.shards = None
         self.draw(rng)
 
     def draw(self, rng):
@@ -38,8 +39,30 @@ class Fault:
     def heal(self):
         """Undoes what `Cluster.heal` does not undo."""
 
-    def named(self, name, leader):
-        return leader if name == LEADER else name
+    def named(self, drawn, leader):
+        """Who is meant by what was drawn: the leader, the clients, one of the servers that now take appends (a number),
+        or of two that share a shard the one or the other (a pair of numbers)."""
+        if self.shards is None and not isinstance(drawn, str):
+            self.shards = self.cluster.sharing()
+        if isinstance(drawn, int):
+            busy = sorted({name for shard in self.shards for name in shard})
+            return busy[drawn % len(busy)]
+        if isinstance(drawn, tuple):
+            shards = self.shards
+            shard = shards[drawn[0] % len(shards)]
+            return shard[(drawn[1] + drawn[2]) % len(shard)]
+        return leader if drawn == LEADER else drawn
+
+
+def some(rng):
+    """One of the servers, for `Fault.named`."""
+    return rng.randrange(1 << 16)
+
+
+def two(rng):
+    """Two servers that share something."""
+    shard, first = rng.randrange(1 << 16), rng.randrange(1 << 16)
+    return (shard, first, 0), (shard, first, 1)
 
 
 def every_other(cluster, name):
@@ -54,15 +77,15 @@ def both_ways(name, others):
 class Kill(Fault):
     """kill -9 of one node, which comes back at once or after the others have gone on without it."""
 
-    def targets(self, rng):
-        return rng.choice(self.cluster.servers)
-
     def draw(self, rng):
-        self.target = self.targets(rng)
+        self.i = some(rng)
         self.at_once = rng.random() < 0.25
 
+    def target(self, leader):
+        return self.named(self.i, leader)
+
     def strike(self, leader):
-        target = self.target(leader) if callable(self.target) else self.target
+        target = self.target(leader)
         self.cluster.nodes[target].held = not self.at_once
         self.cluster.kill(target)
         self.what = f"kill -9 {target}" + (", back at once" if self.at_once else "")
@@ -75,16 +98,16 @@ class KillServer(Kill):
 class KillOrderer(Kill):
     kind = "kill an orderer"
 
-    def targets(self, rng):
-        i = rng.randrange(2)
-        return lambda leader: [n for n in self.cluster.orderers if n != leader][i]
+    def target(self, leader):
+        followers = [n for n in self.cluster.orderers if n != leader]
+        return followers[self.i % len(followers)]
 
 
 class KillLeader(Kill):
     kind = "kill the leader"
 
-    def targets(self, rng):
-        return lambda leader: leader
+    def target(self, leader):
+        return leader
 
 
 class KillAll(Fault):
@@ -103,10 +126,10 @@ class Pause(Fault):
     flows = False
 
     def draw(self, rng):
-        self.i = rng.randrange(1 << 16)
+        self.i = some(rng)
 
     def target(self, leader):
-        return self.cluster.servers[self.i % len(self.cluster.servers)]
+        return self.named(self.i, leader)
 
     def strike(self, leader):
         self.name = self.target(leader)
@@ -140,10 +163,11 @@ class CutOffServer(Network):
     kind = "cut off a server"
 
     def draw(self, rng):
-        self.target = rng.choice(self.cluster.servers)
+        self.i = some(rng)
 
     def links(self, leader):
-        return both_ways(self.target, every_other(self.cluster, self.target)), f"{self.target} reaches nobody"
+        name = self.named(self.i, leader)
+        return both_ways(name, every_other(self.cluster, name)), f"{name} reaches nobody"
 
 
 class CutOffLeader(Network):
@@ -159,7 +183,7 @@ class Apart(Network):
     kind = "cut a pair apart"
 
     def draw(self, rng):
-        a, b = rng.sample(self.cluster.servers, 2)
+        a, b = two(rng)
         self.pair = rng.choice([(a, b), (a, LEADER), (a, CLIENT), (a, b)])
 
     def links(self, leader):
@@ -168,33 +192,45 @@ class Apart(Network):
 
 
 class OneWay(Network):
-    """One that isn't heard by another, or by all others, but hears them."""
+    """One that isn't heard by another, but hears it."""
 
     kind = "cut one way"
 
     def draw(self, rng):
-        a, b = rng.sample(self.cluster.servers, 2)
-        pairs = [(a, b), (a, LEADER), (LEADER, a), (CLIENT, a), (a, CLIENT)]
-        self.pair = rng.choice([*pairs, (a, None), (LEADER, None), (None, a), (None, LEADER)])
+        a, b = two(rng)
+        self.pair = rng.choice([(a, b), (a, LEADER), (LEADER, a), (CLIENT, a), (a, CLIENT)])
 
     def links(self, leader):
-        a, b = (self.named(n, leader) if n else None for n in self.pair)
-        if a is None:
-            return [(o, b) for o in every_other(self.cluster, b)], f"{b} hears nobody"
-        if b is None:
-            return [(a, o) for o in every_other(self.cluster, a)], f"nobody hears {a}"
+        a, b = (self.named(n, leader) for n in self.pair)
         return [(a, b)], f"{b} doesn't hear {a}"
+
+
+class Deaf(Network):
+    """One that hears nobody, but is heard."""
+
+    kind = "cut off one way"
+
+    def draw(self, rng):
+        self.i = rng.choice([some(rng), LEADER])
+        self.mute = rng.random() < 0.5
+
+    def links(self, leader):
+        name = self.named(self.i, leader)
+        others = every_other(self.cluster, name)
+        if self.mute:
+            return [(name, o) for o in others], f"nobody hears {name}"
+        return [(o, name) for o in others], f"{name} hears nobody"
 
 
 class Delay(Network):
     kind = "delay"
 
     def draw(self, rng):
-        self.target = rng.choice([*self.cluster.servers, LEADER, CLIENT])
+        self.i = rng.choice([some(rng), LEADER, CLIENT])
         self.ms = round(10 ** rng.uniform(0.7, 2.2))
 
     def links(self, leader):
-        name = self.named(self.target, leader)
+        name = self.named(self.i, leader)
         return both_ways(name, every_other(self.cluster, name)), f"{self.ms} ms between {name} and all others, each way"
 
     def lay(self, links):
@@ -205,7 +241,7 @@ class Reset(Delay):
     kind = "reset connections"
 
     def links(self, leader):
-        name = self.named(self.target, leader)
+        name = self.named(self.i, leader)
         return both_ways(name, every_other(self.cluster, name)), f"all connections of {name} end"
 
     def lay(self, links):
@@ -220,10 +256,12 @@ class DiskFull(Fault):
     kind, flows, hold_s = "disk full", False, (1.5, 5.0)
 
     def draw(self, rng):
-        self.target = rng.choice([*self.cluster.servers, *self.cluster.servers, *self.cluster.orderers])
+        i = some(rng)
+        self.i = rng.choice([i, i, *self.cluster.orderers])
         self.killed = rng.random() < 0.4
 
     def strike(self, leader):
+        self.target = self.named(self.i, leader)
         self.cluster.disks.fill(self.target)
         if self.killed:
             self.cluster.kill(self.target)
@@ -238,9 +276,10 @@ class DiskSlow(Fault):
     hold_s = (1.5, 5.0)
 
     def draw(self, rng):
-        self.target = rng.choice(self.cluster.servers)
+        self.i = some(rng)
 
     def strike(self, leader):
+        self.target = self.named(self.i, leader)
         disks = self.cluster.disks
         self.limited = disks.throttle is not None and self.target in disks.groups
         if self.limited:
@@ -289,7 +328,7 @@ class WantShards(Fault):
 
 
 KINDS = [KillServer, KillOrderer, KillLeader, KillAll, PauseServer, PauseLeader, CutOffServer, CutOffLeader, Apart,
-         OneWay, Delay, Reset, DiskFull, DiskSlow, FinalizeByHand, WantShards]
+         OneWay, Deaf, Delay, Reset, DiskFull, DiskSlow, FinalizeByHand, WantShards]
 
 
 def schedule(seed, cluster, kinds, gap_s):

@@ -206,6 +206,13 @@ class Cluster:
         leads = [(o["term"], name) for name, all_ in says if all_ for o in all_["orderers"] if o.get("leader") is True]
         return max(leads)[1] if leads else None
 
+    def sharing(self):
+        """Sets of servers that now share a shard that takes appends; all servers as one if this build can't say."""
+        view = self.ask("log", "view")
+        live = [s for s in view["shards"] if s["state"] == "live"] if view else []
+        sets = [sorted({f"shard-{lane['slot'].split('.')[0]}" for lane in s["lanes"]}) for s in live]
+        return [s for s in sets if set(s) <= set(self.servers)] or [self.servers]
+
     def panics(self):
         """Lines of logs that say that a node's own logic was violated."""
         return [f"{node.name}: {line}" for node in self.nodes.values() for line in node.log().splitlines()

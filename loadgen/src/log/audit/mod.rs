@@ -104,7 +104,10 @@ impl Audit<'_> {
                 bail!("a writer ended before the start");
             }
             if self.interrupt.is_set() || clock::now().0 - began_ns > nanos(READY_PATIENCE) {
-                bail!("not all writers reached the log: do orderers serve at {}?", appends.orderers.join(","));
+                bail!(
+                    "not all writers reached the log: do orderers serve at {}?",
+                    appends.orderers.join(",")
+                );
             }
         }
         let window = Window::from(clock::now().0, &appends.run);

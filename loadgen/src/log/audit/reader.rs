@@ -71,7 +71,9 @@ impl Reader {
     }
 
     fn ask(&mut self, log: &mut LogClient) {
-        let (Some(rules), Some(until), None) = (&self.rules, self.goal.until.get(), self.asked) else { return };
+        let (Some(rules), Some(until), None) = (&self.rules, self.goal.until.get(), self.asked) else {
+            return;
+        };
         let (from, to) = (rules.at(), rules.at().plus(RANGE).min(*until));
         if from < to {
             self.asked = Some((log.read(from, to, RANGE_BYTES), to));
@@ -112,7 +114,9 @@ impl Load for Reader {
                 let at = self.rules.as_ref().map(Rules::at);
                 match end {
                     ReadEnd::Trimmed => self.lost(covers, "trimmed"),
-                    ReadEnd::NotYet => self.lost(to, "answered as not there yet, though it lies before the tail"),
+                    ReadEnd::NotYet => {
+                        self.lost(to, "answered as not there yet, though it lies before the tail")
+                    }
                     _ if at != Some(covers) => self.lost(covers, "left out of an answer that covers it"),
                     _ => {} // as far as it goes; what is unavailable is asked for again
                 }

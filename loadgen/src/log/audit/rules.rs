@@ -130,7 +130,8 @@ impl Rules {
     fn lane(&mut self, c: &Committed) {
         let placement = c.placed.placement;
         let lane = placement.lane;
-        let end = LaneEnd { end: c.placed.end_lsn(), last_gsn: Gsn(c.end().0.saturating_sub(1)), last: placement };
+        let end =
+            LaneEnd { end: c.placed.end_lsn(), last_gsn: Gsn(c.end().0.saturating_sub(1)), last: placement };
         let before = self.lanes.insert(lane, end);
         if c.skip > 0 {
             if before.is_none_or(|b| b.last != placement) {
@@ -158,7 +159,8 @@ impl Rules {
         let pieces = batch.records().enumerate().skip(c.skip as usize).take(c.take as usize);
         for (i, record) in pieces {
             let gsn = c.first_gsn.plus(i as u64);
-            let words = head.into_iter().chain([gsn.0, u64::from(crc32c::crc32c(&record)), record.len() as u64]);
+            let words =
+                head.into_iter().chain([gsn.0, u64::from(crc32c::crc32c(&record)), record.len() as u64]);
             self.digest = words.fold(self.digest, mix);
             if gsn.0 % MARK == MARK - 1 {
                 self.marks.push(self.digest);
@@ -319,7 +321,8 @@ mod tests {
             let placed = PlacedBatch::place(LaneId(lane), Incarnation(1), lsn, prev, batch);
             let first_gsn = self.all.last().map_or(Gsn(0), Committed::end);
             let take = (counters.end - counters.start) as u32;
-            self.all.push(Committed { first_gsn, placed, skip: 0, take, own: false });
+            let ordered_at = zoolog_core::Instant(0);
+            self.all.push(Committed { first_gsn, placed, skip: 0, take, own: false, ordered_at });
         }
     }
 
@@ -402,7 +405,10 @@ mod tests {
         log.add(1, 0, 1, 3..6);
         log.add(1, 0, 0, 1..3);
         let failed = failed(&log.all);
-        assert!(failed.contains(&BATCHES) && failed.contains(&ORDER) && failed.contains(&PLACE), "{failed:?}");
+        assert!(
+            failed.contains(&BATCHES) && failed.contains(&ORDER) && failed.contains(&PLACE),
+            "{failed:?}"
+        );
     }
 
     #[test]
