@@ -257,6 +257,12 @@ pub trait Machine {
     /// What the turn had to send was offered to the sockets just now. Comes between turns; of a turn that sent
     /// nothing it need not come. Measures, and does nothing else.
     fn sent(&mut self, _now: Instant) {}
+    /// Its owner wants to end it. Whether it still has something to bring in order first: then it goes on to be driven
+    /// and is asked again after each turn, as long as the owner has patience.
+    fn farewell(&mut self, now: Instant) -> bool {
+        let _ = now;
+        false
+    }
 
     /// The state that stands for every record put out to be persisted so far, durable already or not: the
     /// first record of the next segment, behind all of them. Asked for by the shell between turns, when the

@@ -135,6 +135,18 @@ fn messages() -> Vec<Message> {
             tail: Gsn(7),
         }
         .into(),
+        OrderersAre { orderers: vec![OrdererAt { id: OrdererId(4), addr: "b:2".into() }] }.into(),
+        Introduce { birth: 77, born: true, yours: 78, addr: "b:2".into() }.into(),
+        ChangeOrderers {
+            request,
+            change: OrdererChange::Add(NewOrderer {
+                id: OrdererId(4),
+                addr: "b:2".into(),
+                replaces: Some(OrdererId(1)),
+            }),
+        }
+        .into(),
+        OrderersChanged { request, outcome: ChangeOutcome::Refused("why".into()) }.into(),
     ]
 }
 

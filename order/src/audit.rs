@@ -52,7 +52,7 @@ pub fn start(cluster: ClusterId, recovered: &Recovered) -> Result<Started, Strin
         record(entry)?;
     }
     let tail = recovered.tail.iter().filter_map(|e| e.data.as_deref());
-    let restored = consensus::restore(cluster, &[], recovered.checkpoint.as_deref(), tail)?;
+    let restored = consensus::restore(cluster, recovered.checkpoint.as_deref(), tail)?;
     let last = restored.log.last();
     Ok(Started {
         last: (last, restored.log.term_of(last).unwrap_or(0)),

@@ -1,5 +1,6 @@
 //! What must an orderer be told, and what can be wrong with it?
 
+use crate::sequencer::{ORDERERS_MAX, is_addr};
 use std::time::Duration;
 use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::{ClusterId, OrdererId};
@@ -44,15 +45,22 @@ impl RetentionConfig {
     }
 }
 
-/// The settings of one orderer. All members of a cluster must agree on all but `id`.
+/// The settings of one orderer. All of a cluster must agree on all but `id`, `addr` and `joins`.
 #[derive(Clone, Debug)]
 pub struct OrdererConfig {
     /// The cluster; never 0.
     pub cluster: ClusterId,
     /// This member.
     pub id: OrdererId,
-    /// All members, this one included: id and `ip:port`, where peers, slots and clients reach it.
+    /// Where the others, slots and clients reach it, `ip:port`; empty for where it is known to be.
+    pub addr: String,
+    /// The first orderers of the cluster: id and `ip:port`. Counts at the very first start only: who they are from
+    /// then on is decided and remembered.
     pub peers: Vec<(OrdererId, String)>,
+    /// Whether it is none of the first, and waits to be added when it starts on an empty directory.
+    pub joins: bool,
+    /// Addresses that hold in place of the remembered ones. The same for every orderer.
+    pub moved: Vec<(OrdererId, String)>,
     /// Shards that the first view has.
     pub wanted_shards: u32,
     /// Replicas of each shard, on as many servers.
@@ -102,12 +110,27 @@ pub enum OrderError {
         "orderer state on disk: {0}; replace this member under a new id rather than emptying its directory"
     )]
     Recovered(String),
+    /// It must never take part again.
+    #[error("{0}")]
+    Dismissed(String),
 }
 
 impl OrdererConfig {
-    /// Address of a member, if it is one.
+    /// Address of one of the first orderers, if it is one.
     pub fn addr(&self, id: OrdererId) -> Option<&str> {
         self.peers.iter().find(|(p, _)| *p == id).map(|(_, addr)| addr.as_str())
+    }
+
+    /// What must be so at the first start on an empty directory.
+    pub(crate) fn check_first(&self) -> Result<(), OrderError> {
+        if self.joins || self.addr(self.id).is_some() {
+            return Ok(());
+        }
+        Err(OrderError::Config(format!(
+            "orderer {} is not among the first orderers {:?}, and its data directory is empty: a new orderer is \
+             started with --join and added with `zoolog admin orderers add {} HOST:PORT`",
+            self.id, self.peers, self.id
+        )))
     }
 
     pub(crate) fn check(&self) -> Result<(), OrderError> {
@@ -118,11 +141,18 @@ impl OrdererConfig {
         let mut ids: Vec<_> = self.peers.iter().map(|(id, _)| id.0).collect();
         ids.sort_unstable();
         ids.dedup();
-        if ids.len() != self.peers.len() || ids.first() == Some(&0) || ids.len() > 9 {
-            return wrong(format!("members {:?}: ids must differ, be above 0, and be at most 9", self.peers));
+        if ids.len() != self.peers.len() || ids.first() == Some(&0) || ids.len() > ORDERERS_MAX {
+            return wrong(format!(
+                "orderers {:?}: ids must differ, be above 0, and be at most {ORDERERS_MAX}",
+                self.peers
+            ));
         }
-        if self.addr(self.id).is_none() {
-            return wrong(format!("orderer {} is not among the members {:?}", self.id, self.peers));
+        if self.id == OrdererId(0) {
+            return wrong("an orderer's id counts from 1".into());
+        }
+        let addrs = self.peers.iter().chain(&self.moved).map(|(_, addr)| addr);
+        if let Some(addr) = addrs.chain(Some(&self.addr).filter(|a| !a.is_empty())).find(|a| !is_addr(a)) {
+            return wrong(format!("{addr:?} is no address of an orderer: host:port"));
         }
         let (replicas, servers) = (self.replicas, self.servers);
         if replicas == 0 || replicas as usize > REPLICAS_MAX || replicas > servers {
@@ -149,7 +179,10 @@ mod tests {
         OrdererConfig {
             cluster: ClusterId(1),
             id: OrdererId(2),
+            addr: String::new(),
             peers: (1..4).map(|i| (OrdererId(i), format!("h{i}:1"))).collect(),
+            joins: false,
+            moved: Vec::new(),
             wanted_shards: 3,
             replicas: 2,
             servers: 3,
@@ -160,12 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_none_of_the_first_must_be_told_to_join() {
+        let mut cfg = good();
+        cfg.check_first().expect("one of the first");
+        cfg.id = OrdererId(4);
+        let text = cfg.check_first().unwrap_err().to_string();
+        assert!(text.contains("--join") && text.contains("orderers add 4"), "{text}");
+        cfg.joins = true;
+        cfg.check_first().expect("it joins");
+    }
+
+    #[test]
     fn contradictions_are_named() {
         good().check().expect("sound");
         let wrong: [fn(&mut OrdererConfig); 8] = [
             |c| c.cluster = ClusterId(0),
-            |c| c.id = OrdererId(9),
-            |c| c.peers.clear(),
+            |c| c.id = OrdererId(0),
+            |c| c.addr = "nowhere".into(),
             |c| c.peers[0].0 = OrdererId(0),
             |c| c.peers[0].0 = OrdererId(3),
             |c| c.replicas = 4,

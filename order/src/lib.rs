@@ -28,6 +28,7 @@ mod sequencer;
 pub use config::{CutInterval, Failures, OrderError, OrdererConfig, RetentionConfig};
 pub use node::{OrderEvent, Orderer};
 pub use sequencer::{
-    Applied, Command, FormView, GSN_MAX, NAME_BYTES_MAX, NAMES_MAX, NameIs, Named, PARTS_MAX, Parts,
-    ProposedCut, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, State,
+    Applied, Command, FormView, GSN_MAX, Member, Members, NAME_BYTES_MAX, NAMES_MAX, NameIs, Named,
+    ORDERERS_MAX, PARTS_MAX, Parts, ProposedCut, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, Standing,
+    State,
 };

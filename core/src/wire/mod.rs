@@ -155,6 +155,14 @@ messages! {
     57 ClaimLane;
     /// The answer.
     58 WriterIs;
+    /// Leader -> slots and subscribers: the orderers.
+    60 OrderersAre;
+    /// Orderer -> orderer, behind `Hello`: which data directory speaks.
+    61 Introduce;
+    /// Any client -> leader: change the orderers.
+    62 ChangeOrderers;
+    /// The answer.
+    63 OrderersChanged;
 }
 
 /// A message with its payload.

@@ -1,7 +1,7 @@
 //! May this raft message be stepped? raft-rs trusts its peers and panics on what an honest one never sends;
 //! here foreign bytes become either a message it can take, or a reason.
 
-use super::storage::Log;
+use super::storage::{Log, from_raft};
 use crate::sequencer::State;
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -94,7 +94,15 @@ pub(super) fn check(raft: &Raft<Log>, cluster: ClusterId, m: &Message) -> Result
     if m.term == 0 || numbers.iter().any(|n| *n > NUMBER_MAX) || m.request_snapshot != 0 {
         return Err(format!("{kind:?} with impossible numbers {numbers:?}"));
     }
+    // A log in which nothing is has nothing to vote with: its owner waits for its first snapshot.
+    if last == 0 && matches!(kind, MsgRequestVote | MsgRequestPreVote | MsgTimeoutNow) {
+        return Err("we know nothing yet, so we have no vote".into());
+    }
     match kind {
+        MsgTimeoutNow if m.term != raft.term || m.from != raft.leader_id => {
+            Err("leadership is handed over by somebody who does not lead".into())
+        }
+        MsgTimeoutNow => Ok(()),
         MsgRequestVote | MsgRequestPreVote | MsgRequestPreVoteResponse | MsgHeartbeatResponse => Ok(()),
         // A late vote for who leads already is nothing special: raft passes over it.
         MsgRequestVoteResponse if raft.state == StateRole::Candidate && raft.raft_log.persisted != last => {
@@ -137,21 +145,20 @@ fn append(m: &Message) -> Result<(), String> {
 
 fn snapshot(raft: &Raft<Log>, cluster: ClusterId, m: &Message) -> Result<(), String> {
     let meta = m.get_snapshot().get_metadata();
-    let conf = meta.get_conf_state();
-    let mut voters = conf.get_voters().to_vec();
-    voters.sort_unstable();
-    let mut ours = raft.store().voters().to_vec();
-    ours.sort_unstable();
-    let joint = !conf.get_learners().is_empty()
-        || !conf.get_voters_outgoing().is_empty()
-        || !conf.get_learners_next().is_empty();
-    if voters != ours || joint {
-        return Err(format!("a snapshot for members {voters:?}, ours are {ours:?}"));
-    }
     if meta.index == 0 || meta.index > NUMBER_MAX || meta.term > m.term || meta.term == 0 {
         return Err(format!("a snapshot of entry {} of term {}", meta.index, meta.term));
     }
-    State::decode(cluster, m.get_snapshot().get_data()).map(|_| ()).map_err(|e| format!("snapshot: {e}"))
+    let state = State::decode(cluster, m.get_snapshot().get_data()).map_err(|e| format!("snapshot: {e}"))?;
+    let (says, holds) = (from_raft(meta.get_conf_state()), state.members().conf());
+    let odd = meta.get_conf_state().get_auto_leave() == says.outgoing.is_empty()
+        || !meta.get_conf_state().get_learners_next().is_empty();
+    if says != holds || odd {
+        return Err(format!("a snapshot for members {says:?}, in it they are {holds:?}"));
+    }
+    if !says.voters.iter().chain(&says.outgoing).chain(&says.learners).any(|id| *id == raft.id) {
+        return Err(format!("a snapshot for members {says:?}, without us"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

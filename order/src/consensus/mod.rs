@@ -1,6 +1,7 @@
 //! How do orderers agree on entries? raft-rs behind one border: no type of it leaves this folder, no
 //! foreign byte reaches it unchecked, and its chance is replaced by ours.
 
+mod members;
 mod message;
 mod ready;
 mod record;
@@ -8,9 +9,9 @@ mod storage;
 mod thrifty;
 mod timing;
 
-pub(crate) use ready::{Committed, Work};
+pub(crate) use ready::{Committed, What, Work};
 pub use record::RecordSummary;
-pub(crate) use record::{RAFT, Restored, restore, summary};
+pub(crate) use record::{Identity, RAFT, Restored, restore, summary};
 pub(crate) use thrifty::{HOLD, Outgoing, Thrifty};
 pub(crate) use timing::{TICK, Ticker};
 
@@ -43,6 +44,9 @@ pub(crate) struct Consensus {
     next_token: u64,
     /// Members that a snapshot was sent to, and how many ticks ago.
     snapshots: BTreeMap<u64, u32>,
+    /// How far the log is known to be committed by what was given to the write-ahead log, and by what is durable.
+    recorded_commit: u64,
+    durable_commit: u64,
 }
 
 impl Consensus {
@@ -82,7 +86,17 @@ impl Consensus {
         let node = RawNode::new(&config, log, &logger).map_err(|e| e.to_string())?;
         let elections = Elections::new(seed, incarnation);
         let (waiting, snapshots) = (VecDeque::new(), BTreeMap::new());
-        let mut this = Self { node, cluster, elections, waiting, next_token: 1, snapshots };
+        let commit = node.raft.raft_log.committed;
+        let mut this = Self {
+            node,
+            cluster,
+            elections,
+            waiting,
+            next_token: 1,
+            snapshots,
+            recorded_commit: commit,
+            durable_commit: commit,
+        };
         this.tame();
         Ok(this)
     }
@@ -101,9 +115,6 @@ impl Consensus {
     /// Why it was not taken; nothing has changed then.
     pub fn step(&mut self, from: OrdererId, payload: &Bytes) -> Result<(), String> {
         let m = message::decode(from, self.node.raft.id, payload)?;
-        if !self.node.store().voters().contains(&from.0) {
-            return Err(format!("orderer {from} is no member"));
-        }
         message::check(&self.node.raft, self.cluster, &m)?;
         // What raft itself turns down (a proposal, an answer of a stranger) is of no consequence.
         let _ = self.node.step(m);
@@ -136,7 +147,7 @@ impl Consensus {
         }
         let prs = self.node.raft.prs();
         let mut late = Vec::new();
-        for &id in self.node.store().voters() {
+        for id in self.node.store().members() {
             let pending = prs.get(id).is_some_and(|p| p.state == ProgressState::Snapshot);
             if !pending {
                 self.snapshots.remove(&id);
@@ -194,13 +205,14 @@ impl Consensus {
     }
 
     /// All that must be known to go on from `state`, which is as of `applied`.
-    pub fn checkpoint(&self, applied: u64, state: Vec<u8>) -> Bytes {
+    pub fn checkpoint(&self, applied: u64, state: Vec<u8>, identity: Identity) -> Bytes {
         let log = self.node.store();
         let term = log.term_of(applied).expect("the applied entry, or the one before the first, is here");
-        let snapshot = SnapshotImage { index: applied, term, voters: log.voters().to_vec(), state };
+        let snapshot = SnapshotImage { index: applied, term, state };
         let mut hard = log.hard().clone();
         hard.commit = hard.commit.max(applied);
-        RaftRecord::new((applied > 0).then_some(snapshot), log.behind(applied), &hard).encode()
+        let record = RaftRecord::new((applied > 0).then_some(snapshot), log.behind(applied), &hard);
+        record.with(identity).encode()
     }
 
     /// Whether this member leads its term, as far as it knows.
@@ -221,7 +233,12 @@ impl Consensus {
     /// The last entry that each member has confirmed to this leader.
     pub fn matched(&self) -> impl Iterator<Item = (OrdererId, u64)> + '_ {
         let prs = self.node.raft.prs();
-        self.node.store().voters().iter().filter_map(|&id| Some((OrdererId(id), prs.get(id)?.matched)))
+        self.node.store().members().filter_map(|id| Some((OrdererId(id), prs.get(id)?.matched)))
+    }
+
+    /// The last entry of the log.
+    pub fn last(&self) -> u64 {
+        self.node.raft.raft_log.last_index()
     }
 
     /// The present term.

@@ -2,11 +2,11 @@
 //! waits here until it is.
 
 use super::Consensus;
-use super::record::{RaftRecord, SnapshotImage};
+use super::record::{Identity, RaftRecord, SnapshotImage};
 use super::thrifty::Outgoing;
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::prelude::{Entry, EntryType, Message, MessageType};
+use raft::prelude::{ConfChangeV2, Entry, EntryType, Message, MessageType};
 use zoolog_core::wal::WalRecord;
 use zoolog_core::{OrdererId, Token};
 
@@ -14,8 +14,19 @@ use zoolog_core::{OrdererId, Token};
 pub(crate) struct Committed {
     pub index: u64,
     pub term: u64,
-    /// A proposal; `None` for a leader's first entry, and for kinds we don't use.
-    pub data: Option<Bytes>,
+    pub what: What,
+}
+
+/// What is in a committed entry.
+pub(crate) enum What {
+    /// A leader's first entry, or nothing that we understand.
+    Nothing,
+    /// A proposal.
+    Proposal(Bytes),
+    /// A change of the members: theirs is the decision whether it is made.
+    Members(Bytes),
+    /// The members of before count no more.
+    LeaveJoint,
 }
 
 /// What one ready asks for, to be done in this order.
@@ -35,7 +46,10 @@ pub(crate) struct Work {
 /// A ready that is not durable yet, or comes behind one.
 pub(super) struct Waiting {
     token: Option<Token>,
-    number: u64,
+    /// Raft's number of it; `None` if it is not raft's.
+    number: Option<u64>,
+    /// How far the record says that the log is committed.
+    commit: u64,
     messages: Vec<Outgoing>,
     pub snapshot: Option<u64>,
 }
@@ -64,8 +78,14 @@ fn encode(messages: Vec<Message>) -> Vec<Outgoing> {
 
 fn committed(e: Entry) -> Committed {
     let (index, term) = (e.index, e.term);
-    let proposal = e.get_entry_type() == EntryType::EntryNormal && !e.data.is_empty();
-    Committed { index, term, data: proposal.then_some(e.data) }
+    let what = match e.get_entry_type() {
+        EntryType::EntryNormal if !e.data.is_empty() => What::Proposal(e.data),
+        EntryType::EntryConfChangeV2 if e.data.is_empty() => What::LeaveJoint,
+        EntryType::EntryConfChangeV2 => ConfChangeV2::parse_from_carllerche_bytes(&e.data)
+            .map_or(What::Nothing, |mut cc| What::Members(cc.take_context())),
+        _ => What::Nothing,
+    };
+    Committed { index, term, what }
 }
 
 impl Consensus {
@@ -79,7 +99,7 @@ impl Consensus {
         let snapshot = (!rd.snapshot().is_empty()).then(|| rd.snapshot().clone());
         if let Some(s) = &snapshot {
             let meta = s.get_metadata();
-            self.node.mut_store().restore(meta.index, meta.term);
+            self.node.mut_store().restore(meta.index, meta.term, meta.get_conf_state().clone());
             work.snapshot = Some((meta.index, s.data.clone()));
         }
         work.entries = rd.take_committed_entries().into_iter().map(committed).collect();
@@ -94,29 +114,59 @@ impl Consensus {
             }
         }
         let waiting = encode(rd.take_persisted_messages());
-        let (number, must_sync) = (rd.number(), rd.must_sync());
+        let (number, commit) = (rd.number(), self.node.store().hard().commit);
+        // Who knows other members knows them for ever, before anybody is told that he does: else those who are not needed
+        // any more could not go.
+        let changed = self.node.store().changed();
+        let must_sync = rd.must_sync() || (self.recorded_commit < changed && changed <= commit);
         self.node.advance_append_async(rd);
         self.tame();
         if must_sync {
             let image = snapshot.as_ref().map(|s| SnapshotImage {
                 index: s.get_metadata().index,
                 term: s.get_metadata().term,
-                voters: s.get_metadata().get_conf_state().get_voters().to_vec(),
                 state: s.data.to_vec(),
             });
             let snapshot = image.as_ref().map(|s| s.index);
             let record = RaftRecord::new(image, entries.iter(), self.node.store().hard());
-            let token = Token(self.next_token);
-            self.next_token += 1;
+            let token = self.token();
             work.persist = Some((token, record.into_wal()));
-            self.waiting.push_back(Waiting { token: Some(token), number, messages: waiting, snapshot });
+            self.recorded_commit = commit;
+            let (number, token) = (Some(number), Some(token));
+            self.waiting.push_back(Waiting { token, number, commit, messages: waiting, snapshot });
         } else if self.waiting.is_empty() {
             self.node.on_persist_ready(number);
             work.messages.extend(waiting);
         } else {
-            self.waiting.push_back(Waiting { token: None, number, messages: waiting, snapshot: None });
+            let number = Some(number);
+            self.waiting.push_back(Waiting {
+                token: None,
+                number,
+                commit: 0,
+                messages: waiting,
+                snapshot: None,
+            });
         }
         Some(work)
+    }
+
+    fn token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    /// Whose log it is, to be made durable.
+    pub fn persist_identity(&mut self, identity: Identity) -> (Token, WalRecord) {
+        let token = self.token();
+        self.waiting.push_back(Waiting {
+            token: Some(token),
+            number: None,
+            commit: 0,
+            messages: Vec::new(),
+            snapshot: None,
+        });
+        (token, RaftRecord::of_identity(identity).into_wal())
     }
 
     /// The record of `token`, and with it all before it, is durable. Returns the messages that waited.
@@ -131,7 +181,10 @@ impl Consensus {
         {
             reached |= w.token == Some(token);
             messages.extend(w.messages);
-            self.node.on_persist_ready(w.number);
+            self.durable_commit = self.durable_commit.max(w.commit);
+            if let Some(number) = w.number {
+                self.node.on_persist_ready(number);
+            }
             last = w.snapshot.or(last);
         }
         if let Some(index) = last {

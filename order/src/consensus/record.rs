@@ -2,15 +2,15 @@
 //! snapshot), and a checkpoint at the head of each segment; and how the log is put together again.
 
 use super::storage::Log;
-use crate::sequencer::State;
+use crate::sequencer::{Conf, State};
 use bytes::Bytes;
 use raft::prelude::{Entry, EntryType, HardState};
-use zoolog_core::ClusterId;
 use zoolog_core::wal::WalRecord;
+use zoolog_core::{ClusterId, OrdererId};
 
 /// The kind of all records in an orderer's write-ahead log.
 pub(crate) const RAFT: u8 = 1;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(super) struct EntryImage {
@@ -33,13 +33,28 @@ pub(super) struct HardImage {
 pub(super) struct SnapshotImage {
     pub index: u64,
     pub term: u64,
-    pub voters: Vec<u64>,
     pub state: Vec<u8>,
+}
+
+/// Whose log this is: drawn and written before its owner says anything to anybody.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Identity {
+    /// Of this data directory; never 0.
+    pub birth: u64,
+    /// The first orderers of the cluster, if its owner is one of them; else empty: it joined later.
+    pub first: Vec<(OrdererId, String)>,
+    /// Whether it may take part. One that joined learns that from its first snapshot instead.
+    pub born: bool,
+    /// The births of the others among the first, as of when it was born.
+    pub others: Vec<(OrdererId, u64)>,
+    /// Why its owner must never take part again.
+    pub dismissed: Option<String>,
 }
 
 /// What one ready, or one checkpoint, makes durable.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(super) struct RaftRecord {
+    identity: Option<Identity>,
     pub snapshot: Option<SnapshotImage>,
     entries: Vec<EntryImage>,
     hard: Option<HardImage>,
@@ -58,7 +73,17 @@ impl RaftRecord {
             data: e.data.to_vec(),
         };
         let hard = HardImage { term: hard.term, vote: hard.vote, commit: hard.commit };
-        Self { snapshot, entries: entries.map(image).collect(), hard: Some(hard) }
+        Self { identity: None, snapshot, entries: entries.map(image).collect(), hard: Some(hard) }
+    }
+
+    /// Nothing but whose log it is.
+    pub fn of_identity(identity: Identity) -> Self {
+        Self { identity: Some(identity), snapshot: None, entries: Vec::new(), hard: None }
+    }
+
+    /// With whose log it is.
+    pub fn with(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     pub fn encode(&self) -> Bytes {
@@ -133,11 +158,17 @@ pub(crate) fn summary(bytes: &[u8]) -> Result<RecordSummary, String> {
 
 /// What was found on disk.
 pub(crate) struct Restored {
+    /// `None` if nothing was: this is the first start on this directory.
+    pub identity: Option<Identity>,
     pub log: Log,
     pub state: State,
     /// The entry that `state` is as of.
     pub applied: u64,
 }
+
+/// Index and term of the entry that all first orderers agree on without having exchanged it: that they are the
+/// first. Who has less is given a snapshot.
+const FOUNDED: (u64, u64) = (1, 1);
 
 /// Puts the log together from the newest checkpoint and the records behind it. The checkpoint may already
 /// hold what the first of those say: each is taken as if nothing of it were known yet.
@@ -146,11 +177,15 @@ pub(crate) struct Restored {
 /// When they are not ours, or have a hole; says how.
 pub(crate) fn restore<'a>(
     cluster: ClusterId,
-    voters: &[u64],
     checkpoint: Option<&[u8]>,
     tail: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Restored, String> {
-    let mut r = Restored { log: Log::new(0, 0, voters), state: State::new(cluster), applied: 0 };
+    let mut r = Restored {
+        identity: None,
+        log: Log::new(0, 0, &Conf::default()),
+        state: State::new(cluster),
+        applied: 0,
+    };
     // An empty checkpoint is that of a log on which nothing has happened yet.
     if let Some(bytes) = checkpoint.filter(|b| !b.is_empty()) {
         r.take(RaftRecord::decode(bytes).map_err(|e| format!("checkpoint: {e}"))?)?;
@@ -161,19 +196,37 @@ pub(crate) fn restore<'a>(
     let mut hard = r.log.hard().clone();
     // An overwritten tail may take back what was only thought committed, never what was applied.
     hard.commit = hard.commit.clamp(r.applied, r.log.last().max(r.applied));
+    hard.term = hard.term.max(r.log.term_of(r.log.last()).unwrap_or_default());
     r.log.set_hard(hard);
     Ok(r)
 }
 
 impl Restored {
+    /// Begins with what the first orderers know of each other.
+    pub fn found(&mut self, first: &[(OrdererId, String)]) {
+        let (index, term) = FOUNDED;
+        self.state = State::found(self.state.cluster, first);
+        self.log = Log::new(index, term, &self.state.members().conf());
+        self.applied = index;
+        let mut hard = self.log.hard().clone();
+        (hard.term, hard.commit) = (term, index);
+        self.log.set_hard(hard);
+    }
+
     fn take(&mut self, record: RaftRecord) -> Result<(), String> {
+        if let Some(identity) = record.identity {
+            if self.applied == 0 && !identity.first.is_empty() {
+                self.found(&identity.first);
+            }
+            self.identity = Some(identity);
+        }
         if let Some(s) = record.snapshot
             && s.index > self.applied
         {
             self.state = State::decode(self.state.cluster, &s.state)?;
             self.applied = s.index;
             let hard = self.log.hard().clone();
-            self.log = Log::new(s.index, s.term, &s.voters);
+            self.log = Log::new(s.index, s.term, &self.state.members().conf());
             self.log.set_hard(hard);
         }
         let entries: Vec<Entry> = record
@@ -225,14 +278,14 @@ mod tests {
         hard.set_vote(vote);
         hard.set_commit(commit);
         let state = State::new(ClusterId(5)).encode();
-        let snapshot = snapshot.map(|index| SnapshotImage { index, term: 1, voters: vec![1, 2, 3], state });
+        let snapshot = snapshot.map(|index| SnapshotImage { index, term: 1, state });
         RaftRecord::new(snapshot, ents.iter(), &hard)
     }
 
     fn play(checkpoint: Option<&RaftRecord>, tail: &[RaftRecord]) -> Result<Restored, String> {
         let tail: Vec<Bytes> = tail.iter().map(RaftRecord::encode).collect();
         let checkpoint = checkpoint.map(RaftRecord::encode);
-        restore(ClusterId(5), &[1, 2, 3], checkpoint.as_deref(), tail.iter().map(|b| &b[..]))
+        restore(ClusterId(5), checkpoint.as_deref(), tail.iter().map(|b| &b[..]))
     }
 
     #[test]
@@ -286,8 +339,26 @@ mod tests {
     #[test]
     fn another_clusters_checkpoint_is_refused() {
         let bytes = record(Some(3), &[], 1, 0, 3).encode();
-        let e = restore(ClusterId(6), &[1], Some(&bytes), std::iter::empty()).err().unwrap();
+        let e = restore(ClusterId(6), Some(&bytes), std::iter::empty()).err().unwrap();
         assert!(e.contains("cluster"), "{e}");
+    }
+
+    #[test]
+    fn the_first_orderers_begin_with_each_other_and_go_on_from_there() {
+        let first = vec![(OrdererId(1), "a:1".to_string()), (OrdererId(2), "b:1".to_string())];
+        let identity =
+            Identity { birth: 7, first: first.clone(), born: false, others: Vec::new(), dismissed: None };
+        let born = Identity { born: true, others: vec![(OrdererId(2), 8)], ..identity.clone() };
+        let records = [RaftRecord::of_identity(identity), RaftRecord::of_identity(born.clone())];
+        let r = play(None, &records).unwrap();
+        assert_eq!((r.applied, r.log.last(), r.identity), (1, 1, Some(born.clone())));
+        assert_eq!((r.log.hard().term, r.log.hard().commit), (1, 1));
+        assert_eq!(r.log.members().collect::<Vec<_>>(), [1, 2]);
+        let more = [&records[..], &[record(None, &entries(2..=4, 2), 2, 1, 3)]].concat();
+        let r = play(None, &more).unwrap();
+        assert_eq!((r.applied, r.log.last(), r.log.hard().commit), (1, 4, 3));
+        let whole = record(Some(10), &[], 1, 0, 10).with(born);
+        assert_eq!(play(Some(&whole), &[]).unwrap().applied, 10);
     }
 
     proptest! {
@@ -296,9 +367,9 @@ mod tests {
             let mut bytes = record(Some(3), &entries(4..=9, 1), 1, 2, 5).encode().to_vec();
             let len = bytes.len();
             bytes[at % len] ^= 1 << bit;
-            let _ = restore(ClusterId(5), &[1, 2, 3], Some(&bytes), std::iter::empty());
+            let _ = restore(ClusterId(5), Some(&bytes), std::iter::empty());
             let short = &bytes[..at % len];
-            let _ = restore(ClusterId(5), &[1, 2, 3], None, std::iter::once(short));
+            let _ = restore(ClusterId(5), None, std::iter::once(short));
         }
     }
 }

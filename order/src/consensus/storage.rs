@@ -1,8 +1,9 @@
 //! Where does raft read its log? From memory: everything that was handed to the write-ahead log, down to
 //! some slack below what is applied. Who needs older entries gets a snapshot.
 
+use crate::sequencer::Conf;
 use protobuf::Message as _;
-use raft::prelude::{ConfState, Entry, HardState, Snapshot};
+use raft::prelude::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -22,9 +23,35 @@ pub(crate) struct Log {
     bytes: usize,
     hard: HardState,
     conf: ConfState,
+    /// The last entry that changed the members, or would have.
+    changed: u64,
     snapshot: Option<Snapshot>,
     /// Raft asked for a snapshot that wasn't there.
     wanted: Cell<bool>,
+}
+
+/// The members as raft writes them.
+pub(super) fn to_raft(members: &Conf) -> ConfState {
+    let mut conf = ConfState::default();
+    conf.set_voters(members.voters.clone());
+    conf.set_learners(members.learners.clone());
+    conf.set_voters_outgoing(members.outgoing.clone());
+    conf.set_auto_leave(!members.outgoing.is_empty());
+    conf
+}
+
+/// The members as raft has them. Whom it makes a learner only later it never has: nobody who votes is to learn.
+pub(super) fn from_raft(conf: &ConfState) -> Conf {
+    let sorted = |ids: &[u64]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids
+    };
+    Conf {
+        voters: sorted(conf.get_voters()),
+        outgoing: sorted(conf.get_voters_outgoing()),
+        learners: sorted(conf.get_learners()),
+    }
 }
 
 fn bytes_of(e: &Entry) -> usize {
@@ -32,17 +59,16 @@ fn bytes_of(e: &Entry) -> usize {
 }
 
 impl Log {
-    /// A log that starts behind `index`, whose term is `term`.
-    pub fn new(index: u64, term: u64, voters: &[u64]) -> Self {
-        let mut conf = ConfState::default();
-        conf.set_voters(voters.to_vec());
+    /// A log that starts behind `index`, whose term is `term`, of these members.
+    pub fn new(index: u64, term: u64, members: &Conf) -> Self {
         Self {
             first: index + 1,
             before: term,
             entries: VecDeque::new(),
             bytes: 0,
             hard: HardState::default(),
-            conf,
+            conf: to_raft(members),
+            changed: 0,
             snapshot: None,
             wanted: Cell::new(false),
         }
@@ -58,9 +84,22 @@ impl Log {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// The members that vote.
-    pub fn voters(&self) -> &[u64] {
-        self.conf.get_voters()
+    /// All members: those that vote, those that voted before, those that learn.
+    pub fn members(&self) -> impl Iterator<Item = u64> + '_ {
+        let conf = &self.conf;
+        let outgoing = conf.get_voters_outgoing().iter().filter(|id| !conf.get_voters().contains(id));
+        conf.get_voters().iter().chain(outgoing).chain(conf.get_learners()).copied()
+    }
+
+    /// The last entry that changed the members, or would have.
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    /// The members are others from now on, as raft has them. A snapshot from before is of no use to who is new.
+    pub fn set_conf(&mut self, conf: ConfState) {
+        self.snapshot = None;
+        self.conf = conf;
     }
 
     /// Term and vote, and how far the log was known to be committed.
@@ -87,12 +126,16 @@ impl Log {
         for (i, e) in entries.iter().enumerate() {
             assert_eq!(e.index, from + i as u64, "entries have a hole");
             self.bytes += bytes_of(e);
+            if e.get_entry_type() != EntryType::EntryNormal {
+                self.changed = e.index;
+            }
             self.entries.push_back(e.clone());
         }
     }
 
     /// Starts anew behind a snapshot.
-    pub fn restore(&mut self, index: u64, term: u64) {
+    pub fn restore(&mut self, index: u64, term: u64, conf: ConfState) {
+        self.conf = conf;
         self.first = index + 1;
         self.before = term;
         self.entries.clear();
@@ -213,6 +256,10 @@ impl Storage for Log {
 mod tests {
     use super::*;
 
+    fn voting(ids: &[u64]) -> Conf {
+        Conf { voters: ids.to_vec(), ..Conf::default() }
+    }
+
     fn entry(index: u64, term: u64) -> Entry {
         let mut e = Entry::default();
         e.set_index(index);
@@ -228,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_conflicting_append_truncates_what_was_there() {
-        let mut log = Log::new(0, 0, &[1]);
+        let mut log = Log::new(0, 0, &voting(&[1]));
         log.append(&[entry(1, 1), entry(2, 1), entry(3, 1)]);
         log.append(&[entry(2, 2)]);
         assert_eq!((log.last(), log.term(2).unwrap(), log.bytes), (2, 2, 2 * bytes_of(&entry(1, 1))));
@@ -237,7 +284,7 @@ mod tests {
 
     #[test]
     fn entries_come_at_least_one_and_within_the_limit() {
-        let mut log = Log::new(4, 1, &[1]);
+        let mut log = Log::new(4, 1, &voting(&[1]));
         log.append(&(5..15).map(|i| entry(i, 1)).collect::<Vec<_>>());
         assert_eq!(get(&log, 5, 15, 0).unwrap(), [5]);
         assert_eq!(get(&log, 6, 9, u64::MAX).unwrap(), [6, 7, 8]);
@@ -248,7 +295,7 @@ mod tests {
 
     #[test]
     fn compaction_keeps_slack_and_the_term_before_the_first() {
-        let mut log = Log::new(0, 0, &[1]);
+        let mut log = Log::new(0, 0, &voting(&[1]));
         log.append(&(1..=SLACK_ENTRIES + 50).map(|i| entry(i, i / 100)).collect::<Vec<_>>());
         log.compact(SLACK_ENTRIES + 20);
         assert_eq!(log.start(), 20);
@@ -258,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_made_on_demand_and_forgotten_when_too_old_to_help() {
-        let mut log = Log::new(0, 0, &[1, 2]);
+        let mut log = Log::new(0, 0, &voting(&[1, 2]));
         log.append(&(1..=SLACK_ENTRIES + 50).map(|i| entry(i, 1)).collect::<Vec<_>>());
         assert!(log.snapshot(0, 2).is_err() && log.wants_snapshot());
         log.offer(10, b"state".to_vec());

@@ -81,6 +81,14 @@ impl Thrifty {
         Self { streams, needed, trial: true, moves: 0, committed: 0, unsure, since }
     }
 
+    /// These peers vote from now on; to others everything goes at once. What was held goes out, and a trial begins.
+    pub fn members(&mut self, peers: impl Iterator<Item = OrdererId>, out: &mut Vec<(OrdererId, Bytes)>) {
+        self.release(out);
+        self.streams = peers.map(|id| (id, Stream::default())).collect();
+        self.needed = self.streams.len().div_ceil(2);
+        self.begin_trial(out);
+    }
+
     /// This member leads from now on, or doesn't any more: what was held goes out, and a trial begins.
     pub fn role_changed(&mut self, out: &mut Vec<(OrdererId, Bytes)>) {
         self.unsure.clear();

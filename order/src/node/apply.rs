@@ -3,7 +3,7 @@
 
 use super::Orderer;
 use super::status::RAFT;
-use crate::consensus::{Committed, Work};
+use crate::consensus::{Committed, What, Work};
 use crate::node::OrderEvent;
 use crate::sequencer::{Applied, State};
 use tracing::warn;
@@ -22,6 +22,7 @@ impl Orderer {
                 .unwrap_or_else(|e| panic!("a snapshot that was checked when it came: {e}"));
             self.applied = index;
             self.out.push_back(Output::Event(OrderEvent::CaughtUp { index }));
+            self.members_changed(now);
         }
         let last = work.entries.last().map(|e| e.index);
         for entry in work.entries {
@@ -37,49 +38,14 @@ impl Orderer {
     }
 
     fn apply(&mut self, now: Instant, entry: Committed) {
-        let Committed { index, term, data } = entry;
+        let Committed { index, term, what } = entry;
         assert_eq!(index, self.applied + 1, "entries are applied one by one");
         self.applied = index;
-        if let Some(data) = data {
-            let (view, before) = (self.state.view().number, self.state.trim());
-            let applied = self.state.apply(&data);
-            self.consumers_applied(index, &applied);
-            self.name_decided(index, &applied);
-            self.trims_applied(index, &applied, before);
-            // An address or the trim point may have changed it. With new shards it goes out below.
-            let formed = matches!(applied, Applied::Formed { .. });
-            if self.state.view().number != view && !formed {
-                self.push_view(&[]);
-            }
-            match applied {
-                Applied::Name(_) => {}
-                Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
-                Applied::NotTrimmed(why) => tracing::debug!(index, ?why, "not trimmed"),
-                Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
-                // Who waits for it is let in once all that is committed is applied.
-                Applied::Registered { .. } => {}
-                Applied::NotRegistered { slot, incarnation, why } => {
-                    let newest = self.state.incarnation(slot).is_some_and(|i| i > incarnation);
-                    let refused = if newest { RefusedWhy::Stale } else { RefusedWhy::Invalid };
-                    self.turn_away(
-                        slot,
-                        incarnation,
-                        refused,
-                        format!("slot {slot} is not registered: {why}"),
-                    );
-                }
-                Applied::Formed { formed, finalized } => {
-                    let view = self.state.view().number;
-                    self.push_view(&formed);
-                    let event = OrderEvent::ViewFormed { view, shards: formed, finalized };
-                    self.out.push_back(Output::Event(event));
-                }
-                Applied::Cut(cut) => {
-                    if self.is_leading() {
-                        self.push_cut(now, cut);
-                    }
-                }
-            }
+        match what {
+            What::Nothing => self.change_decided(index, Err("it came at the wrong time: ask again")),
+            What::Members(change) => self.apply_change(now, index, &change),
+            What::LeaveJoint => self.apply_leave(now),
+            What::Proposal(data) => self.apply_proposal(now, index, &data),
         }
         self.view_decided(index);
         if let Some(lead) = &mut self.lead {
@@ -89,6 +55,71 @@ impl Orderer {
             && lead.applied(index, term)
         {
             self.out.push_back(Output::Event(OrderEvent::BecameLeader { term }));
+        }
+    }
+
+    fn apply_change(&mut self, now: Instant, index: u64, change: &[u8]) {
+        let outcome = match self.state.change_members(change) {
+            Ok(steps) => {
+                self.consensus.change_members(&steps, &self.state.members().conf());
+                let members = self.state.members().iter().map(|(id, m)| (id.0, m.standing)).collect();
+                self.out.push_back(Output::Event(OrderEvent::MembersChanged { members }));
+                Ok(())
+            }
+            Err(why) => {
+                tracing::debug!(index, why, "change of the orderers without effect");
+                Err(why)
+            }
+        };
+        // The answer first: who is removed hears nothing more.
+        self.change_decided(index, outcome);
+        self.members_changed(now);
+    }
+
+    fn apply_leave(&mut self, now: Instant) {
+        if self.state.leave_joint() {
+            self.consensus.change_members(&[], &self.state.members().conf());
+            let members = self.state.members().iter().map(|(id, m)| (id.0, m.standing)).collect();
+            self.out.push_back(Output::Event(OrderEvent::MembersChanged { members }));
+            self.members_changed(now);
+        }
+    }
+
+    fn apply_proposal(&mut self, now: Instant, index: u64, data: &[u8]) {
+        let (view, before) = (self.state.view().number, self.state.trim());
+        let applied = self.state.apply(data);
+        self.consumers_applied(index, &applied);
+        self.name_decided(index, &applied);
+        self.trims_applied(index, &applied, before);
+        // An address or the trim point may have changed it. With new shards it goes out below.
+        let formed = matches!(applied, Applied::Formed { .. });
+        if self.state.view().number != view && !formed {
+            self.push_view(&[]);
+        }
+        self.members_applied(now, index, &applied);
+        match applied {
+            Applied::Members | Applied::Name(_) => {}
+            Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
+            Applied::NotTrimmed(why) => tracing::debug!(index, ?why, "not trimmed"),
+            Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),
+            // Who waits for it is let in once all that is committed is applied.
+            Applied::Registered { .. } => {}
+            Applied::NotRegistered { slot, incarnation, why } => {
+                let newest = self.state.incarnation(slot).is_some_and(|i| i > incarnation);
+                let refused = if newest { RefusedWhy::Stale } else { RefusedWhy::Invalid };
+                self.turn_away(slot, incarnation, refused, format!("slot {slot} is not registered: {why}"));
+            }
+            Applied::Formed { formed, finalized } => {
+                let view = self.state.view().number;
+                self.push_view(&formed);
+                let event = OrderEvent::ViewFormed { view, shards: formed, finalized };
+                self.out.push_back(Output::Event(event));
+            }
+            Applied::Cut(cut) => {
+                if self.is_leading() {
+                    self.push_cut(now, cut);
+                }
+            }
         }
     }
 

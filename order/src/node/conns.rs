@@ -18,6 +18,8 @@ const HELLO_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Conn {
     pub peer: String,
     pub who: Who,
+    /// Of an orderer that has introduced itself: the birth of its directory; else 0.
+    pub birth: u64,
 }
 
 /// What is known of its other end.
@@ -39,7 +41,7 @@ impl Orderer {
     pub(super) fn accepted(&mut self, now: Instant, conn: ConnId, peer: String) {
         let full = self.conns.len() >= CONNS_MAX;
         self.silent.push_back((now + HELLO_TIME, conn));
-        self.conns.insert(conn, Conn { peer, who: Who::New });
+        self.conns.insert(conn, Conn { peer, who: Who::New, birth: 0 });
         if full {
             self.refuse(
                 conn,
@@ -70,7 +72,10 @@ impl Orderer {
     fn forget(&mut self, conn: ConnId, who: Who) {
         match who {
             Who::Slot(slot, _) => self.slot_gone(conn, slot),
-            Who::Orderer(id) => self.peers.inbound_gone(id, conn),
+            Who::Orderer(id) => {
+                let unused = self.peers.inbound_gone(id, conn);
+                self.out.extend(unused.map(|conn| Output::Close { conn }));
+            }
             Who::Client => self.consumer_gone(conn),
             Who::New | Who::Ending => {}
         }
@@ -117,14 +122,16 @@ impl Orderer {
                 | Message::ClaimLane(_)
                 | Message::Trim(_)
                 | Message::Held(_)
+                | Message::ChangeOrderers(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
             return self.send(conn, answer);
         }
         match (who, packet.message) {
-            (Who::New, Message::Hello(hello)) => self.hello(now, conn, hello),
-            (Who::Orderer(id), Message::Raft(raft)) => self.raft(conn, id, raft, &packet.payload),
+            (Who::New, Message::Hello(hello)) => self.hello(conn, hello),
+            (Who::Orderer(id), Message::Introduce(m)) => self.introduced(now, conn, id, m),
+            (Who::Orderer(id), Message::Raft(raft)) => self.raft(now, conn, id, raft, &packet.payload),
             (Who::Slot(slot, started), Message::Register(r)) => self.register(conn, slot, started, r),
             (Who::Slot(slot, started), Message::Report(r)) => self.report(now, conn, slot, started, r),
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
@@ -145,6 +152,7 @@ impl Orderer {
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {
                 self.status(conn, s.request)
             }
+            (Who::Client, Message::ChangeOrderers(m)) => self.change_orderers(now, conn, m),
             (Who::Client, Message::Stages(m)) => self.answer_stages(conn, &m),
             (_, other) => {
                 let text = format!("{} has no place on this connection, of {who:?}", other.name());
@@ -156,11 +164,12 @@ impl Orderer {
     /// Where the leader is, encoded.
     pub(super) fn not_leader(&self) -> Bytes {
         // Itself it can only name while it doesn't yet know that it leads no more.
-        let leader = self.consensus.leader().filter(|id| *id != self.cfg.id);
-        wire::encode(NotLeader { leader: leader.and_then(|id| self.cfg.addr(id)).map(String::from) })
+        let heir = self.lead.as_ref().and_then(|lead| lead.changing.heir);
+        let leader = self.consensus.leader().filter(|id| *id != self.cfg.id).or(heir);
+        wire::encode(NotLeader { leader: leader.and_then(|id| self.addr_of(id)).map(String::from) })
     }
 
-    fn hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+    fn hello(&mut self, conn: ConnId, hello: Hello) {
         let stranger = hello.cluster == ClusterId(0) && hello.role == Role::Client;
         if hello.cluster != self.cfg.cluster && !stranger {
             let (theirs, ours) = (hello.cluster.0, self.cfg.cluster.0);
@@ -181,15 +190,12 @@ impl Orderer {
             },
             Role::Orderer => {
                 let id = OrdererId(hello.node);
-                if id == self.cfg.id || self.cfg.addr(id).is_none() {
-                    let text = format!("orderer {id} is no other member of this cluster");
+                if id == self.cfg.id || id == OrdererId(0) {
+                    let text = format!("orderer {id} can't be another one here");
                     return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
                 }
-                if let Some(older) = self.peers.inbound(now, id, conn) {
-                    self.close(older);
-                    if older == conn {
-                        return;
-                    }
+                if self.state.members().was_removed(id) {
+                    return self.refuse(conn, self.removed(id));
                 }
                 Who::Orderer(id)
             }
@@ -199,7 +205,15 @@ impl Orderer {
         }
     }
 
-    fn raft(&mut self, conn: ConnId, id: OrdererId, raft: wire::Raft, payload: &Bytes) {
+    fn raft(&mut self, now: Instant, conn: ConnId, id: OrdererId, raft: wire::Raft, payload: &Bytes) {
+        match self.hears(conn, id) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(refusal) => return self.refuse(conn, refusal),
+        }
+        if let Some(lead) = &mut self.lead {
+            lead.changing.heard.insert(id, now);
+        }
         let crc = crc32c::crc32c(payload);
         let checked = if raft.from != id.0 {
             Err(format!("orderer {id} sent a message of {}", raft.from))

@@ -4,6 +4,7 @@ use super::Orderer;
 use super::consumers::Gathered;
 use super::health::Health;
 use super::late::Late;
+use super::members::Changing;
 use super::names::Names;
 use super::retention::Watch;
 use super::slots::Newcomer;
@@ -49,6 +50,8 @@ pub(super) struct Lead {
     pub trims: Trims,
     /// What is kept, by time and bytes.
     pub watch: Watch,
+    /// Changes of the orderers.
+    pub changing: Changing,
 }
 
 impl Lead {
@@ -71,6 +74,7 @@ impl Lead {
             names: Names::default(),
             trims: Trims::default(),
             watch: Watch::new(now),
+            changing: Changing::default(),
         }
     }
 
@@ -110,11 +114,11 @@ impl Orderer {
         }
     }
 
-    fn step_down(&mut self, term: u64) {
+    pub(super) fn step_down(&mut self, term: u64) {
+        let answer = self.not_leader();
         self.lead = None;
         self.tails.clear();
         self.out.push_back(Output::Event(OrderEvent::SteppedDown { term }));
-        let answer = self.not_leader();
         let guests: Vec<ConnId> =
             self.conns.iter().filter(|(_, c)| c.who.is_guest()).map(|(conn, _)| *conn).collect();
         for conn in guests {

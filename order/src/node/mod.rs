@@ -1,11 +1,13 @@
 //! What does an orderer do with an input? The machine: it dispatches; each conversation has its own file.
 
 mod apply;
+mod birth;
 mod conns;
 mod consumers;
 mod health;
 mod late;
 mod lead;
+mod members;
 mod names;
 mod peers;
 mod retention;
@@ -18,12 +20,14 @@ mod views;
 
 use crate::config::{OrderError, OrdererConfig};
 use crate::consensus::{self, Consensus, RAFT, Restored, Thrifty, Ticker};
-use crate::sequencer::State;
+use crate::sequencer::{Standing, State};
+use birth::Birth;
 use bytes::Bytes;
 use conns::Conn;
 use lead::Lead;
+use members::Leaving;
 use peers::Peers;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use tail::Tails;
 use zoolog_core::stages::{Pending, Stages};
 use zoolog_core::wal::{Recovered, WalPos};
@@ -64,6 +68,16 @@ pub enum OrderEvent {
         /// The raft entry that the state is as of.
         index: u64,
     },
+    /// The orderers are others.
+    MembersChanged {
+        /// All of them, by id.
+        members: Vec<(u64, Standing)>,
+    },
+    /// It was removed, or has lost its data directory: it must never take part again, and does nothing any more.
+    Dismissed {
+        /// Why, and what to do.
+        why: String,
+    },
 }
 
 /// One member of the ordering layer.
@@ -72,6 +86,7 @@ pub struct Orderer {
     incarnation: Incarnation,
     /// When this start began.
     made: Instant,
+    birth: Birth,
     state: State,
     /// The entry that `state` is as of.
     applied: u64,
@@ -96,6 +111,10 @@ pub struct Orderer {
     /// First segment seen by this start, and the newest: what lies before a checkpoint of ours can go.
     segments: Option<(u32, u32)>,
     out: VecDeque<Output<OrderEvent>>,
+    /// It was asked to end.
+    leaving: Option<Leaving>,
+    /// It must not take part any more.
+    dismissed: bool,
     /// Something came in since the last turn was settled.
     fresh: bool,
 }
@@ -125,21 +144,30 @@ impl Orderer {
                 }
             }
         }
-        let voters: Vec<u64> = cfg.peers.iter().map(|(id, _)| id.0).collect();
         let checkpoint = recovered.checkpoint.as_deref();
-        let Restored { log, state, applied } =
-            consensus::restore(cfg.cluster, &voters, checkpoint, tail.into_iter())
-                .map_err(OrderError::Recovered)?;
-        let members = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
-        if members(log.voters()) != members(&voters) {
-            let text = format!("members {voters:?}, but on disk they are {:?}", log.voters());
-            return Err(OrderError::Config(text));
-        }
+        let mut found =
+            consensus::restore(cfg.cluster, checkpoint, tail.into_iter()).map_err(OrderError::Recovered)?;
+        let birth = match found.identity.take() {
+            Some(identity) => Birth::found(identity),
+            None if found.log.last() > 0 || found.applied > 0 => {
+                return Err(OrderError::Recovered("a log that doesn't say whose it is".into()));
+            }
+            None => {
+                cfg.check_first()?;
+                let first = if cfg.joins { Vec::new() } else { cfg.peers.clone() };
+                if !first.is_empty() {
+                    found.found(&first);
+                }
+                Birth::drawn(seed, cfg.id, first)
+            }
+        };
+        let Restored { log, state, applied, .. } = found;
         let consensus = Consensus::new(cfg.cluster, cfg.id, log, applied, seed, recovered.incarnation)
             .map_err(OrderError::Recovered)?;
-        Ok(Self {
+        let mut this = Self {
             incarnation: Incarnation(recovered.incarnation),
             made: now,
+            birth,
             state,
             applied,
             consensus,
@@ -147,8 +175,8 @@ impl Orderer {
             lead: None,
             conns: BTreeMap::new(),
             silent: VecDeque::new(),
-            peers: Peers::new(&cfg, seed, recovered.incarnation, now),
-            thrifty: Thrifty::new(cfg.peers.iter().map(|(id, _)| *id).filter(|id| *id != cfg.id)),
+            peers: Peers::new(seed, recovered.incarnation),
+            thrifty: Thrifty::new(std::iter::empty()),
             tails: Tails::default(),
             persisting: Pending::default(),
             stages: Stages::new(&status::STAGES),
@@ -156,9 +184,19 @@ impl Orderer {
             disk: None,
             segments: None,
             out: VecDeque::new(),
+            leaving: None,
+            dismissed: false,
             fresh: true,
             cfg,
-        })
+        };
+        if let Some(why) = this.birth.identity.dismissed {
+            return Err(OrderError::Dismissed(why));
+        }
+        if !this.birth.may_speak() {
+            this.write_identity();
+        }
+        this.members_changed(now);
+        Ok(this)
     }
 
     /// The replicated state, as far as it is applied here.
@@ -169,6 +207,11 @@ impl Orderer {
     /// Whether this member leads and has applied everything that was committed before its term.
     pub fn is_leading(&self) -> bool {
         self.lead.as_ref().is_some_and(|l| l.ready)
+    }
+
+    /// Whether it must not take part any more. It does nothing then, and has no timers.
+    pub fn is_dismissed(&self) -> bool {
+        self.dismissed
     }
 
     /// The raft entry that [`Orderer::state`] is as of.
@@ -183,16 +226,19 @@ impl Orderer {
 
     fn timer(&mut self, now: Instant) {
         for _ in 0..self.ticker.due(now) {
-            self.consensus.tick();
+            if self.birth.takes_part() {
+                self.consensus.tick();
+            }
             self.tick(now);
         }
     }
 
     /// What is not worth timers of its own.
     fn tick(&mut self, now: Instant) {
-        for dial in self.peers.redial(now) {
-            self.out.push_back(dial);
+        if self.birth.may_speak() {
+            self.out.extend(self.peers.redial(now));
         }
+        self.tend_members(now);
         self.close_silent(now);
         self.retry_tails(now);
     }
@@ -208,6 +254,7 @@ impl Orderer {
 
     fn persisted(&mut self, now: Instant, token: Token, positions: &[WalPos]) {
         self.persisting.end(token, now, &mut self.stages, status::RAFT_WAL);
+        self.identity_persisted(token);
         let messages = self.consensus.persisted(token);
         self.send_raft(now, messages);
         let Some(segment) = positions.iter().map(|p| p.segment).max() else { return };
@@ -243,6 +290,14 @@ impl Machine for Orderer {
     type Event = OrderEvent;
 
     fn handle(&mut self, now: Instant, input: Input<()>) {
+        if self.dismissed {
+            match input {
+                Input::Accepted { conn, .. } => self.out.push_back(Output::Close { conn }),
+                Input::Persisted { token, .. } => self.identity_persisted(token),
+                _ => {}
+            }
+            return;
+        }
         self.fresh = true;
         match input {
             Input::Accepted { conn, peer } => self.accepted(now, conn, peer),
@@ -266,7 +321,7 @@ impl Machine for Orderer {
     }
 
     fn poll_output(&mut self, now: Instant) -> Option<Output<OrderEvent>> {
-        if self.fresh {
+        if self.fresh && !self.dismissed {
             self.fresh = false;
             self.settle(now);
         }
@@ -280,6 +335,9 @@ impl Machine for Orderer {
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        if self.dismissed {
+            return None;
+        }
         let tick = (self.ticker.next(), "raft tick");
         let cut = self.lead.as_ref().and_then(|l| l.cut_due).map(|due| (due, "cut"));
         let late = self.lead.as_ref().and_then(|l| l.late.due()).map(|due| (due, "cuts are held back"));
@@ -289,6 +347,10 @@ impl Machine for Orderer {
     }
 
     fn checkpoint(&self) -> Bytes {
-        self.consensus.checkpoint(self.applied, self.state.encode())
+        self.consensus.checkpoint(self.applied, self.state.encode(), self.birth.identity.clone())
+    }
+
+    fn farewell(&mut self, now: Instant) -> bool {
+        !self.dismissed && self.say_farewell(now)
     }
 }

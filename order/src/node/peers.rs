@@ -1,8 +1,8 @@
 //! How do orderers reach each other? Each dials every other, and sends over the connection it dialled;
-//! what they send it arrives over theirs.
+//! what they send it arrives over theirs. Who they are follows from the replicated state; who has reached us and is not
+//! in ours (it may be newer than we know) is dialled as long as its connection lasts.
 
 use super::Orderer;
-use crate::config::OrdererConfig;
 use crate::consensus::Outgoing;
 use crate::node::OrderEvent;
 use bytes::Bytes;
@@ -10,15 +10,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{info, warn};
 use zoolog_core::rng::Rng;
-use zoolog_core::wire::{self, Hello, Message, Raft, Role};
+use zoolog_core::wire::{self, Hello, Message, Raft, RefusedWhy, Role};
 use zoolog_core::{ConnId, Instant, OrdererId, Output};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Orderers that have reached us and that we don't know.
+const CALLERS_MAX: usize = 16;
 
 /// The way to one member.
 struct Peer {
     addr: String,
+    /// Whether the replicated state has it.
+    known: bool,
     /// The connection we dialled, and since when it is up.
     out: Option<(ConnId, Option<Instant>)>,
     /// The newest connection it dialled.
@@ -34,21 +38,44 @@ pub(super) struct Peers {
     rng: Rng,
 }
 
+impl Peer {
+    fn new(addr: &str, known: bool, now: Instant) -> Self {
+        let addr = addr.to_string();
+        Self { addr, known, out: None, inbound: None, backoff: BACKOFF_MIN, redial_at: now }
+    }
+}
+
 impl Peers {
-    pub fn new(cfg: &OrdererConfig, seed: u64, incarnation: u64, now: Instant) -> Self {
-        let peer = |addr: &String| Peer {
-            addr: addr.clone(),
-            out: None,
-            inbound: None,
-            backoff: BACKOFF_MIN,
-            redial_at: now,
-        };
-        let others = cfg.peers.iter().filter(|(id, _)| *id != cfg.id);
-        Self {
-            peers: others.map(|(id, addr)| (*id, peer(addr))).collect(),
-            dialled: 0,
-            rng: Rng::new(seed, &format!("redial {incarnation}")),
+    pub fn new(seed: u64, incarnation: u64) -> Self {
+        let rng = Rng::new(seed, &format!("redial {incarnation}"));
+        Self { peers: BTreeMap::new(), dialled: 0, rng }
+    }
+
+    /// These are the others. Returns the dialled connections that are of no use any more, to be closed.
+    pub fn set(&mut self, now: Instant, others: &[(OrdererId, String)]) -> Vec<ConnId> {
+        let mut unused = Vec::new();
+        let known: BTreeMap<OrdererId, &String> = others.iter().map(|(id, addr)| (*id, addr)).collect();
+        self.peers.retain(|id, peer| {
+            peer.known = known.contains_key(id);
+            let stays = peer.known || peer.inbound.is_some();
+            if !stays {
+                unused.extend(peer.out.take().map(|(conn, _)| conn));
+            }
+            stays
+        });
+        for (id, addr) in known {
+            let peer = self.peers.entry(id).or_insert_with(|| Peer::new(addr, true, now));
+            if peer.addr != *addr {
+                unused.extend(peer.out.take().map(|(conn, _)| conn));
+                *peer = Peer { inbound: peer.inbound, ..Peer::new(addr, true, now) };
+            }
         }
+        unused
+    }
+
+    /// Nobody is reached any more. Returns the dialled connections, to be closed.
+    pub fn dismiss(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.peers).into_values().filter_map(|p| p.out.map(|(conn, _)| conn)).collect()
     }
 
     /// Dials who isn't connected and has waited long enough.
@@ -72,27 +99,35 @@ impl Peers {
         self.peers.get(&id)?.out.filter(|(_, up)| up.is_some()).map(|(conn, _)| conn)
     }
 
-    /// `id` has dialled us, so it is worth dialling. Returns the older of its connections, to be closed:
-    /// there is one stream per member, in order.
-    pub fn inbound(&mut self, now: Instant, id: OrdererId, conn: ConnId) -> Option<ConnId> {
-        let peer = self.peers.get_mut(&id)?;
+    /// `id` has dialled us and says where it is, so it is worth dialling. Returns the older of its connections, to be
+    /// closed: there is one stream per member, in order.
+    pub fn inbound(&mut self, now: Instant, id: OrdererId, conn: ConnId, addr: &str) -> Option<ConnId> {
+        let callers = self.peers.values().filter(|p| !p.known).count();
+        if !self.peers.contains_key(&id) && callers >= CALLERS_MAX {
+            return Some(conn);
+        }
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(addr, false, now));
         peer.redial_at = now;
         // Accepted connections are numbered in order.
-        let other = peer.inbound.replace(conn)?;
+        let other = peer.inbound.replace(conn).filter(|other| *other != conn)?;
         peer.inbound = Some(conn.max(other));
         Some(conn.min(other))
     }
 
-    pub fn inbound_gone(&mut self, id: OrdererId, conn: ConnId) {
-        if let Some(peer) = self.peers.get_mut(&id).filter(|p| p.inbound == Some(conn)) {
-            peer.inbound = None;
+    /// A connection that `id` dialled is gone. Returns ours to it, to be closed, if that was all we knew of it.
+    pub fn inbound_gone(&mut self, id: OrdererId, conn: ConnId) -> Option<ConnId> {
+        let peer = self.peers.get_mut(&id).filter(|p| p.inbound == Some(conn))?;
+        peer.inbound = None;
+        if peer.known {
+            return None;
         }
+        self.peers.remove(&id)?.out.map(|(conn, _)| conn)
     }
 }
 
 impl Orderer {
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
-        let Some((_, peer)) = self.peers.of(conn) else { return };
+        let Some((id, peer)) = self.peers.of(conn) else { return self.out.push_back(Output::Close { conn }) };
         peer.out = Some((conn, Some(now)));
         let hello = Hello {
             role: Role::Orderer,
@@ -102,6 +137,7 @@ impl Orderer {
             incarnation: self.incarnation,
         };
         self.send(conn, wire::encode(hello));
+        self.introduce(conn, id);
     }
 
     pub(super) fn peer_closed(&mut self, now: Instant, conn: ConnId) {
@@ -131,6 +167,7 @@ impl Orderer {
     pub(super) fn peer_answered(&mut self, conn: ConnId, bytes: Bytes) {
         let Some((id, _)) = self.peers.of(conn) else { return };
         match wire::decode(bytes).map(|p| p.message) {
+            Ok(Message::Refused(r)) if r.why == RefusedWhy::Dismissed => return self.dismiss(r.text),
             Ok(Message::Refused(r)) => warn!(%id, why = ?r.why, text = r.text, "refused by orderer"),
             Ok(other) => warn!(%id, message = other.name(), "unexpected answer of orderer"),
             Err(e) => warn!(%id, error = %e, "malformed answer of orderer"),

@@ -106,6 +106,7 @@ impl Orderer {
         }
         info!(%slot, %incarnation, addr = n.registration.addr, "slot registered");
         self.send(conn, wire::encode(ViewIs { view: self.state.view().clone() }));
+        self.send(conn, wire::encode(self.orderers_are()));
         let shards: Vec<ShardId> = self.state.shards_of(slot).collect();
         for shard in shards {
             let knows = n.parts.iter().find(|(s, _)| *s == shard).map_or(CutNumber(0), |(_, number)| *number);

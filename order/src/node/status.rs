@@ -1,8 +1,10 @@
 //! How is this orderer? A JSON object for people and tests.
 
 use super::Orderer;
-use zoolog_core::ConnId;
+use crate::sequencer::{Member, Standing};
+use std::collections::BTreeMap;
 use zoolog_core::wire::{self, DiskRoom, StatusIs};
+use zoolog_core::{ConnId, OrdererId};
 
 /// A leader's stage: there is something to propose, until a cut is proposed.
 pub(super) const CUT_WAIT: usize = 0;
@@ -44,7 +46,7 @@ impl Orderer {
     }
 
     pub(super) fn status(&mut self, conn: ConnId, request: u64) {
-        let addr = self.consensus.leader().and_then(|id| self.cfg.addr(id));
+        let addr = self.consensus.leader().and_then(|id| self.addr_of(id));
         let live = self.lead.as_ref().map_or(0, |l| l.reports.connected().len());
         let state = &self.state;
         let mut consumers = String::new();
@@ -59,10 +61,11 @@ impl Orderer {
             short.push_str(&format!("{comma}\"{slot}\":{}", room_json(room, free)));
         }
         let keep_from = state.retention().keep_from.map_or("null".into(), |gsn| gsn.to_string());
+        let orderers = self.orderers_json();
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
              \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"cut\":{},\"tail\":{},\"trim\":{},\
-             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{}}}",
+             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{},\"orderers\":[{orderers}]}}",
             self.cfg.id,
             self.is_leading(),
             addr.map_or("null".into(), quoted),
@@ -76,6 +79,31 @@ impl Orderer {
             self.applied,
         );
         self.send(conn, wire::encode(StatusIs { request, json }));
+    }
+
+    /// The orderers, as far as this one knows; how far each has come, only a leader does.
+    fn orderers_json(&self) -> String {
+        let leader = self.consensus.leader();
+        let matched: BTreeMap<OrdererId, u64> = match &self.lead {
+            Some(_) => self.consensus.matched().collect(),
+            None => BTreeMap::new(),
+        };
+        let last = self.consensus.last();
+        let one = |(id, m): (OrdererId, &Member)| {
+            let standing = match m.standing {
+                Standing::Learner => "learner",
+                Standing::Voter => "voter",
+                Standing::Leaving => "leaving",
+            };
+            let addr = quoted(self.addr_of(id).unwrap_or(&m.addr));
+            let lag = matched.get(&id).map_or("null".into(), |at| last.saturating_sub(*at).to_string());
+            let at = matched.get(&id).map_or("null".into(), u64::to_string);
+            format!(
+                "{{\"id\":{id},\"addr\":{addr},\"role\":\"{standing}\",\"leader\":{},\"matched\":{at},\"lag\":{lag}}}",
+                leader == Some(id)
+            )
+        };
+        self.state.members().iter().map(one).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -40,6 +40,7 @@ impl Orderer {
                 lanes: state.lanes().map(|(lane, to)| CutLane { lane, from: 0, to }).collect(),
             };
             self.send(conn, wire::encode(answer));
+            self.send(conn, wire::encode(self.orderers_are()));
         }
     }
 

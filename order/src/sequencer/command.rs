@@ -3,7 +3,7 @@
 use super::packed;
 use super::retention::Tick;
 use super::trim::ConsumerAt;
-use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, ShardId, SlotId, ViewNumber};
+use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, LaneId, OrdererId, ShardId, SlotId, ViewNumber};
 
 const VERSION: u8 = 1;
 /// A cut, packed. Those of [`VERSION`] are still read.
@@ -43,6 +43,12 @@ pub enum Command {
     Trim(Gsn),
     /// Time has passed. In a box so that commands are as long as before.
     Tick(Box<Tick>),
+    /// Orderers have introduced themselves, with these births.
+    Welcome(Vec<(OrdererId, u64)>),
+    /// Orderers are reached at these addresses from now on.
+    MoveOrderers(Vec<(OrdererId, String)>),
+    /// Nobody needs the one any more that was removed.
+    Parted(OrdererId),
 }
 
 /// A slot, as it presented itself.

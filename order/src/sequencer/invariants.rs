@@ -11,8 +11,13 @@
 //!   one ever did; what leaves the view is finalized and trimmed.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 //! - ORD-8: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
+//! - ORD-9: at most one orderer comes and at most one goes at a time, somebody votes, and no id is above the newest;
+//!   raft's set of members is what follows from the state's (asserted where it is changed).
 
-use super::{Applied, CONSUMERS_MAX, GSN_MAX, NAMES_MAX, SHARDS_MAX, SLOTS_MAX, State, is_name};
+use super::{
+    Applied, CONSUMERS_MAX, GSN_MAX, Members, NAMES_MAX, ORDERERS_MAX, SHARDS_MAX, SLOTS_MAX, Standing,
+    State, is_addr, is_name,
+};
 use std::collections::BTreeSet;
 use zoolog_core::view::{ShardState, ShardView};
 use zoolog_core::{CutNumber, Gsn};
@@ -103,6 +108,41 @@ fn consumers(state: &State) -> Result<(), String> {
     }
 }
 
+/// Who the orderers are. There are none only before an orderer has heard of any.
+pub(super) fn members(m: &Members) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("ORD-9: {what}: {m:?}"));
+    let of = |standing| m.list.iter().filter(move |(_, x)| x.standing == standing).map(|(id, _)| *id);
+    let (mut learners, mut leaving) = (of(Standing::Learner), of(Standing::Leaving));
+    let (learner, goes) = (learners.next(), leaving.next());
+    if learners.next().is_some() || leaving.next().is_some() || (learner.is_some() && goes.is_some()) {
+        return wrong("several changes at a time");
+    }
+    if m.list.len() > ORDERERS_MAX || m.changes > GSN_MAX || m.newest.0 > GSN_MAX {
+        return wrong("too many");
+    }
+    if m.list.iter().any(|(id, x)| id.0 == 0 || *id > m.newest || !is_addr(&x.addr)) {
+        return wrong("an id or address that is none");
+    }
+    if of(Standing::Voter).next().is_none() && !m.list.is_empty() {
+        return wrong("nobody votes");
+    }
+    if m.parting
+        .as_ref()
+        .is_some_and(|(id, addr)| m.list.contains_key(id) || *id > m.newest || !is_addr(addr))
+    {
+        return wrong("who goes is still there, or never was");
+    }
+    let fits = match (m.replacing, learner, goes) {
+        (None, _, None) => true,
+        (Some((new, old)), Some(l), None) => new == l && of(Standing::Voter).any(|v| v == old),
+        (Some((new, old)), None, Some(g)) => old == g && of(Standing::Voter).any(|v| v == new),
+        _ => false,
+    };
+    // Those of before must be somebody, too.
+    let before = m.conf().outgoing.len();
+    if !fits || (goes.is_some() && before == 0) { wrong("who comes does not fit who goes") } else { Ok(()) }
+}
+
 /// Everything, of a state that came from elsewhere.
 pub(super) fn all(state: &State) -> Result<(), String> {
     bounds(state)?;
@@ -110,6 +150,7 @@ pub(super) fn all(state: &State) -> Result<(), String> {
     shards(state)?;
     consumers(state)?;
     state.retention.check(state.tail, &state.consumers)?;
+    members(&state.members)?;
     (0..state.parts.len()).try_for_each(|i| parts(state, i, false))
 }
 

@@ -5,6 +5,7 @@ mod board;
 mod command;
 mod cuts;
 mod invariants;
+mod members;
 mod names;
 mod pace;
 mod packed;
@@ -19,6 +20,8 @@ mod views;
 
 pub(crate) use board::Board;
 pub use command::{Command, FormView, ProposedCut, Registration};
+pub use members::{Change, Member, Members, ORDERERS_MAX, Standing};
+pub(crate) use members::{Conf, Step, is_addr};
 pub use names::{NAMES_MAX, NameIs, Named};
 pub(crate) use pace::Pace;
 pub use parts::Parts;
@@ -84,6 +87,8 @@ pub struct State {
     pub(crate) trim: Gsn,
     /// What is kept beyond what consumers need.
     pub(crate) retention: Retention,
+    /// The orderers themselves.
+    pub(crate) members: Members,
 }
 
 /// What an entry did.
@@ -124,10 +129,12 @@ pub enum Applied {
     Name(NameIs),
     /// Somebody asked to trim what may not go: why.
     NotTrimmed(TrimEnd),
+    /// More is known of the orderers, or something else: births, addresses.
+    Members,
 }
 
 impl State {
-    /// The state before the first entry.
+    /// The state before the first entry, of an orderer that knows no others yet.
     pub fn new(cluster: ClusterId) -> Self {
         Self {
             cluster,
@@ -143,6 +150,7 @@ impl State {
             consumers: BTreeMap::new(),
             trim: Gsn(0),
             retention: Retention::default(),
+            members: Members::default(),
         }
     }
 
@@ -162,6 +170,9 @@ impl State {
             Some(Command::ClaimLane { name, epoch, lane, tail }) => self.claim_lane(&name, epoch, lane, tail),
             Some(Command::Trim(gsn)) => self.trim_by_hand(gsn),
             Some(Command::Tick(tick)) => self.tick(*tick),
+            Some(Command::Welcome(births)) => self.welcome(&births),
+            Some(Command::MoveOrderers(addrs)) => self.move_orderers(addrs),
+            Some(Command::Parted(id)) => self.parted(id),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);

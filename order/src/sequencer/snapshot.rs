@@ -2,10 +2,10 @@
 //! as a foreign value when it comes back.
 
 use super::retention::RetentionImage;
-use super::{Named, Parts, SlotEntry, State, invariants};
+use super::{Member, Members, Named, Parts, SlotEntry, State, invariants};
 use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
-use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, ShardId, SlotId};
+use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, OrdererId, ShardId, SlotId};
 
 const VERSION: u8 = 4;
 
@@ -25,6 +25,11 @@ struct Image {
     wanted: Option<u32>,
     gone: u64,
     names: Vec<(String, Named)>,
+    members: Vec<(OrdererId, Member)>,
+    newest_member: OrdererId,
+    replacing: Option<(OrdererId, OrdererId)>,
+    parting: Option<(OrdererId, String)>,
+    member_changes: u64,
 }
 
 /// What is kept of a shard's order.
@@ -61,6 +66,11 @@ impl State {
             gone: self.gone,
             names: self.names.iter().map(|(name, n)| (name.clone(), n.clone())).collect(),
             retention: self.retention.image(),
+            members: self.members.iter().map(|(id, m)| (id, m.clone())).collect(),
+            newest_member: self.members.newest,
+            replacing: self.members.replacing,
+            parting: self.members.parting.clone(),
+            member_changes: self.members.changes,
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
@@ -97,6 +107,13 @@ impl State {
             gone: image.gone,
             names: image.names.into_iter().collect(),
             retention: image.retention.restore(),
+            members: Members {
+                list: image.members.into_iter().collect(),
+                newest: image.newest_member,
+                replacing: image.replacing,
+                parting: image.parting,
+                changes: image.member_changes,
+            },
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;

@@ -151,7 +151,7 @@ fn a_slot_that_lost_parts_it_once_held_is_refused_as_damaged() {
 }
 
 /// A member that comes back without its disk must not vote or acknowledge as if nothing had happened, and
-/// must not fall into a crash loop either.
+/// must not fall into a crash loop either: it is told, and does nothing any more.
 #[test]
 fn a_member_that_lost_its_disk_neither_panics_nor_disturbs() {
     let mut sim = Sim::new(3, 9);
@@ -159,25 +159,49 @@ fn a_member_that_lost_its_disk_neither_panics_nor_disturbs() {
     sim.run_ms(200);
     let lost = (leader + 1) % 3;
     sim.crash(lost);
-    sim.nodes[lost].disk = crate::driver::Disk::empty();
+    sim.wipe(lost);
     sim.start(lost);
     sim.run_ms(3000);
     assert_eq!(sim.leader(), Some(leader));
-    assert_eq!(sim.machine(lost).applied(), 0, "it is not fed as if it were new");
+    assert!(sim.nodes[lost].dismissed().is_some_and(|why| why.contains("under a new id")));
+    assert!(sim.machine(lost).applied() <= 1, "it is not fed as if it were new");
 }
 
+/// The dangerous case: what only the lost disk and a leader held was committed, and then the leader is gone, too.
 #[test]
-fn other_members_than_on_disk_are_refused_at_start() {
+fn a_member_that_lost_its_disk_gives_no_vote_to_one_that_lags() {
+    let mut w = World::ready(12);
+    let leader = w.sim.leader().unwrap();
+    let (lags, lost) = ((leader + 1) % 3, (leader + 2) % 3);
+    w.sim.isolate(lags);
+    w.append(1, 0, 5);
+    w.until("committed without the one that lags", |w| w.truth.tail == Gsn(5));
+    w.sim.crash(leader);
+    w.sim.crash(lost);
+    w.sim.wipe(lost);
+    w.sim.heal();
+    w.sim.start(lost);
+    w.run_ms(5000);
+    assert_eq!(w.sim.leader(), None, "two that don't know what was committed must not go on");
+    w.sim.start(leader);
+    w.until("they go on with it", |w| w.sim.leader().is_some());
+    w.append(1, 0, 1);
+    w.until("nothing was lost", |w| w.truth.tail == Gsn(6));
+    w.check_order();
+}
+
+/// The first orderers are who they were, whatever the settings say later; another cluster's state is refused.
+#[test]
+fn what_is_on_disk_counts_more_than_the_settings() {
     let mut sim = Sim::new(3, 11);
     sim.elect();
     sim.run_ms(100);
     sim.roll(0);
     let recovered = Recovered { checkpoint: sim.nodes[0].disk.checkpoint.clone(), ..Recovered::empty(9) };
-    let mut cfg = crate::driver::config(3);
-    Orderer::new(cfg.clone(), &recovered, 1, sim.now).map(|_| ()).expect("its own");
+    let mut cfg = sim.config_of(0);
     cfg.peers.pop();
-    assert!(matches!(Orderer::new(cfg.clone(), &recovered, 1, sim.now), Err(OrderError::Config(_))));
-    cfg = crate::driver::config(3);
+    let members = |o: &Orderer| o.state().members().iter().count();
+    assert_eq!(Orderer::new(cfg.clone(), &recovered, 1, sim.now).map(|o| members(&o)), Ok(3));
     cfg.cluster.0 += 1;
     assert!(matches!(Orderer::new(cfg, &recovered, 1, sim.now), Err(OrderError::Recovered(_))));
 }

@@ -25,6 +25,8 @@ pub struct Disk {
     pub hold: bool,
     busy: bool,
     opened: u64,
+    /// How many there were before in its place.
+    pub number: u64,
     pub released: u32,
     pub records: u64,
 }
@@ -43,6 +45,21 @@ pub struct Node {
     /// Start of the process, so that what was meant for an older one is dropped.
     epoch: u64,
     pub sent_frames: u64,
+}
+
+impl Node {
+    fn down() -> Self {
+        let (events, disk) = (Vec::new(), Disk::empty());
+        Self { machine: None, disk, events, accepted: 0, epoch: 0, sent_frames: 0 }
+    }
+
+    /// Why it was dismissed, if it was.
+    pub fn dismissed(&self) -> Option<&str> {
+        self.events.iter().find_map(|e| match e {
+            OrderEvent::Dismissed { why } => Some(why.as_str()),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +109,10 @@ pub fn config(orderers: u64) -> OrdererConfig {
     OrdererConfig {
         cluster: CLUSTER,
         id: OrdererId(1),
+        addr: String::new(),
         peers: (1..=orderers).map(|i| (OrdererId(i), format!("o{i}:1"))).collect(),
+        joins: false,
+        moved: Vec::new(),
         wanted_shards: 3,
         replicas: 2,
         servers: 3,
@@ -107,7 +127,7 @@ pub fn addr(node: usize) -> String {
 }
 
 pub fn node_at(addr: &str) -> usize {
-    addr.trim_start_matches('o').trim_end_matches(":1").parse::<usize>().expect("an address") - 1
+    addr.trim_start_matches(['o', '0']).trim_end_matches(":1").parse::<usize>().expect("an address") - 1
 }
 
 impl Sim {
@@ -127,14 +147,7 @@ impl Sim {
             seed,
         };
         for i in 0..orderers as usize {
-            sim.nodes.push(Node {
-                machine: None,
-                disk: Disk::empty(),
-                events: Vec::new(),
-                accepted: 0,
-                epoch: 0,
-                sent_frames: 0,
-            });
+            sim.nodes.push(Node::down());
             sim.start(i);
         }
         sim
@@ -150,10 +163,41 @@ impl Sim {
             tail: node.disk.tail.clone(),
             ..Recovered::empty(node.disk.opened)
         };
-        let cfg = OrdererConfig { id: OrdererId(i as u64 + 1), ..self.cfg.clone() };
-        let seed = self.seed.wrapping_mul(31).wrapping_add(i as u64);
-        node.machine = Some(Orderer::new(cfg, &recovered, seed, self.now).expect("starts"));
+        // As a shell draws it: another one for each start.
+        let seed = self.seed.wrapping_mul(31).wrapping_add(i as u64)
+            ^ node.disk.opened << 40
+            ^ node.disk.number << 50;
+        let machine = Orderer::new(self.config_of(i), &recovered, seed, self.now).expect("starts");
+        self.nodes[i].machine = Some(machine);
         self.turn(i, Vec::new());
+    }
+
+    pub fn config_of(&self, i: usize) -> OrdererConfig {
+        let id = OrdererId(i as u64 + 1);
+        let joins = !self.cfg.peers.iter().any(|(first, _)| *first == id);
+        OrdererConfig { id, joins, addr: addr(i), ..self.cfg.clone() }
+    }
+
+    /// One more orderer, which waits to be added.
+    pub fn joiner(&mut self) -> usize {
+        let i = self.nodes.len();
+        self.nodes.push(Node::down());
+        self.start(i);
+        i
+    }
+
+    /// Puts an empty disk into an orderer that is down.
+    pub fn wipe(&mut self, i: usize) {
+        let number = self.nodes[i].disk.number + 1;
+        self.nodes[i].disk = Disk { number, ..Disk::empty() };
+    }
+
+    /// Asked to end: whether it wants to be driven on.
+    pub fn farewell(&mut self, i: usize) -> bool {
+        let now = self.now;
+        let more = self.nodes[i].machine.as_mut().is_some_and(|m| m.farewell(now));
+        self.turn(i, Vec::new());
+        more
     }
 
     /// The process is gone, with everything that was not synced.
@@ -205,8 +249,11 @@ impl Sim {
         if let Some(machine) = self.nodes[i].machine.as_mut().filter(|_| sends) {
             machine.sent(now + SENDING);
         }
-        let (when, why) =
-            self.nodes[i].machine.as_ref().and_then(|m| m.next_deadline()).expect("a tick is always due");
+        let machine = self.nodes[i].machine.as_ref();
+        let Some((when, why)) = machine.and_then(|m| m.next_deadline()) else {
+            assert!(machine.is_none_or(Orderer::is_dismissed), "a tick is always due");
+            return;
+        };
         assert!(
             when > now || !timer,
             "{why} is due at {when:?}, which has passed at {now:?}: the shell would spin"
@@ -306,7 +353,7 @@ impl Sim {
                 if self.nodes[node].epoch != epoch {
                     return;
                 }
-                if self.nodes[to].machine.is_none() || self.cuts.contains(&(node, to)) {
+                if self.nodes.get(to).is_none_or(|n| n.machine.is_none()) || self.cuts.contains(&(node, to)) {
                     return self.turn(node, vec![Input::Closed { conn }]);
                 }
                 let end = self.accept(to);

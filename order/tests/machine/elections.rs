@@ -77,7 +77,10 @@ fn a_leader_cut_off_from_its_quorum_steps_down_and_tells_its_guests() {
     sim.isolate(old);
     sim.until("it notices", |s| !s.machine(old).is_leading());
     sim.run_ms(5);
-    assert!(matches!(sim.take(g).as_slice(), [Message::OrderIs(_), Message::NotLeader(_)]));
+    assert!(matches!(
+        sim.take(g).as_slice(),
+        [Message::OrderIs(_), Message::OrderersAre(_), Message::NotLeader(_)]
+    ));
     assert!(!sim.guests[g].open);
     assert!(sim.nodes[old].events.iter().any(|e| matches!(e, OrderEvent::SteppedDown { .. })));
     sim.until("another one leads", |s| s.leader().is_some_and(|l| l != old));

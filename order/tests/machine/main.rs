@@ -5,6 +5,7 @@ mod consumers;
 mod cuts;
 mod driver;
 mod elections;
+mod members;
 mod model;
 mod schedules;
 mod stages;

@@ -34,6 +34,13 @@ pub struct Replica {
     end: Gsn,
 }
 
+/// Whom to try: a pointer is followed, else those that are known are tried in turn, then all there were.
+fn whom(sim: &Sim, known: &[usize], next: usize) -> usize {
+    let first = 0..sim.cfg.peers.len();
+    let all: Vec<usize> = known.iter().copied().chain(first).collect();
+    all[next % all.len()]
+}
+
 /// A slot; what it holds survives its restarts.
 pub struct Slot {
     pub id: SlotId,
@@ -51,6 +58,8 @@ pub struct Slot {
     pub cuts: CutsWanted,
     /// First GSN that can be read, as the leader said.
     pub trim: Gsn,
+    /// Who the orderers are, as the leader said last.
+    pub orderers: Vec<usize>,
     /// The last cut seen over this connection.
     seen: CutNumber,
     first_report: bool,
@@ -59,6 +68,7 @@ pub struct Slot {
     next: usize,
     /// Somebody said where the leader is.
     told: bool,
+    hint: Option<usize>,
     retry_at: zoolog_core::Instant,
 }
 
@@ -76,11 +86,13 @@ impl Slot {
             registered: false,
             // One of each kind.
             cuts: [CutsWanted::Late, CutsWanted::Own, CutsWanted::All][server as usize % 3],
+            orderers: Vec::new(),
             seen: CutNumber(0),
             first_report: true,
             reported: zoolog_core::Instant(0),
             next: server as usize,
             told: false,
+            hint: None,
             retry_at: zoolog_core::Instant(0),
         }
     }
@@ -102,7 +114,8 @@ impl Slot {
             return;
         }
         self.retry_at = sim.now + std::time::Duration::from_millis(20);
-        let g = sim.connect(self.next % sim.nodes.len());
+        let to = self.hint.take().unwrap_or_else(|| whom(sim, &self.orderers, self.next));
+        let g = sim.connect(to);
         sim.send(g, hello(Role::Slot, u64::from(self.id.server.0), self.incarnation));
         let parts = self.shards.iter().map(|(s, r)| (*s, r.part)).collect();
         let (slot, incarnation) = (self.id, Incarnation(self.incarnation));
@@ -121,7 +134,8 @@ impl Slot {
         for m in sim.take(g) {
             match m {
                 Message::NotLeader(n) => {
-                    self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    self.hint = n.leader.map(|a| node_at(&a));
+                    self.next += usize::from(self.hint.is_none());
                     self.told = true;
                     sim.hang_up(g);
                 }
@@ -140,6 +154,9 @@ impl Slot {
                 Message::TrimIs(t) => {
                     assert!(t.gsn >= self.trim, "trim {} after {}", t.gsn, self.trim);
                     self.trim = t.gsn;
+                }
+                Message::OrderersAre(m) => {
+                    self.orderers = m.orderers.iter().map(|o| node_at(&o.addr)).collect()
                 }
                 other => panic!("a slot got {other:?}"),
             }
@@ -246,6 +263,8 @@ pub struct Watcher {
     guest: Option<usize>,
     next: usize,
     told: bool,
+    hint: Option<usize>,
+    orderers: Vec<usize>,
     order: Option<Order>,
     pub seen: u64,
     asked: BTreeMap<u64, Gsn>,
@@ -260,7 +279,8 @@ impl Watcher {
         let Some(g) = self.guest else {
             if sim.now >= self.retry_at {
                 self.retry_at = sim.now + std::time::Duration::from_millis(20);
-                let g = sim.client(self.next % sim.nodes.len());
+                let to = self.hint.take().unwrap_or_else(|| whom(sim, &self.orderers, self.next));
+                let g = sim.client(to);
                 sim.send(g, WatchCuts { request: 1 });
                 (self.guest, self.order) = (Some(g), None);
             }
@@ -269,7 +289,8 @@ impl Watcher {
         for m in sim.take(g) {
             match m {
                 Message::NotLeader(n) => {
-                    self.next = n.leader.map_or(self.next + 1, |a| node_at(&a));
+                    self.hint = n.leader.map(|a| node_at(&a));
+                    self.next += usize::from(self.hint.is_none());
                     self.told = true;
                     sim.hang_up(g);
                 }
@@ -294,6 +315,9 @@ impl Watcher {
                     let known = self.asked.remove(&t.request).expect("asked once, answered once");
                     assert!(t.gsn >= known, "tail {} after {known} was seen", t.gsn);
                     self.tails += 1;
+                }
+                Message::OrderersAre(m) => {
+                    self.orderers = m.orderers.iter().map(|o| node_at(&o.addr)).collect()
                 }
                 other => panic!("a watcher got {other:?}"),
             }

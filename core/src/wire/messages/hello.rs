@@ -45,6 +45,8 @@ plain_enum! {
         Damaged,
         /// This node is not ready to serve it; try again later.
         NotReady,
+        /// An orderer that was removed, or that lost its data directory: it must never speak under its id again.
+        Dismissed,
     }
 }
 

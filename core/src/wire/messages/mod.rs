@@ -18,6 +18,7 @@ macro_rules! plain_enum {
 
 mod append;
 mod hello;
+mod members;
 mod names;
 mod order;
 mod read;
@@ -29,6 +30,7 @@ mod views;
 
 pub use append::*;
 pub use hello::*;
+pub use members::*;
 pub use names::*;
 pub use order::*;
 pub use read::*;
