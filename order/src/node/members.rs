@@ -276,7 +276,15 @@ impl Orderer {
 
     /// What a ready leader does of its own accord, tick by tick.
     pub(super) fn tend_members(&mut self, now: Instant) {
-        if !self.is_leading() || self.consensus.is_transferring() {
+        if self.lead.is_none() || self.consensus.is_transferring() {
+            return;
+        }
+        // Elected before it knew that it is none any more: raft takes no proposals of it.
+        if self.state.members().get(self.cfg.id).is_none() {
+            self.hand_over_to_best(now);
+            return;
+        }
+        if !self.is_leading() {
             return;
         }
         self.welcome();
