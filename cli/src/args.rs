@@ -36,7 +36,7 @@ pub enum Command {
     /// Bring up a whole topology on this machine: orderers, data servers, ZooKeeper nodes
     Dev(DevArgs),
     /// Run one orderer
-    Order(NodeArgs),
+    Order(OrderArgs),
     /// Run one data server
     Shard(NodeArgs),
     /// Run one ZooKeeper node
@@ -164,6 +164,17 @@ pub struct ZkArgs {
     /// connections; 0 takes what suits the cores
     #[arg(long, value_name = "N")]
     pub executors: Option<u16>,
+}
+
+/// `zoolog order`.
+#[derive(Debug, clap::Args)]
+pub struct OrderArgs {
+    /// Its settings; every key has a default (see docs/OPERATING.md)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Join a cluster that runs: with an empty data directory, wait until `zoolog admin orderers add`
+    #[arg(long)]
+    pub join: bool,
 }
 
 /// `zoolog admin`.

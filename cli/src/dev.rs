@@ -129,10 +129,13 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
     };
     admin::save(&cluster, &file)?;
     let node = |kind: &str, i: u32| dir.join("nodes").join(format!("{kind}-{i}"));
+    // A port of last time may have been taken since.
+    let moved: Vec<String> = (1..).zip(&cluster.orderers).map(|(id, addr)| format!("{id}={addr}")).collect();
     let orderers = (0..n as u32).map(|i| OrderConfig {
         data_dir: node("order", i).join("data"),
         cluster_file: file.clone(),
         id: u64::from(i) + 1,
+        moved: moved.clone(),
         ..common.order.clone()
     });
     let mut shard_listeners = Vec::new();

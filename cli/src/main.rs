@@ -1,7 +1,8 @@
 //! `zoolog`: the one binary. Which command was given?
 //!
 //! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
-//! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads.
+//! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads;
+//!   `remembered`: where the orderers were.
 //! - `dev`: a whole topology on this machine, `settings`: what its nodes have in common; `supervise`: its nodes as
 //!   processes of their own. `http`: the admin port.
 //! - `log`: the log from a shell, and a stopped node's log looked at.
@@ -19,6 +20,7 @@ mod log;
 mod newcomers;
 mod nodes;
 mod out;
+mod remembered;
 mod selftest;
 mod settings;
 mod stages;
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     start::logs(args.log_format, level);
     exit::report(match args.command {
         Command::Dev(dev) => dev::run(dev).map_err(Failure::from),
-        Command::Order(node) => nodes::order_process(&node.config).map_err(Failure::from),
+        Command::Order(node) => nodes::order_process(&node.config, node.join).map_err(Failure::from),
         Command::Shard(node) => nodes::shard_process(&node.config).map_err(Failure::from),
         Command::Zk(zk) => nodes::zk_process(&zk.node.config, zk.executors).map_err(Failure::from),
         Command::Log(command) => log::run(command),

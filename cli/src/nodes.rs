@@ -1,7 +1,7 @@
 //! How is one node of each kind started? From its settings to a job for an executor, alike in a process of its
 //! own and within `dev`.
 
-use crate::{executors, start};
+use crate::{executors, remembered, start};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use zoolog_core::rt::snapshots::SnapshotStore;
 use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, SpaceLimits, Stop, clock};
 use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
 use zoolog_core::{ClusterId, Machine, OrdererId, ServerId, SlotId};
+use zoolog_order::OrderEvent;
+use zoolog_shard::SlotEvent;
 use zoolog_zk::NodeEvent;
 use zoolog_zk::snapshot::{Loader, Restored};
 
@@ -22,11 +24,19 @@ pub type Ready = std::sync::mpsc::Sender<String>;
 ///
 /// # Errors
 /// Text for a person.
-pub fn order_process(file: &Path) -> Result<(), String> {
-    let config: OrderConfig = config::load(file).map_err(|e| e.to_string())?;
+pub fn order_process(file: &Path, join: bool) -> Result<(), String> {
+    let mut config: OrderConfig = config::load(file).map_err(|e| e.to_string())?;
+    config.join |= join;
+    config.validate().map_err(|e| e.to_string())?;
     process(&config.cluster_file.clone(), config.spin_us, 1, |cluster, stop, ready| {
-        let addr = order_addr(&config, cluster)?;
-        let listener = rt::listen(if config.listen.is_empty() { &addr } else { &config.listen })?;
+        let listen = match config.listen.as_str() {
+            "" => order_addr(&config, cluster).ok_or_else(|| {
+                let (id, n) = (config.id, cluster.orderers.len());
+                format!("`id` is {id}, but the cluster file lists {n} orderers: say where to `listen`")
+            })?,
+            listen => listen,
+        };
+        let listener = rt::listen(listen)?;
         Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
     })
 }
@@ -121,10 +131,10 @@ fn wait_for_cluster(file: &Path, stop: &Stop) -> Result<Option<ClusterConfig>, S
     config::load(file).map(Some).map_err(|e| e.to_string())
 }
 
-fn order_addr(config: &OrderConfig, cluster: &ClusterConfig) -> Result<String, String> {
-    usize::try_from(config.id - 1).ok().and_then(|i| cluster.orderers.get(i)).cloned().ok_or_else(|| {
-        format!("`id` is {}, but the cluster file lists {} orderers", config.id, cluster.orderers.len())
-    })
+/// Where the cluster file says that this orderer is, if it is one of the first.
+fn order_addr<'a>(config: &OrderConfig, cluster: &'a ClusterConfig) -> Option<&'a str> {
+    let place = usize::try_from(config.id.checked_sub(1)?).ok()?;
+    cluster.orderers.get(place).map(String::as_str)
 }
 
 /// Where slot `n` of a server listens.
@@ -149,7 +159,6 @@ pub fn order_job(
     ready: Ready,
 ) -> Result<Job, String> {
     config.validate().map_err(|e| e.to_string())?;
-    order_addr(&config, &cluster)?;
     let name = format!("order-{}", config.id - 1);
     let seed = seed()?;
     let cut_interval = match config.cut_interval_us {
@@ -160,7 +169,14 @@ pub fn order_job(
     let machine = zoolog_order::OrdererConfig {
         cluster: cluster.cluster(),
         id: OrdererId(config.id),
+        addr: match config.advertise.as_str() {
+            "" if config.join => config.listen.clone(),
+            "" => order_addr(&config, &cluster).unwrap_or(&config.listen).to_string(),
+            advertise => advertise.to_string(),
+        },
         peers,
+        joins: config.join,
+        moved: config.moved().map_err(|e| e.to_string())?,
         wanted_shards: cluster.shards,
         replicas: cluster.replicas,
         servers: cluster.servers,
@@ -179,7 +195,13 @@ pub fn order_job(
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
     let node = Stored { name, dir: config.data_dir, wal, limits, listener, stop, ready };
-    Ok(node.job(move |recovered| zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())))
+    let make = move |_: &Path, recovered: Recovered| {
+        zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())
+    };
+    Ok(node.job(make, |_, event| match event {
+        OrderEvent::Dismissed { why } => Err(why.clone()),
+        _ => Ok(()),
+    }))
 }
 
 fn retention(config: &OrderConfig) -> zoolog_order::RetentionConfig {
@@ -233,7 +255,16 @@ pub fn slot_job(
         ends_when_stuck: false,
     };
     let node = Stored { name, dir, wal, limits, listener, stop, ready };
-    Ok(node.job(move |recovered| zoolog_shard::Slot::new(machine, recovered, clock::now())))
+    let make = move |dir: &Path, recovered| {
+        let orderers = remembered::with_configured(dir, &machine.orderers);
+        zoolog_shard::Slot::new(zoolog_shard::SlotConfig { orderers, ..machine }, recovered, clock::now())
+    };
+    Ok(node.job(make, |dir, event| {
+        if let SlotEvent::Orderers { addrs } = event {
+            remembered::remember(dir, addrs);
+        }
+        Ok(())
+    }))
 }
 
 /// A node with a log of its own.
@@ -248,8 +279,13 @@ struct Stored {
 }
 
 impl Stored {
-    /// Opens directory and log, and runs the machine that `make` makes of what the log holds.
-    fn job<M, E>(self, make: impl FnOnce(Recovered) -> Result<M, E> + Send + 'static) -> Job
+    /// Opens directory and log, and runs the machine that `make` makes of what the log holds, until `judge` finds an
+    /// event after which it must not go on.
+    fn job<M, E>(
+        self,
+        make: impl FnOnce(&Path, Recovered) -> Result<M, E> + Send + 'static,
+        judge: impl Fn(&Path, &M::Event) -> Result<(), String> + Send + 'static,
+    ) -> Job
     where
         M: Machine + 'static,
         M::Event: Debug,
@@ -259,13 +295,13 @@ impl Stored {
         Box::new(move |host| {
             let dir = DataDir::open(&dir, wal.cluster, &name)?;
             let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-            let machine = make(recovered).map_err(|e| format!("{name}: {e}"))?;
+            let machine = make(dir.path(), recovered).map_err(|e| format!("{name}: {e}"))?;
             let spec = spec(&name, listener, Some(disk.within(limits)), stop);
             ready_now(&ready, &name);
             host.run(machine, spec, move |event| {
-                let _ = &dir; // locked as long as the node runs
                 tracing::info!(node = name, "{event:?}");
-                Ok(())
+                // The directory is locked as long as the node runs.
+                judge(dir.path(), &event).map_err(|why| format!("{name}: {why}"))
             })
         })
     }
@@ -354,6 +390,7 @@ fn zk_machine(config: &ZkConfig, cluster: &ClusterConfig) -> Result<(String, zoo
     };
     // What it has applied and not yet in a snapshot must stay in the log.
     machine.log.consumer = Some(name.clone());
+    machine.orderers = remembered::with_configured(&config.data_dir, &machine.orderers);
     Ok((name, machine))
 }
 
@@ -390,8 +427,10 @@ fn zk_spec(
 /// What is done with what it says.
 fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEvent) -> Result<(), String> {
     move |event| {
-        let _ = &dir; // locked as long as the node runs
+        // The directory is locked as long as the node runs.
+        let dir = dir.path();
         match event {
+            NodeEvent::Orderers(addrs) => remembered::remember(dir, &addrs),
             NodeEvent::Ready => ready_now(&ready, &name),
             NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
             NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),

@@ -3,7 +3,7 @@
 use zoolog_core::config::{self, Config, OrderConfig, ShardConfig, ZkConfig};
 
 /// What `dev` decides itself for each node.
-const TAKEN: [&str; 6] = ["data_dir", "cluster_file", "id", "server", "listen", "advertise"];
+const TAKEN: [&str; 8] = ["data_dir", "cluster_file", "id", "server", "listen", "advertise", "join", "moved"];
 
 /// What the nodes of each kind have in common.
 #[derive(Clone, Debug)]

@@ -198,6 +198,11 @@ pub enum LogEvent {
         /// One past the name's last record, 0 if there is none; `None` if it was trimmed so long ago that nobody knows.
         tail: Option<Gsn>,
     },
+    /// The orderers are these from now on, `host:port` of each: worth remembering for the next start.
+    Orderers {
+        /// All of them.
+        addrs: Vec<String>,
+    },
     /// A batch of our writer is durable on all its replicas, and ordered. In the order of `seq`.
     Appended {
         /// The batch.

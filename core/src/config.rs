@@ -75,7 +75,8 @@ pub struct ClusterConfig {
     pub id: String,
     /// 256 bits, hexadecimal: session passwords are derived from it.
     pub secret: String,
-    /// The first orderers, as `ip:port`; their ids are 1, 2, ... in this order.
+    /// The first orderers, as `ip:port`; their ids are 1, 2, ... in this order. Data servers and ZooKeeper nodes find
+    /// the others through any of them; orderers look here at their very first start only.
     pub orderers: Vec<String>,
     /// Shards to form.
     pub shards: u32,
@@ -137,10 +138,20 @@ pub struct OrderConfig {
     pub data_dir: PathBuf,
     /// The cluster's birth certificate; waited for if it isn't there yet. Default `cluster.toml`.
     pub cluster_file: PathBuf,
-    /// This orderer's id: its place among `orderers` in the cluster file, from 1. Default 1.
+    /// This orderer's id: its place among `orderers` in the cluster file, from 1; or, if it joins later, one that was
+    /// never used. Default 1.
     pub id: u64,
     /// Where to listen, `ip:port`; empty for the address in the cluster file. Default empty.
     pub listen: String,
+    /// Where others reach this orderer, `host:port`; empty for the address in the cluster file, or for `listen` if it
+    /// joins. Default empty.
+    pub advertise: String,
+    /// Whether it joins a cluster that runs: on an empty `data_dir` it then waits until it is added with
+    /// `zoolog admin orderers add`. Default false.
+    pub join: bool,
+    /// Addresses that hold in place of those that the orderers remember, as `ID=HOST:PORT`, after machines were given
+    /// others: the same list for every orderer. Default empty.
+    pub moved: Vec<String>,
     /// Microseconds between cuts; 0 adapts: at once after idle, spaced under load. Fixed values are for tuning
     /// and for repeating the paper's experiments. Default 0.
     pub cut_interval_us: u64,
@@ -181,6 +192,9 @@ impl Default for OrderConfig {
             cluster_file: "cluster.toml".into(),
             id: 1,
             listen: String::new(),
+            advertise: String::new(),
+            join: false,
+            moved: Vec::new(),
             cut_interval_us: 0,
             failure_timeout_ms: 1000,
             start_grace_ms: 30_000,
@@ -200,6 +214,14 @@ impl Config for OrderConfig {
         if self.id == 0 {
             return wrong("`id` counts from 1");
         }
+        if self.join && self.listen.is_empty() {
+            return wrong("who joins needs `listen`: it has no address in the cluster file");
+        }
+        let anywhere = ["0.0.0.0:", "[::]:"].iter().any(|any| self.listen.starts_with(any));
+        if self.join && anywhere && self.advertise.is_empty() {
+            return wrong("who joins and listens everywhere needs `advertise`: where others reach it");
+        }
+        self.moved()?;
         if self.cut_interval_us > 1_000_000 {
             return wrong("`cut_interval_us` is above a second: appends would wait that long");
         }
@@ -228,6 +250,23 @@ fn quota_is_enough(bytes: u64) -> Result<(), ConfigError> {
         return wrong("`disk_quota_bytes` is below 268435456: a log needs four segments of 64 MiB to go on");
     }
     Ok(())
+}
+
+impl OrderConfig {
+    /// Ids and addresses in `moved`.
+    ///
+    /// # Errors
+    /// Names the first that is none.
+    pub fn moved(&self) -> Result<Vec<(crate::ids::OrdererId, String)>, ConfigError> {
+        let one = |text: &String| {
+            let (id, addr) = text.split_once('=')?;
+            Some((crate::ids::OrdererId(id.trim().parse().ok()?), addr.trim().to_string()))
+        };
+        let parsed = self.moved.iter().map(|text| {
+            one(text).ok_or_else(|| ConfigError(format!("`moved` has {text:?}: it must be ID=HOST:PORT")))
+        });
+        parsed.collect()
+    }
 }
 
 fn spin_is_short(spin_us: u32) -> Result<(), ConfigError> {
@@ -448,6 +487,10 @@ mod tests {
             assert!(e.contains(about), "{e}");
         }
         assert!(parse::<OrderConfig>("id = 0").is_err());
+        assert!(parse::<OrderConfig>("id = 4\njoin = true").is_err());
+        assert!(parse::<OrderConfig>("id = 4\njoin = true\nlisten = \"0.0.0.0:4\"").is_err());
+        assert!(parse::<OrderConfig>("moved = [\"1:a\"]").is_err());
+        assert!(parse::<OrderConfig>("moved = [\"1=a:1\"]").is_ok());
         assert!(parse::<ShardConfig>("listen = \"127.0.0.1:65535\"\nslots = 2").is_err());
         let cluster = "id = \"0f\"\norderers = [\"a:1\"]\nshards = 1\nreplicas = 2\nservers = 1\nsecret = \"";
         let e = parse::<ClusterConfig>(&format!("{cluster}{}\"", "ab".repeat(32))).unwrap_err();

@@ -10,6 +10,11 @@ pub enum SlotEvent {
         /// The view it answered with.
         view: ViewNumber,
     },
+    /// The orderers are these from now on: worth remembering for the next start.
+    Orderers {
+        /// `host:port` of each.
+        addrs: Vec<String>,
+    },
     /// The connection to the leader is gone; a new one is sought.
     LeaderLost,
     /// All backups of a lane are in step: it takes appends.

@@ -121,7 +121,10 @@ fn orderer(
     let cfg = OrdererConfig {
         cluster: CLUSTER,
         id: OrdererId(n),
+        addr: Role::Orderer(n).addr(),
         peers: members.collect(),
+        joins: n > u64::from(o.orderers),
+        moved: Vec::new(),
         wanted_shards: o.shards,
         replicas: o.replicas,
         servers: o.servers,

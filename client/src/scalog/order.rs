@@ -25,6 +25,7 @@ impl LogClient {
             Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
             Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
             Message::TrimAnswer(m) => self.trims.answer(&mut self.cx, m),
+            Message::OrderersAre(m) => self.orderers.are(&mut self.cx, m),
             Message::NotLeader(m) => {
                 self.orderers.not_leader(&mut self.cx, m.leader);
                 self.orderer_gone();

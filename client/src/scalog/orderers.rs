@@ -1,13 +1,19 @@
-//! Where is the ordering layer's leader, and are we following it? Tries the orderers in turn, follows
-//! `NotLeader`, asks for the order, and makes sure that silence is not a dead line.
+//! Where is the ordering layer's leader, and are we following it? Tries the orderers in turn (those of now, as a leader
+//! said last, then those it was configured with), follows `NotLeader`, asks for the order, and makes sure that silence
+//! is not a dead line.
 
 use super::cx::Cx;
-use zoolog_core::wire::{Consumer, Message, WatchCuts};
+use crate::log::LogEvent;
+use zoolog_core::wire::{Consumer, Message, OrderersAre, WatchCuts};
 use zoolog_core::{ConnId, Instant};
 
 /// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
 /// an election runs.
 const HOPS_MAX: u32 = 4;
+/// Longest address we take from anybody.
+const ADDR_BYTES_MAX: usize = 256;
+/// Orderers we remember: more than there can be.
+const KNOWN_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -39,7 +45,9 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Orderers {
     state: State,
-    /// The next of the configured ones to try.
+    /// The orderers, as a leader said last.
+    known: Vec<String>,
+    /// The next of them, and then of the configured ones, to try.
     turn: usize,
     /// Where a `NotLeader` pointed.
     hint: Option<String>,
@@ -54,7 +62,23 @@ impl Orderers {
     pub fn new(cx: &mut Cx) -> Self {
         let turn = cx.rng.below(cx.cfg.orderers.len().max(1) as u64) as usize;
         let state = State::Down { dial_at: cx.now };
-        Self { state, turn, hint: None, hops: 0, fails: 0, lost_since: Some(cx.now) }
+        Self { state, known: Vec::new(), turn, hint: None, hops: 0, fails: 0, lost_since: Some(cx.now) }
+    }
+
+    /// These are the orderers now.
+    pub fn are(&mut self, cx: &mut Cx, m: OrderersAre) {
+        let addrs = m.orderers.into_iter().map(|o| o.addr);
+        let fits = |addr: &String| !addr.is_empty() && addr.len() <= ADDR_BYTES_MAX;
+        let known: Vec<String> = addrs.filter(fits).take(KNOWN_MAX).collect();
+        if known != self.known {
+            cx.event(LogEvent::Orderers { addrs: known.clone() });
+            self.known = known;
+        }
+    }
+
+    /// How many there are to try.
+    fn count(&self, cx: &Cx) -> usize {
+        self.known.len() + cx.cfg.orderers.len()
     }
 
     fn conn(&self) -> Option<ConnId> {
@@ -135,7 +159,7 @@ impl Orderers {
     pub fn not_leader(&mut self, cx: &mut Cx, leader: Option<String>) {
         self.hang_up(cx);
         self.hops += 1;
-        self.hint = leader.filter(|l| !l.is_empty() && l.len() <= 256);
+        self.hint = leader.filter(|l| !l.is_empty() && l.len() <= ADDR_BYTES_MAX);
         if self.hint.is_some() && self.hops <= HOPS_MAX {
             self.dial(cx);
         } else {
@@ -168,7 +192,7 @@ impl Orderers {
 
     fn retry_later(&mut self, cx: &mut Cx) {
         // One quick round over all of them, then slower.
-        let round = self.fails / cx.cfg.orderers.len().max(1) as u32;
+        let round = self.fails / self.count(cx).max(1) as u32;
         let pause = cx.redial_pause(round);
         self.fails = self.fails.saturating_add(1);
         self.state = State::Down { dial_at: cx.now + pause };
@@ -177,10 +201,10 @@ impl Orderers {
     fn dial(&mut self, cx: &mut Cx) {
         let addr = match self.hint.take() {
             Some(hint) => hint,
-            None if cx.cfg.orderers.is_empty() => return,
+            None if self.count(cx) == 0 => return,
             None => {
-                self.turn = (self.turn + 1) % cx.cfg.orderers.len();
-                cx.cfg.orderers[self.turn].clone()
+                self.turn = (self.turn + 1) % self.count(cx);
+                self.known.iter().chain(&cx.cfg.orderers).nth(self.turn).expect("one of them").clone()
             }
         };
         let conn = cx.dial(&addr);
@@ -215,7 +239,7 @@ impl Orderers {
     pub fn deadline(&self, cx: &Cx, probing: bool) -> Option<(Instant, &'static str)> {
         let timeout = cx.cfg.request_timeout;
         match self.state {
-            State::Down { .. } if cx.cfg.orderers.is_empty() && self.hint.is_none() => None,
+            State::Down { .. } if self.count(cx) == 0 && self.hint.is_none() => None,
             State::Down { dial_at } => Some((dial_at, "dial an orderer")),
             State::Dialing { since, .. } | State::Registering { since, .. } | State::Asked { since, .. } => {
                 Some((since + timeout, "an orderer takes too long"))

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Inputs handled in one turn at most. Enough that a turn's fixed cost disappears, few enough that a turn stays
 /// below a millisecond.
 const INPUTS_PER_TURN: usize = 512;
+/// How long a machine that was asked to end may take to bring things in order first.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How often it is asked meanwhile whether it has.
+const FAREWELL_ASK: Duration = Duration::from_millis(5);
 /// How often a machine is told the wall time.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(1);
 
@@ -57,8 +61,8 @@ pub(super) trait Node {
     fn has_work(&self) -> bool;
     /// When a turn has something to do at the latest.
     fn next_deadline(&self) -> Instant;
-    /// Whether it was asked to end: no more turns.
-    fn is_stopped(&self) -> bool;
+    /// Whether it was asked to end, and has nothing to bring in order first: no more turns.
+    fn is_stopped(&mut self) -> bool;
     /// Whether what was handed to its log is durable, or has failed. To be asked again until so.
     fn has_ended(&mut self, ring: &mut Ring) -> bool;
 }
@@ -71,6 +75,10 @@ pub(super) struct Pump<M: Machine, F> {
     disk: Option<RunningDisk>,
     snapshots: Option<SnapshotWriter>,
     stop: Stop,
+    /// Since when it takes leave, and when to ask again whether it has.
+    leaving: Option<(Instant, Instant)>,
+    /// It was asked just now: what it wants is to be carried out.
+    asked: bool,
     now: Instant,
     wall_at: Instant,
 }
@@ -102,7 +110,8 @@ where
         }
         let net = Net::new(spec.name, spec.listener, spec.framing, spec.frame_limit, elsewhere, ring);
         let (stop, now) = (spec.stop, clock::now());
-        Ok(Self { machine, on_event, net, disk, snapshots, stop, now, wall_at: Instant(0) })
+        let (leaving, asked, wall_at) = (None, false, Instant(0));
+        Ok(Self { machine, on_event, net, disk, snapshots, stop, leaving, asked, now, wall_at })
     }
 
     fn carry_out(&mut self, ring: &mut Ring, output: Output<M::Event>) -> Result<(), String> {
@@ -134,6 +143,7 @@ where
 {
     fn turn(&mut self, ring: &mut Ring) -> Result<(), String> {
         self.now = clock::now();
+        self.asked = false;
         self.net.turn();
         if self.now >= self.wall_at {
             self.wall_at = self.now + WALL_CLOCK_EVERY;
@@ -204,17 +214,36 @@ where
 
     fn has_work(&self) -> bool {
         // A log that failed, or got its segment, is looked at in a turn.
-        self.net.has_work() || self.disk.as_ref().is_some_and(|d| d.failure().is_some() || d.may_go_on())
+        self.asked
+            || self.net.has_work()
+            || self.disk.as_ref().is_some_and(|d| d.failure().is_some() || d.may_go_on())
     }
 
     fn next_deadline(&self) -> Instant {
         let machine = self.machine.next_deadline().map(|(at, _)| at);
         let disk = self.disk.as_ref().and_then(RunningDisk::next_deadline);
-        [machine, disk, self.net.next_deadline()].into_iter().flatten().fold(self.wall_at, Instant::min)
+        let leaving = self.leaving.map(|(_, ask)| ask);
+        [machine, disk, self.net.next_deadline(), leaving]
+            .into_iter()
+            .flatten()
+            .fold(self.wall_at, Instant::min)
     }
 
-    fn is_stopped(&self) -> bool {
-        self.stop.is_stopped()
+    fn is_stopped(&mut self) -> bool {
+        if !self.stop.is_stopped() {
+            return false;
+        }
+        let now = clock::now();
+        let (since, ask) = *self.leaving.get_or_insert((now, now));
+        if now < ask {
+            return false;
+        }
+        if now.since(since) >= FAREWELL || !self.machine.farewell(now) {
+            return true;
+        }
+        self.leaving = Some((since, now + FAREWELL_ASK));
+        self.asked = true;
+        false
     }
 
     fn has_ended(&mut self, ring: &mut Ring) -> bool {

@@ -16,6 +16,8 @@ use zoolog_core::{CutNumber, Instant};
 
 /// Failed attempts in a row after which a hint is no longer followed at once.
 const HINTS_MAX: u32 = 10;
+/// Orderers we remember: more than there can be.
+const KNOWN_MAX: usize = 16;
 /// Who reads what is only just being ordered will read on for a while.
 const READERS: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,8 @@ pub(crate) struct Leader {
     hint: Option<String>,
     /// When the registration was taken.
     since: Instant,
+    /// The orderers, as a leader said last: tried before those of the settings.
+    known: Vec<String>,
     /// Which orderer to try next.
     next: usize,
     fails: u32,
@@ -56,9 +60,9 @@ impl Slot {
     fn dial_leader(&mut self, now: Instant) {
         let leader = &mut self.leader;
         let addr = leader.hint.take().unwrap_or_else(|| {
-            let i = leader.next % self.cfg.orderers.len();
+            let i = leader.next % (leader.known.len() + self.cfg.orderers.len());
             leader.next = leader.next.wrapping_add(1);
-            self.cfg.orderers[i].clone()
+            leader.known.iter().chain(&self.cfg.orderers).nth(i).expect("one of them").clone()
         });
         leader.retry_at = None;
         leader.watch = Watch::dialled(now);
@@ -133,6 +137,14 @@ impl Slot {
                 }
             }
             Message::TrimIs(m) => self.trim_is(m.gsn),
+            Message::OrderersAre(m) => {
+                let addrs = m.orderers.into_iter().map(|o| o.addr);
+                let known: Vec<String> = addrs.filter(|a| a.len() <= 256).take(KNOWN_MAX).collect();
+                if self.leader.known != known {
+                    self.fx.event(SlotEvent::Orderers { addrs: known.clone() });
+                    self.leader.known = known;
+                }
+            }
             Message::NotLeader(m) => {
                 self.leader.hint = m.leader.filter(|a| a.len() <= 256);
                 self.close(now, conn);

@@ -46,6 +46,7 @@ impl<L: SharedLog> Back<L> {
             LogEvent::WriterLost { why, unknown_from } => {
                 self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
             }
+            LogEvent::Orderers { addrs } => self.outbox.push_back(Output::Event(NodeEvent::Orderers(addrs))),
             LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
             LogEvent::Room { room } => self.room_is(room),
             LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),

@@ -73,6 +73,8 @@ pub enum NodeEvent {
     Status(Box<NodeStatus>),
     /// Something a person may want to know: which connection was closed and why, a log that stands still.
     Note(String),
+    /// The orderers are these from now on: worth remembering for the next start.
+    Orderers(Vec<String>),
     /// It can't go on and has closed its connections: start it anew.
     Failed(String),
 }

@@ -58,7 +58,10 @@ impl Cluster {
             let cfg = OrdererConfig {
                 cluster: CLUSTER,
                 id: *id,
+                addr: addr.clone(),
                 peers: peers.clone(),
+                joins: false,
+                moved: Vec::new(),
                 wanted_shards: shape.shards,
                 replicas: shape.replicas,
                 servers: shape.servers,
