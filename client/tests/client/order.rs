@@ -122,3 +122,26 @@ fn the_same_cut_with_another_order_is_not_believed() {
     assert!(b.closing.contains(&orderer));
     assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), 1));
 }
+
+#[test]
+fn orderers_that_came_later_are_tried_though_all_it_was_started_with_are_gone() {
+    let (mut b, orderer, _, _) = placed(config(), 19);
+    let at = |n: u64| OrdererAt { id: OrdererId(n), addr: format!("o{n}:1") };
+    b.say(orderer, OrderersAre { orderers: vec![at(4), at(5), at(6)] });
+    b.say(orderer, OrderersAre { orderers: vec![at(4), at(5), at(6)] });
+    let told = b.events().into_iter().filter(|e| matches!(e, LogEvent::Orderers { .. })).count();
+    assert_eq!(told, 1, "its owner hears of changes");
+    b.close(orderer);
+    let mut tried = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        b.ms(600);
+        let dialled: Vec<_> =
+            b.dials.iter().filter(|(_, a)| a.starts_with('o')).map(|(c, a)| (*c, a.clone())).collect();
+        for (conn, addr) in dialled {
+            tried.insert(addr);
+            b.close(conn);
+        }
+    }
+    let all = ["o0:1", "o1:1", "o2:1", "o4:1", "o5:1", "o6:1"];
+    assert_eq!(tried.into_iter().collect::<Vec<_>>(), all, "the new ones, and the configured ones too");
+}

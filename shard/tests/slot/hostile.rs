@@ -43,6 +43,7 @@ fn messages(pick: impl Fn(usize) -> u64) -> Vec<Message> {
         PartsAre { shard, parts: vec![part], lens: vec![pick(8), pick(9)], number, tail: gsn }.into(),
         Tail { request }.into(),
         TrimIs { gsn }.into(),
+        OrderersAre { orderers: vec![OrdererAt { id: OrdererId(pick(0)), addr: String::new() }] }.into(),
         ConsumerIs { request, upto: None, trim: gsn }.into(),
         LaneBase { lane: l, incarnation: inc, stream, from: Lsn(pick(8)), last: 7 }.into(),
         TailIs { request, gsn }.into(),
