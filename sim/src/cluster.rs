@@ -8,23 +8,25 @@ use crate::process::{Plain, Process, Told};
 use crate::schedule::Life;
 use crate::work::log_reader::LogReader;
 use crate::work::log_writer::LogWriter;
+use crate::work::operator::{Ended, Operator};
 use crate::work::zk_client::{ZkClient, ZkClientConfig};
 use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
 use zoolog_core::wal::Recovered;
 use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
-use zoolog_order::{CutInterval, Failures, OrderEvent, Orderer, OrdererConfig, RetentionConfig};
+use zoolog_order::{CutInterval, Failures, OrderError, OrderEvent, Orderer, OrdererConfig, RetentionConfig};
 use zoolog_shard::{Bounds, Slot, SlotConfig};
 use zoolog_zk::snapshot::Restored;
 
 /// All nodes of these options, service first.
 pub fn roles(o: &Options) -> Vec<Role> {
-    let orderers = (1..=o.orderers).map(|n| Role::Orderer(u64::from(n)));
+    let orderers = (1..=o.orderers + o.joiners).map(|n| Role::Orderer(u64::from(n)));
     let servers = (1..=o.servers).map(Role::Server);
     let zk = (1..=o.zk).map(Role::Zk);
     let users = (1..=o.writers).map(Role::Writer).chain((1..=o.readers).map(Role::Reader));
     let clients = (1..=o.zk_clients).map(Role::ZkClient);
-    orderers.chain(servers).chain(zk).chain(users).chain(clients).collect()
+    let operator = o.change_every.map(|_| Role::Operator);
+    orderers.chain(servers).chain(zk).chain(users).chain(clients).chain(operator).collect()
 }
 
 /// A node of that role, down, with an empty disk.
@@ -94,6 +96,11 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
             let reader = LogReader::new(log_as(consumer), seed, n == 1, is_consumer, calm_at, now);
             Box::new(reader.after(may_release))
         }
+        Role::Operator => {
+            let all = (1..=o.orderers + o.joiners).map(|n| Role::Orderer(u64::from(n)).addr()).collect();
+            let every = o.change_every.expect("an operator that does something");
+            Box::new(Operator::new(all, u64::from(o.orderers), seed, every, calm_at, now))
+        }
         Role::ZkClient(n) => {
             let cfg = ZkClientConfig {
                 client: n,
@@ -141,7 +148,11 @@ fn orderer(
             max_lag_bytes: None,
         },
     };
-    let machine = Orderer::new(cfg, recovered, seed, now).map_err(|e| e.to_string())?;
+    let machine = match Orderer::new(cfg, recovered, seed, now) {
+        Ok(machine) => machine,
+        Err(OrderError::Dismissed(_)) => return Ok(Box::new(Ended::default())),
+        Err(e) => return Err(e.to_string()),
+    };
     Ok(Box::new(Told(machine, |event| match event {
         OrderEvent::ConsumerDropped { name, .. } => Observation::ConsumerDropped { name },
         other => Observation::Note(format!("{other:?}")),

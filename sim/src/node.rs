@@ -26,6 +26,8 @@ pub enum Role {
     Reader(u32),
     /// Speaks jute.
     ZkClient(u32),
+    /// Changes the orderers.
+    Operator,
 }
 
 impl Role {
@@ -48,6 +50,7 @@ impl Role {
             Role::Writer(n) => format!("writer-{n}"),
             Role::Reader(n) => format!("reader-{n}"),
             Role::ZkClient(n) => format!("client-{n}"),
+            Role::Operator => "operator".into(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Role {
             Role::Writer(n) => format!("10.0.4.{n}:1"),
             Role::Reader(n) => format!("10.0.5.{n}:1"),
             Role::ZkClient(n) => format!("10.0.6.{n}:1"),
+            Role::Operator => "10.0.7.1:1".into(),
         }
     }
 }

@@ -94,6 +94,8 @@ pub enum Observation {
         /// What it saw.
         text: String,
     },
+    /// A change of the orderers was decided or begun.
+    Decided,
     /// A process says that it can't go on and must be started anew.
     Failed(String),
     /// A process of the workload has done all it was told to.

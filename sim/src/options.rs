@@ -46,6 +46,10 @@ pub struct Options {
     pub seed: u64,
     /// Orderers.
     pub orderers: u32,
+    /// Orderers that may be added: they are up from the start and wait for it.
+    pub joiners: u32,
+    /// Mean time between changes of the orderers; `None`: never.
+    pub change_every: Option<Duration>,
     /// Data servers, one slot each.
     pub servers: u32,
     /// Shards of the first view.
@@ -155,6 +159,9 @@ impl Options {
         let sync_us = [100, 500, 2_000, 8_000][rng.below(4) as usize];
         // Drawn apart, so that other seeds stay what they were.
         let trims = Rng::new(seed, "trims").chance(35);
+        let mut members = Rng::new(seed, "members");
+        let change_every = Duration::from_millis(members.between(100, 1_500));
+        let change_every = members.chance(35).then_some(change_every);
         let failures = Rng::new(seed, "failures").below(5);
         let mut keeps = Rng::new(seed, "retention");
         let with_zk = keeps.chance(50);
@@ -175,6 +182,8 @@ impl Options {
             named_writers: Rng::new(seed, "names").chance(30),
             linger: Duration::from_secs(5),
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
+            joiners: if change_every.is_some() { 4 } else { 0 },
+            change_every,
             trims,
             registered: Arc::default(),
             retain_time,
@@ -258,6 +267,8 @@ impl Options {
             restless: false,
             trims: false,
             named_writers: false,
+            joiners: 0,
+            change_every: None,
             ..Self::draw(seed)
         }
     }

@@ -101,7 +101,9 @@ impl Slot {
         }
         // Whom another one named is asked soon, unless they send us in circles.
         let named = leader.hint.is_some() && leader.fails < HINTS_MAX;
-        leader.retry_at = Some(now + backoff(if named { 0 } else { leader.fails }));
+        // Round by round over all of them: an election takes less time than a long pause.
+        let rounds = leader.fails / (leader.known.len() + self.cfg.orderers.len()).max(1) as u32;
+        leader.retry_at = Some(now + backoff(if named { 0 } else { rounds }));
         leader.fails = leader.fails.saturating_add(1);
         (leader.conn, leader.up) = (None, false);
         if std::mem::take(&mut leader.registered) {

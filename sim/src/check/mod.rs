@@ -91,6 +91,8 @@ pub struct Checks {
     pub refused: u64,
     /// How many processes of the workload are done, by node.
     pub done: std::collections::BTreeSet<NodeId>,
+    /// Changes of the orderers that were decided or begun.
+    pub decided: u64,
 }
 
 impl Checks {
@@ -116,6 +118,7 @@ impl Checks {
             expiry: Default::default(),
             convergence: Default::default(),
             done: Default::default(),
+            decided: 0,
         }
     }
 
@@ -198,6 +201,7 @@ impl Checks {
             Observation::TrimDone { asked, result } => self.trim.answered(name, *asked, result)?,
             Observation::Tail { asked, gsn } => self.tail.answered(name, *asked, *gsn)?,
             Observation::State { applied, hash } => self.convergence.state(node, name, *applied, *hash)?,
+            Observation::Decided => self.decided += 1,
             Observation::ZkEnqueue => self.registers.enqueue(),
             Observation::Zk(fact) => {
                 self.registers.fact(now, fact)?;

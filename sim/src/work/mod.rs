@@ -3,5 +3,6 @@
 pub mod jute;
 pub mod log_reader;
 pub mod log_writer;
+pub mod operator;
 pub mod zk_client;
 mod zk_script;
