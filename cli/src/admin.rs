@@ -1,9 +1,10 @@
 //! How is a cluster born, and how is it now?
 //!
-//! - here: birth, and the orderers' status. `shards`, `servers`, `consumers`: what their names say.
+//! - here: birth, and the orderers' status. `orderers`, `shards`, `servers`, `consumers`: what their names say.
 //!   `views`: what an operator decides about the shards.
 
 mod consumers;
+pub mod orderers;
 mod servers;
 mod shards;
 mod views;
@@ -30,6 +31,7 @@ pub fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::Finalize(args) => views::finalize(&args),
         AdminCommand::WantShards(args) => views::want(&args),
         AdminCommand::Consumers(args) => consumers::run(&args),
+        AdminCommand::Orderers(args) => orderers::run(&args),
         AdminCommand::Stages(args) => stages::show(&args),
         AdminCommand::Selftest(args) => selftest::run(&args),
     }

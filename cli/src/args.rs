@@ -194,6 +194,8 @@ pub enum AdminCommand {
     WantShards(WantShardsArgs),
     /// Show who holds back trimming, and forget one that won't come back
     Consumers(ConsumersArgs),
+    /// List the orderers; add, remove or replace one; have another lead
+    Orderers(crate::admin::orderers::OrderersArgs),
     /// Ask all nodes how long each stage of a request takes in them
     Stages(StagesArgs),
     /// Measure for half a minute whether this machine is fit: disk, io_uring, clocks, limits, wake-ups

@@ -90,19 +90,32 @@ fn first_leader<T>(
     ask: impl Fn(&str) -> Result<Option<T>, String>,
 ) -> Result<T, Failure> {
     let since = clock::now();
+    let mut all = orderers.to_vec();
     loop {
         let mut problems = Vec::new();
-        for addr in orderers {
+        for addr in &all {
             match ask(addr) {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
                 Err(why) => problems.push(why),
             }
         }
-        if problems.len() == orderers.len() || clock::now().since(since) > ELECTION {
-            return Err(nobody_leads(orderers, &problems));
+        if problems.len() == all.len() || clock::now().since(since) > ELECTION {
+            return Err(nobody_leads(&all, &problems));
         }
+        learn(&mut all);
         pause();
+    }
+}
+
+/// Others may have come since these addresses were written down: those that are there know them.
+fn learn(orderers: &mut Vec<String>) {
+    for addr in orderers.clone() {
+        let status = ask(&addr).unwrap_or_default();
+        let now = status["orderers"].as_array().into_iter().flatten().filter_map(|o| o["addr"].as_str());
+        for new in now.filter(|new| !orderers.iter().any(|known| known == new)).collect::<Vec<_>>() {
+            orderers.push(new.to_string());
+        }
     }
 }
 
