@@ -252,3 +252,25 @@ fn an_emptied_orderer_elects_nobody_who_lags() {
         ends_well(&mut world);
     }
 }
+
+/// A leader's process is killed: its connections end at once, and after half a second at most appends are acknowledged
+/// again. Handing over takes a fraction of that.
+#[test]
+fn a_killed_leader_is_missed_for_half_a_second_at_most() {
+    let mut gaps = Vec::new();
+    for seed in 1..21 {
+        let mut world = world(seed, 0, vec![]);
+        run_for(&mut world, 1_000 * MS);
+        let (old, acks, from) = (leader(&world), world.checks.durability.count(), world.now());
+        world.crash_noticed(old, MS);
+        run_for(&mut world, 10 * MS);
+        let acks = acks.max(world.checks.durability.count());
+        while world.checks.durability.count() == acks {
+            run_for(&mut world, MS);
+            assert!(world.now() < from + 5_000 * MS, "seed {seed}: appends stand");
+        }
+        gaps.push(world.now().since(from).as_millis());
+    }
+    assert!(gaps.iter().all(|ms| (50..=500).contains(ms)), "milliseconds without an acknowledgement: {gaps:?}");
+    eprintln!("{gaps:?}");
+}
