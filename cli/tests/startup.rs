@@ -228,3 +228,68 @@ fn garbage_on_any_port_disturbs_nobody() {
     assert!(four_letters(&dev.zk[0], "srvr").starts_with("Zookeeper version: "));
     dev.stop();
 }
+
+/// A process that is killed with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn admin(dir: &Path, args: &[&str]) -> Output {
+    let mut all = vec!["admin", "orderers"];
+    all.extend(args);
+    all.extend(["--data-dir", dir.to_str().unwrap()]);
+    zoolog(&all).output().unwrap()
+}
+
+/// Id, role and whether it leads, of each orderer.
+fn listed(dir: &Path) -> Vec<(u64, String, bool)> {
+    let out = admin(dir, &["--json"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let list: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let one = |o: &serde_json::Value| {
+        (o["id"].as_u64().unwrap(), o["role"].as_str().unwrap().to_string(), o["leader"] == true)
+    };
+    list["orderers"].as_array().unwrap().iter().map(one).collect()
+}
+
+#[test]
+fn an_orderer_joins_takes_anothers_place_and_leads_and_the_other_never_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("dev");
+    let dev = Dev::start(&data, &["--isolate", "process"]);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let file = dir.path().join("order-4.toml");
+    let text = format!(
+        "data_dir = {:?}\ncluster_file = {:?}\nid = 4\nlisten = {listen:?}\n",
+        dir.path().join("order-4"),
+        data.join("cluster.toml")
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let text = failure(zoolog(&["order", "--config", file]).output().unwrap());
+    assert!(text.contains("--join"), "{text}");
+    let _new = Running(zoolog(&["order", "--config", file, "--join"]).stdout(Stdio::null()).spawn().unwrap());
+    let leader = listed(&data).into_iter().find(|o| o.2).expect("somebody leads").0;
+    let leads = leader.to_string();
+    let text = failure(admin(&data, &["add", "2", "127.0.0.1:1"]));
+    assert!(text.contains("never used twice") && text.contains("such as 4"), "{text}");
+    let added = admin(&data, &["add", "4", &listen, "--replace", &leads]);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let now = listed(&data);
+    assert_eq!((now.len(), now.iter().all(|o| o.0 != leader && o.1 == "voter")), (3, true), "{now:?}");
+    assert!(admin(&data, &["transfer", "4"]).status.success());
+    assert!(listed(&data).iter().any(|o| o.0 == 4 && o.2));
+    open_session(&dev.zk[0]);
+    let gone = data.join(format!("nodes/order-{}/config.toml", leader - 1));
+    std::fs::write(data.join(format!("nodes/order-{}/hold", leader - 1)), "").unwrap();
+    // Its own restarts may still have the directory for a moment.
+    let refused = (0..50).map(|_| zoolog(&["order", "--config", gone.to_str().unwrap()]).output().unwrap());
+    let refused = refused.map(failure).find(|text| text.contains("was removed"));
+    assert!(refused.is_some(), "a removed orderer's directory starts");
+    dev.stop();
+}

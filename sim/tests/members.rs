@@ -271,6 +271,9 @@ fn a_killed_leader_is_missed_for_half_a_second_at_most() {
         }
         gaps.push(world.now().since(from).as_millis());
     }
-    assert!(gaps.iter().all(|ms| (50..=500).contains(ms)), "milliseconds without an acknowledgement: {gaps:?}");
+    assert!(
+        gaps.iter().all(|ms| (50..=500).contains(ms)),
+        "milliseconds without an acknowledgement: {gaps:?}"
+    );
     eprintln!("{gaps:?}");
 }

@@ -303,21 +303,16 @@ impl Orderer {
     }
 
     fn welcome(&mut self) {
-        let own = (self.cfg.id, self.birth.identity.birth);
         let Some(lead) = &mut self.lead else { return };
-        let known: BTreeMap<OrdererId, u64> = lead
-            .changing
-            .welcomes
-            .iter()
-            .map(|(id, b)| (*id, *b))
-            .chain(self.birth.identity.others.clone())
-            .chain([own])
-            .collect();
-        let wanted = |(id, m): (OrdererId, &crate::sequencer::Member)| {
-            (m.birth == 0).then(|| Some((id, *known.get(&id)?))).flatten()
-        };
-        let births: Vec<_> = self.state.members().iter().filter_map(wanted).collect();
-        if lead.changing.welcoming.is_none() && !births.is_empty() {
+        if lead.changing.welcoming.is_some() || self.state.members().iter().all(|(_, m)| m.birth != 0) {
+            return;
+        }
+        let mut known = lead.changing.welcomes.clone();
+        known.extend(self.birth.identity.others.iter().copied());
+        known.insert(self.cfg.id, self.birth.identity.birth);
+        let unknown = self.state.members().iter().filter(|(_, m)| m.birth == 0);
+        let births: Vec<_> = unknown.filter_map(|(id, _)| Some((id, *known.get(&id)?))).collect();
+        if !births.is_empty() {
             lead.changing.welcoming = self.consensus.propose(Command::Welcome(births).encode());
         }
     }
