@@ -55,8 +55,8 @@ impl Consensus {
     /// what the replicated state has after it.
     pub fn change_members(&mut self, steps: &[Step], then: &Conf) {
         let conf = self.node.apply_conf_change(&to_raft(steps, Vec::new()));
-        let conf = conf.unwrap_or_else(|e| panic!("ORD-8: raft can't make {steps:?}: {e}"));
-        assert_eq!(from_raft(&conf), *then, "ORD-8: raft has other members than the state, after {steps:?}");
+        let conf = conf.unwrap_or_else(|e| panic!("ORD-9: raft can't make {steps:?}: {e}"));
+        assert_eq!(from_raft(&conf), *then, "ORD-9: raft has other members than the state, after {steps:?}");
         self.node.mut_store().set_conf(conf);
         self.tame();
     }

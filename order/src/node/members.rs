@@ -2,23 +2,17 @@
 //! answer, and what it does of its own accord: it welcomes, promotes, hands over.
 
 use super::Orderer;
-use crate::sequencer::{Applied, Change, Command, Standing};
+use crate::sequencer::{Applied, Change, Command};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tracing::info;
-use zoolog_core::wire::{
-    self, ChangeOrderers, ChangeOutcome, NewOrderer, OrdererAt, OrdererChange, OrderersAre, OrderersChanged,
-};
-use zoolog_core::{ConnId, Instant, OrdererId, Output};
+use zoolog_core::wire::{self, ChangeOrderers, ChangeOutcome, NewOrderer, OrdererChange, OrderersChanged};
+use zoolog_core::{ConnId, Instant, OrdererId};
 
 /// Who was heard within this time answers.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// A learner that lacks at most so many entries has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 256;
-/// How long an end is put off for handing leadership over.
-const FAREWELL: Duration = Duration::from_millis(500);
-/// After having handed over: what was sent last leaves.
-const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// What a leader knows of changes under way.
 #[derive(Default)]
@@ -43,73 +37,11 @@ fn later(text: impl Into<String>) -> ChangeOutcome {
     ChangeOutcome::Later(text.into())
 }
 
-fn refused(text: impl Into<String>) -> ChangeOutcome {
+pub(super) fn refused(text: impl Into<String>) -> ChangeOutcome {
     ChangeOutcome::Refused(text.into())
 }
 
 impl Orderer {
-    /// Where that orderer is reached.
-    pub(super) fn addr_of(&self, id: OrdererId) -> Option<&str> {
-        let moved = self.cfg.moved.iter().find(|(m, _)| *m == id).map(|(_, addr)| addr.as_str());
-        moved.or_else(|| self.state.members().get(id).map(|m| m.addr.as_str()))
-    }
-
-    /// Where we are reached.
-    pub(super) fn own_addr(&self) -> String {
-        match self.cfg.addr.as_str() {
-            "" => self.addr_of(self.cfg.id).unwrap_or_default().to_string(),
-            addr => addr.to_string(),
-        }
-    }
-
-    /// All orderers, for those who want to find them.
-    pub(super) fn orderers_are(&self) -> OrderersAre {
-        let all = self
-            .state
-            .members()
-            .iter()
-            .map(|(id, m)| OrdererAt { id, addr: self.addr_of(id).unwrap_or(&m.addr).to_string() });
-        OrderersAre { orderers: all.collect() }
-    }
-
-    /// The orderers are others, or known better, than before.
-    pub(super) fn members_changed(&mut self, now: Instant) {
-        let (members, own) = (self.state.members(), self.cfg.id);
-        if members.was_removed(own) {
-            let text = self.removed(own).text;
-            return self.dismiss(text);
-        }
-        let others: Vec<(OrdererId, String)> = members
-            .iter()
-            .filter(|(id, _)| *id != own)
-            .map(|(id, m)| (id, self.addr_of(id).unwrap_or(&m.addr).to_string()))
-            .chain(members.parting().map(|(id, addr)| (id, addr.to_string())).filter(|(id, _)| *id != own))
-            .collect();
-        // Who is held back from is decided among those that vote; in a joint set nobody is.
-        let voters = if members.is_joint() { BTreeSet::new() } else { members.voters().collect() };
-        let mut ready = Vec::new();
-        self.thrifty.members(voters.into_iter().filter(|id| *id != own), &mut ready);
-        self.transmit(ready);
-        for conn in self.peers.set(now, &others) {
-            self.out.push_back(Output::Close { conn });
-        }
-        let strange = self.conns.iter().filter_map(|(conn, c)| match c.who {
-            super::conns::Who::Orderer(id) => Some((*conn, id, c.birth)),
-            _ => None,
-        });
-        for (conn, id, birth) in strange.collect::<Vec<_>>() {
-            if self.state.members().was_removed(id) {
-                self.refuse(conn, self.removed(id));
-            } else if birth != 0 && self.known_birth(id).is_some_and(|known| known != birth) {
-                self.refuse(conn, self.another_directory(id));
-            }
-        }
-        if self.is_leading() {
-            let bytes = wire::encode(self.orderers_are());
-            self.push(&bytes);
-        }
-    }
-
     /// Whether a change of these voters leaves enough of them that answer. `comes` counts as one that does.
     fn keeps_quorum(
         &self,
@@ -204,48 +136,6 @@ impl Orderer {
             "an orderer has not introduced itself yet" => later(why),
             _ => refused(why),
         }
-    }
-
-    fn transfer(&mut self, now: Instant, id: OrdererId) -> ChangeOutcome {
-        if id == self.cfg.id {
-            return ChangeOutcome::Done;
-        }
-        if self.state.members().get(id).is_none_or(|m| m.standing != Standing::Voter) {
-            return refused(format!("orderer {id} has no vote, so it can't lead"));
-        }
-        if !self.heirs(now).any(|heir| heir == id) {
-            return refused(format!("orderer {id} does not answer"));
-        }
-        self.hand_over(id);
-        ChangeOutcome::Done
-    }
-
-    /// Who could lead: the others that vote, stay and answer.
-    fn heirs(&self, now: Instant) -> impl Iterator<Item = OrdererId> + '_ {
-        let goes = self.state.members().replacing().map(|(_, old)| old);
-        let heard = self.lead.as_ref().map(|l| &l.changing.heard);
-        self.state.members().voters().filter(move |id| {
-            let answers = heard.and_then(|h| h.get(id)).is_some_and(|at| now.since(*at) < ANSWERS_WITHIN);
-            *id != self.cfg.id && Some(*id) != goes && answers
-        })
-    }
-
-    fn hand_over(&mut self, to: OrdererId) {
-        info!(%to, "handing leadership over");
-        self.consensus.transfer(to);
-        if let Some(lead) = &mut self.lead {
-            lead.changing.heir = Some(to);
-        }
-    }
-
-    /// Hands over to whom it takes least time to begin; whether there is one.
-    fn hand_over_to_best(&mut self, now: Instant) -> bool {
-        let matched: BTreeMap<OrdererId, u64> = self.consensus.matched().collect();
-        let best = self.heirs(now).max_by_key(|id| (matched.get(id).copied(), std::cmp::Reverse(*id)));
-        if let Some(id) = best {
-            self.hand_over(id);
-        }
-        best.is_some()
     }
 
     /// The entry was decided, whatever became of it.
@@ -365,28 +255,4 @@ impl Orderer {
             info!(%id, ?goes, "the new orderer has caught up: it is to vote");
         }
     }
-
-    /// Asked to end: a leader hands over first. Whether there is still something to wait for.
-    pub(super) fn say_farewell(&mut self, now: Instant) -> bool {
-        if self.leaving.is_none() {
-            self.fresh = true;
-            let handing = self.is_leading() && self.hand_over_to_best(now);
-            let until = if handing { now + FAREWELL } else { now };
-            self.leaving = Some(Leaving { until, handing });
-        }
-        let led = self.lead.is_some();
-        let leaving = self.leaving.as_mut().expect("just set");
-        if leaving.handing && !led {
-            (leaving.handing, leaving.until) = (false, leaving.until.min(now + LAST_WORDS));
-        }
-        now < leaving.until
-    }
-}
-
-/// An end that was asked for.
-pub(super) struct Leaving {
-    /// It is put off until then.
-    until: Instant,
-    /// Leadership is being handed over.
-    handing: bool,
 }
