@@ -113,7 +113,7 @@ impl Orderer {
         if m.yours != 0 && m.yours != ours {
             return self.dismiss(format!(
                 "orderer {} has started before, with another data directory than this one: who lost that must come \
-                 under a new id (`zoolog admin orderers add`, then `remove {}`)",
+                 under a new id (`zoolog admin orderers add ID HOST:PORT --replace {}`)",
                 self.cfg.id, self.cfg.id
             ));
         }
@@ -143,7 +143,7 @@ impl Orderer {
     pub(super) fn another_directory(&self, id: OrdererId) -> Refusal {
         let text = format!(
             "orderer {id} was known here with another data directory: who lost that must come under a new id \
-             (`zoolog admin orderers add`, then `remove {id}`)"
+             (`zoolog admin orderers add ID HOST:PORT --replace {id}`)"
         );
         Refusal::new(RefusedWhy::Dismissed, text)
     }
