@@ -1,13 +1,27 @@
 //! What enters the log? A [`Txn`]: a request with every choice already made, so that applying it is a pure
-//! function of (state, GSN, txn). Record bytes: version u8, seven zeros, the rkyv archive of [`Txn`].
+//! function of (state, GSN, txn). Record bytes: version u8, [`flags`] u8, six zeros, the rkyv archive of [`Txn`].
+//!
+//! New kinds of [`Op`] are added behind the others and must not be longer than the longest, so that records
+//! written before stay what they are.
 
 use crate::jute::ErrorCode;
+use std::sync::Arc;
 use zoolog_core::WallMs;
 
 /// Version of the record format, its first byte.
 pub const TXN_VERSION: u8 = 1;
 /// Bytes before the archive.
 pub const TXN_HEADER_BYTES: usize = 8;
+
+/// What the node that wrote a record was told by its operator.
+pub mod flags {
+    /// Hard quotas are enforced.
+    pub const ENFORCE_QUOTA: u8 = 1;
+    /// ACLs are not.
+    pub const SKIP_ACL: u8 = 2;
+    /// All of them.
+    pub const ALL: u8 = ENFORCE_QUOTA | SKIP_ACL;
+}
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -19,7 +33,8 @@ pub struct Txn {
     pub attach: u64,
     /// The wall clock of the node that wrote it: ctime, mtime.
     pub wall: WallMs,
-    /// Identities of the connection, besides world:anyone.
+    /// What the connection has proved, as of when the request came. Of a `CreateSession` or `Attach`: its
+    /// address instead, scheme `ip`, which the session keeps until it is attached again.
     pub ids: Vec<AuthId>,
     /// What to do.
     pub op: Op,
@@ -58,13 +73,89 @@ pub enum CreateMode {
     PersistentSequential,
     /// Both.
     EphemeralSequential,
+    /// Goes when its last child has gone.
+    Container,
+    /// The same, with a sequence number.
+    ContainerSequential,
 }
 
-pub use op::{ArchivedOp, Op};
+/// A node with a time to live: it goes when it has had no children and its data was not set for so long.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct CreateTtl {
+    /// As the client gave it; sequence suffix not yet added.
+    pub path: String,
+    /// `None` is ZooKeeper's null.
+    pub data: Option<Vec<u8>>,
+    /// As the client gave it.
+    pub acl: Vec<Acl>,
+    /// Whether it gets a sequence number.
+    pub sequential: bool,
+    /// How long: 1 to 2^40 - 1.
+    pub ttl_ms: u64,
+}
+
+/// A node to be swept, if it still is as the proposer saw it.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Sweeping {
+    /// Which.
+    pub path: String,
+    /// Its czxid, mzxid and pzxid.
+    pub zxids: [i64; 3],
+}
+
+pub use op::{ArchivedOp, ArchivedPart, Op, Part};
 
 // A room of its own, closed, because rkyv makes a resolver with fields that nobody can document.
 mod op {
-    use super::{Acl, CreateMode};
+    use super::{Acl, CreateMode, CreateTtl, Sweeping};
+
+    /// One op of a multi.
+    #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+    pub enum Part {
+        /// As [`Op::Create`].
+        Create {
+            /// As the client gave it; sequence suffix not yet added.
+            path: String,
+            /// `None` is ZooKeeper's null.
+            data: Option<Vec<u8>>,
+            /// As the client gave it.
+            acl: Vec<Acl>,
+            /// How.
+            mode: CreateMode,
+            /// Whether the client asked for the Stat, too.
+            with_stat: bool,
+        },
+        /// As [`Op::CreateTtl`].
+        CreateTtl(CreateTtl),
+        /// As [`Op::Delete`].
+        Delete {
+            /// Which.
+            path: String,
+            /// Expected version, -1 for any.
+            version: i32,
+        },
+        /// As [`Op::SetData`].
+        SetData {
+            /// Which.
+            path: String,
+            /// `None` is ZooKeeper's null.
+            data: Option<Vec<u8>>,
+            /// Expected version, -1 for any.
+            version: i32,
+        },
+        /// Fails unless the node has that version.
+        Check {
+            /// Which.
+            path: String,
+            /// Expected version, -1 for any.
+            version: i32,
+        },
+        /// Fails: what was wrong with it was seen when it came, but an op before it may fail first.
+        Refused {
+            /// Number of the [`ErrorCode`](crate::jute::ErrorCode).
+            error: i32,
+        },
+    }
 
     /// What a txn does.
     #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -131,6 +222,27 @@ mod op {
             /// The new version.
             to: u32,
         },
+        /// New node with a time to live.
+        CreateTtl(Box<CreateTtl>),
+        /// Replaces a node's ACL.
+        SetAcl {
+            /// Which.
+            path: String,
+            /// As the client gave it.
+            acl: Vec<Acl>,
+            /// Expected aversion, -1 for any.
+            version: i32,
+        },
+        /// All of them or none, in this order, as one transaction.
+        Multi {
+            /// They.
+            parts: Vec<Part>,
+        },
+        /// Containers without children, and nodes whose time to live is over at the txn's wall clock, go.
+        Sweep {
+            /// Each is kept if it is not as it was seen.
+            nodes: Vec<Sweeping>,
+        },
     }
 }
 
@@ -180,17 +292,64 @@ pub enum Outcome {
     },
     /// A `Delete`.
     Deleted,
-    /// A `SetData`.
+    /// A `SetData` or a `SetAcl`.
     Set {
         /// Of the node.
         stat: Stat,
     },
-    /// A `CloseSession`, `Touch`, `Expire`, `Nothing` or `RaiseApplyVersion`.
+    /// A `Multi`: what each part came to.
+    Multi(Vec<PartOutcome>),
+    /// A `Multi` of which nothing was done.
+    MultiFailed {
+        /// Which part was refused.
+        at: usize,
+        /// How many there are.
+        of: usize,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A `CloseSession`, `Touch`, `Expire`, `Sweep`, `Nothing` or `RaiseApplyVersion`.
     Done,
     /// Refused under ZooKeeper's rules; nothing was done.
     Failed(ErrorCode),
     /// The record can't be understood by the rules of this `apply_version`; nothing was done.
     Rejected,
+}
+
+/// What one part of a multi came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartOutcome {
+    /// A node was made.
+    Created {
+        /// Final path.
+        path: String,
+        /// Of the new node, if that was asked for.
+        stat: Option<Stat>,
+    },
+    /// A node was removed.
+    Deleted,
+    /// A node's data was set.
+    Set {
+        /// Of the node.
+        stat: Stat,
+    },
+    /// A node has the version it should.
+    Checked,
+}
+
+/// Who may hear of a change: who may read the node, as it was when it changed. `None` is everyone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readers {
+    /// The node's ACL.
+    pub node: Option<Arc<[Acl]>>,
+    /// Its parent's, where its children changed.
+    pub parent: Option<Arc<[Acl]>>,
+}
+
+impl From<[Option<Arc<[Acl]>>; 2]> for Readers {
+    fn from([node, parent]: [Option<Arc<[Acl]>>; 2]) -> Self {
+        Self { node, parent }
+    }
 }
 
 /// What apply did to the tree or to the sessions, for watches and connections, in order.
@@ -200,15 +359,26 @@ pub enum Change {
     Created {
         /// Which.
         path: String,
+        /// Who may hear of it.
+        readers: Readers,
     },
     /// A node went; its parent's children changed.
     Deleted {
         /// Which.
         path: String,
+        /// Who may hear of it.
+        readers: Readers,
     },
     /// A node's data was set.
     DataChanged {
         /// Which.
+        path: String,
+        /// Who may hear of it.
+        readers: Readers,
+    },
+    /// A soft quota was passed.
+    OverQuota {
+        /// Of this path.
         path: String,
     },
     /// A session is gone, by close or expiry; its ephemerals' `Deleted` came just before.
@@ -223,4 +393,16 @@ pub enum Change {
         /// GSN of the attach.
         attach: u64,
     },
+}
+
+impl Change {
+    /// Who may hear of it, if it is of a node.
+    pub fn readers(&self) -> Option<&Readers> {
+        match self {
+            Self::Created { readers, .. }
+            | Self::Deleted { readers, .. }
+            | Self::DataChanged { readers, .. } => Some(readers),
+            Self::OverQuota { .. } | Self::SessionEnded { .. } | Self::SessionAttached { .. } => None,
+        }
+    }
 }

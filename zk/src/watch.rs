@@ -1,5 +1,7 @@
-//! Who wants to be told of what? A node's one-shot watches: a data table and a child table, keyed by path,
-//! holding which connections watch it. A (connection, path, table) is one entry, however often it is set.
+//! Who wants to be told of what? A node's watches in four tables keyed by path, holding which connections watch
+//! it: one-shot ones on data and on children, persistent ones on a node, and on a node and all below it. A
+//! (connection, path, table) is one entry, however often it is set, and a change is told to a connection once,
+//! however many of its watches see it.
 //!
 //! Watches are local to a node and die with their connection; clients set them again elsewhere.
 
@@ -16,10 +18,19 @@ pub type Watcher = u32;
 /// Which table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Set by `exists` and `getData`: creation, deletion and data of the node itself.
+    /// Set by `exists` and `getData`: creation, deletion and data of the node itself. One-shot.
     Data,
-    /// Set by `getChildren`: its children's coming and going, and its own deletion.
+    /// Set by `getChildren`: its children's coming and going, and its own deletion. One-shot.
     Child,
+    /// Set by `addWatch`: all of both, again and again.
+    Persistent,
+    /// Set by `addWatch`: creation, deletion and data of the node and of all below it, again and again.
+    Recursive,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive];
 }
 
 /// Most paths are watched by one connection: that costs no allocation.
@@ -71,20 +82,7 @@ impl Watchers {
 type Table = HashMap<Arc<str>, Watchers, FixedState>;
 
 /// What one connection watches, per table.
-#[derive(Clone, Debug, Default)]
-struct Held {
-    data: BTreeSet<Arc<str>>,
-    child: BTreeSet<Arc<str>>,
-}
-
-impl Held {
-    fn of(&mut self, kind: Kind) -> &mut BTreeSet<Arc<str>> {
-        match kind {
-            Kind::Data => &mut self.data,
-            Kind::Child => &mut self.child,
-        }
-    }
-}
+type Held = [BTreeSet<Arc<str>>; 4];
 
 /// The node holds as many watches as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,11 +92,10 @@ pub struct TooMany {
     pub limit: usize,
 }
 
-/// Both tables.
+/// All tables.
 #[derive(Clone, Debug)]
 pub struct Watches {
-    data: Table,
-    child: Table,
+    tables: [Table; 4],
     held: BTreeMap<Watcher, Held>,
     count: usize,
     limit: usize,
@@ -107,8 +104,8 @@ pub struct Watches {
 impl Watches {
     /// Empty tables that take up to `limit` watches together.
     pub fn new(limit: usize) -> Self {
-        let table = || Table::with_hasher(FixedState::default());
-        Self { data: table(), child: table(), held: BTreeMap::new(), count: 0, limit }
+        let tables = [(); 4].map(|()| Table::with_hasher(FixedState::default()));
+        Self { tables, held: BTreeMap::new(), count: 0, limit }
     }
 
     /// How many watches are set.
@@ -123,7 +120,7 @@ impl Watches {
 
     /// How many (table, path) are watched.
     pub fn paths(&self) -> usize {
-        self.data.len() + self.child.len()
+        self.tables.iter().map(|t| t.len()).sum()
     }
 
     /// Sets a watch. Setting it again changes nothing.
@@ -132,10 +129,7 @@ impl Watches {
     /// When the node's limit is reached.
     pub fn set(&mut self, watcher: Watcher, kind: Kind, path: &str) -> Result<(), TooMany> {
         let full = self.count >= self.limit;
-        let table = match kind {
-            Kind::Data => &mut self.data,
-            Kind::Child => &mut self.child,
-        };
+        let table = &mut self.tables[kind as usize];
         let key = match table.get_key_value(path) {
             Some((_, watchers)) if watchers.contains(watcher) => return Ok(()),
             _ if full => return Err(TooMany { limit: self.limit }),
@@ -144,16 +138,44 @@ impl Watches {
         };
         let mut fresh = true;
         table.entry(key.clone()).and_modify(|w| fresh = w.insert(watcher)).or_insert(Watchers::One(watcher));
-        let inserted = self.held.entry(watcher).or_default().of(kind).insert(key);
+        let inserted = self.held.entry(watcher).or_default()[kind as usize].insert(key);
         assert!(fresh && inserted, "watcher {watcher} of {path} is in one of the tables only");
         self.count += 1;
         Ok(())
     }
 
+    /// Whether a connection has that watch.
+    pub fn has(&self, watcher: Watcher, kind: Kind, path: &str) -> bool {
+        self.tables[kind as usize].get(path).is_some_and(|w| w.contains(watcher))
+    }
+
+    /// Forgets one watch; whether there was one.
+    pub fn remove(&mut self, watcher: Watcher, kind: Kind, path: &str) -> bool {
+        if !self.has(watcher, kind, path) {
+            return false;
+        }
+        let table = &mut self.tables[kind as usize];
+        if table.get_mut(path).expect("just seen").remove(watcher) {
+            table.remove(path);
+        }
+        self.let_go(watcher, kind, path);
+        true
+    }
+
+    /// A connection doesn't hold that watch any more.
+    fn let_go(&mut self, watcher: Watcher, kind: Kind, path: &str) {
+        let held = self.held.get_mut(&watcher).expect("a watcher in a table holds something");
+        assert!(held[kind as usize].remove(path), "watcher {watcher} doesn't hold {path}");
+        if held.iter().all(BTreeSet::is_empty) {
+            self.held.remove(&watcher);
+        }
+        self.count -= 1;
+    }
+
     /// Forgets all watches of a connection.
     pub fn forget(&mut self, watcher: Watcher) {
         let Some(held) = self.held.remove(&watcher) else { return };
-        for (table, paths) in [(&mut self.data, held.data), (&mut self.child, held.child)] {
+        for (table, paths) in self.tables.iter_mut().zip(held) {
             for path in paths {
                 let watchers = table.get_mut(&path).expect("a held watch is in its table");
                 if watchers.remove(watcher) {
@@ -164,72 +186,87 @@ impl Watches {
         }
     }
 
-    /// Takes out the watches that `change` triggers and tells of each, in the order in which the events must
-    /// reach a connection that gets several: the node's own first, then its parent's.
+    /// Takes out the one-shot watches that `change` triggers and tells of each change once per connection, in the
+    /// order in which the events must reach a connection that gets several: the node's own first, then its
+    /// parent's.
     pub fn fire(&mut self, change: &Change, mut emit: impl FnMut(Watcher, EventType, &str)) {
         if self.count == 0 {
             return;
         }
         match change {
-            Change::Created { path } => {
-                self.take(Kind::Data, path, |w| emit(w, EventType::NodeCreated, path));
+            Change::Created { path, .. } => {
+                self.tell(path, &[Kind::Data], true, |w| emit(w, EventType::NodeCreated, path));
                 self.children_changed(path, emit);
             }
-            Change::DataChanged { path } => {
-                self.take(Kind::Data, path, |w| emit(w, EventType::NodeDataChanged, path));
+            Change::DataChanged { path, .. } => {
+                self.tell(path, &[Kind::Data], true, |w| emit(w, EventType::NodeDataChanged, path));
             }
-            Change::Deleted { path } => {
-                let mut told = None;
-                if let Some(watchers) = self.take(Kind::Data, path, |w| emit(w, EventType::NodeDeleted, path))
-                {
-                    told = Some(watchers);
-                }
-                self.take(Kind::Child, path, |w| {
-                    if !told.as_ref().is_some_and(|t| t.contains(w)) {
-                        emit(w, EventType::NodeDeleted, path);
-                    }
-                });
+            Change::Deleted { path, .. } => {
+                let tables = [Kind::Data, Kind::Child];
+                self.tell(path, &tables, true, |w| emit(w, EventType::NodeDeleted, path));
                 self.children_changed(path, emit);
             }
-            Change::SessionEnded { .. } | Change::SessionAttached { .. } => {}
+            Change::OverQuota { .. } | Change::SessionEnded { .. } | Change::SessionAttached { .. } => {}
         }
     }
 
     fn children_changed(&mut self, path: &str, mut emit: impl FnMut(Watcher, EventType, &str)) {
-        let Some(cut) = path.rfind('/') else { return };
-        let parent = if cut == 0 { "/" } else { &path[..cut] };
-        self.take(Kind::Child, parent, |w| emit(w, EventType::NodeChildrenChanged, parent));
+        let Some(parent) = parent(path) else { return };
+        self.tell(parent, &[Kind::Child], false, |w| emit(w, EventType::NodeChildrenChanged, parent));
     }
 
-    /// Takes out all watches of a path in one table and calls `f` for each.
-    fn take(&mut self, kind: Kind, path: &str, mut f: impl FnMut(Watcher)) -> Option<Watchers> {
-        let table = match kind {
-            Kind::Data => &mut self.data,
-            Kind::Child => &mut self.child,
-        };
-        let watchers = table.remove(path)?;
-        let (held, count) = (&mut self.held, &mut self.count);
-        watchers.each(|w| {
-            let of = held.get_mut(&w).expect("a watcher in a table holds something");
-            assert!(of.of(kind).remove(path), "watcher {w} doesn't hold {path}");
-            if of.data.is_empty() && of.child.is_empty() {
-                held.remove(&w);
-            }
-            *count -= 1;
-            f(w);
-        });
-        Some(watchers)
+    /// Calls `f` once for each connection that has a watch on the path in one of the one-shot tables, which it
+    /// loses, or a persistent one; and, if that counts, a recursive one on it or above it.
+    fn tell(&mut self, path: &str, once: &[Kind], recursive: bool, mut f: impl FnMut(Watcher)) {
+        let mut told = [None, None];
+        for (i, kind) in once.iter().enumerate() {
+            let Some(watchers) = self.tables[*kind as usize].remove(path) else { continue };
+            watchers.each(|w| {
+                self.let_go(w, *kind, path);
+                if !told.iter().flatten().any(|t: &Watchers| t.contains(w)) {
+                    f(w);
+                }
+            });
+            told[i] = Some(watchers);
+        }
+        let [.., standing, below] = &self.tables;
+        if standing.is_empty() && below.is_empty() {
+            return;
+        }
+        let above =
+            std::iter::successors(Some(path).filter(|_| recursive && !below.is_empty()), |p| parent(p));
+        let lists = standing.get(path).into_iter().chain(above.filter_map(|p| below.get(p)));
+        let mut again: Vec<&Watchers> = Vec::new();
+        for watchers in lists {
+            watchers.each(|w| {
+                if !told.iter().flatten().chain(again.iter().copied()).any(|t| t.contains(w)) {
+                    f(w);
+                }
+            });
+            again.push(watchers);
+        }
+    }
+}
+
+/// The path above.
+fn parent(path: &str) -> Option<&str> {
+    match path.rfind('/')? {
+        0 if path.len() == 1 => None,
+        0 => Some("/"),
+        at => Some(&path[..at]),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::txn::Readers;
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
     enum Step {
-        Set(Watcher, bool, usize),
+        Set(Watcher, usize, usize),
+        Remove(Watcher, usize, usize),
         Fire(u8, usize),
         Forget(Watcher),
     }
@@ -238,53 +275,66 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0u32..5, any::<bool>(), 0..PATHS.len()).prop_map(|(w, c, p)| Step::Set(w, c, p)),
-            2 => (0u8..3, 1..PATHS.len()).prop_map(|(k, p)| Step::Fire(k, p)),
+            6 => (0u32..5, 0usize..4, 0..PATHS.len()).prop_map(|(w, k, p)| Step::Set(w, k, p)),
+            2 => (0u32..5, 0usize..4, 0..PATHS.len()).prop_map(|(w, k, p)| Step::Remove(w, k, p)),
+            3 => (0u8..3, 1..PATHS.len()).prop_map(|(k, p)| Step::Fire(k, p)),
             1 => (0u32..5).prop_map(Step::Forget),
         ]
     }
 
     fn change(kind: u8, path: &str) -> Change {
-        let path = path.into();
+        let (path, readers) = (path.into(), Readers::default());
         match kind {
-            0 => Change::Created { path },
-            1 => Change::Deleted { path },
-            _ => Change::DataChanged { path },
+            0 => Change::Created { path, readers },
+            1 => Change::Deleted { path, readers },
+            _ => Change::DataChanged { path, readers },
         }
     }
 
-    /// The trigger table, read off a plain set of (watcher, is it a child watch, path).
-    fn model(
-        set: &mut BTreeSet<(Watcher, bool, String)>,
-        kind: u8,
-        path: &str,
-    ) -> Vec<(Watcher, i32, String)> {
+    type Set = BTreeSet<(Watcher, usize, String)>;
+
+    /// The trigger table, read off a plain set of (watcher, table, path).
+    fn model(set: &mut Set, kind: u8, path: &str) -> Vec<(Watcher, i32, String)> {
         let parent = path.rsplit_once('/').map(|(p, _)| if p.is_empty() { "/" } else { p }).unwrap();
-        let mut out = BTreeSet::new();
+        let mut out = Vec::new();
         for w in 0..5 {
-            let own_data = set.remove(&(w, false, path.into()));
-            let own_child = kind == 1 && set.remove(&(w, true, path.into()));
-            let event = [1, 2, 3][usize::from(kind)];
-            if own_data || own_child {
-                out.insert((w, event, path.to_string()));
+            let data = set.remove(&(w, 0, path.into()));
+            let child = kind == 1 && set.remove(&(w, 1, path.into()));
+            let standing = set.contains(&(w, 2, path.into()));
+            let recursive = PATHS.iter().any(|p| {
+                let above = *p == "/" || *p == path || path.starts_with(&format!("{p}/"));
+                above && set.contains(&(w, 3, p.to_string()))
+            });
+            if data || child || standing || recursive {
+                out.push((w, [1, 2, 3][usize::from(kind)], path.to_string()));
             }
-            if kind != 2 && set.remove(&(w, true, parent.into())) {
-                out.insert((w, 4, parent.to_string()));
+            if kind != 2 {
+                let child = set.remove(&(w, 1, parent.into()));
+                if child || set.contains(&(w, 2, parent.into())) {
+                    out.push((w, 4, parent.to_string()));
+                }
             }
         }
-        out.into_iter().collect()
+        out.sort();
+        out
     }
 
     proptest! {
         #[test]
         fn tables_fire_as_the_trigger_table_says(steps in prop::collection::vec(step(), 0..60)) {
             let mut watches = Watches::new(1000);
-            let mut set = BTreeSet::new();
+            let mut set = Set::new();
             for s in steps {
                 match s {
-                    Step::Set(w, child, p) => {
-                        watches.set(w, if child { Kind::Child } else { Kind::Data }, PATHS[p]).unwrap();
-                        set.insert((w, child, PATHS[p].to_string()));
+                    Step::Set(w, k, p) => {
+                        watches.set(w, Kind::ALL[k], PATHS[p]).unwrap();
+                        set.insert((w, k, PATHS[p].to_string()));
+                        prop_assert!(watches.has(w, Kind::ALL[k], PATHS[p]));
+                    }
+                    Step::Remove(w, k, p) => {
+                        let was = set.remove(&(w, k, PATHS[p].to_string()));
+                        prop_assert_eq!(watches.remove(w, Kind::ALL[k], PATHS[p]), was);
+                        prop_assert!(!watches.has(w, Kind::ALL[k], PATHS[p]));
                     }
                     Step::Forget(w) => {
                         watches.forget(w);
@@ -303,8 +353,47 @@ mod tests {
                 prop_assert_eq!(watches.count(), set.len());
                 let watchers: BTreeSet<Watcher> = set.iter().map(|e| e.0).collect();
                 prop_assert_eq!(watches.watchers(), watchers.len());
-                let paths: BTreeSet<(bool, &String)> = set.iter().map(|e| (e.1, &e.2)).collect();
+                let paths: BTreeSet<(usize, &String)> = set.iter().map(|e| (e.1, &e.2)).collect();
                 prop_assert_eq!(watches.paths(), paths.len());
+            }
+        }
+    }
+
+    /// What is watched in each table, and what each change then tells: the protocol's table, row by row.
+    #[test]
+    fn each_kind_of_watch_sees_what_it_should() {
+        use EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
+        // Watched is /a/b; the changes are to /a/b, to a child of it and to a grandchild.
+        let rows: [(Kind, [&[EventType]; 3]); 4] = [
+            (Kind::Data, [&[NodeCreated], &[], &[]]),
+            // After its node has gone it is no more.
+            (Kind::Child, [&[NodeDeleted], &[NodeChildrenChanged], &[]]),
+            (
+                Kind::Persistent,
+                [
+                    &[NodeCreated, NodeDataChanged, NodeDeleted],
+                    &[NodeChildrenChanged, NodeChildrenChanged],
+                    &[],
+                ],
+            ),
+            (
+                Kind::Recursive,
+                [
+                    &[NodeCreated, NodeDataChanged, NodeDeleted],
+                    &[NodeCreated, NodeDataChanged, NodeDeleted],
+                    &[NodeCreated, NodeDataChanged, NodeDeleted],
+                ],
+            ),
+        ];
+        for (kind, expected) in rows {
+            for (path, expected) in ["/a/b", "/a/b/c", "/a/b/c/d"].into_iter().zip(expected) {
+                let mut watches = Watches::new(10);
+                watches.set(1, kind, "/a/b").unwrap();
+                let mut got = Vec::new();
+                for what in [0, 2, 1] {
+                    watches.fire(&change(what, path), |_, e, _| got.push(e));
+                }
+                assert_eq!(got, expected, "{kind:?} {path}");
             }
         }
     }

@@ -186,6 +186,11 @@ impl<'a> Writer<'a> {
         Self { out, start }
     }
 
+    /// Bytes of the frame so far.
+    pub fn bytes(&self) -> usize {
+        self.out.len() - self.start
+    }
+
     /// Completes the frame. Panics if it is over 2 GiB.
     pub fn finish(self) {
         let bytes = self.out.len() - self.start - LENGTH_BYTES;
@@ -236,6 +241,11 @@ impl<'a> Writer<'a> {
             self.string(s.as_ref());
         }
         self
+    }
+
+    /// What precedes each operation of a multi, and ends it.
+    pub fn multi_header(&mut self, op: i32, done: bool, err: i32) -> &mut Self {
+        self.int(op).boolean(done).int(err)
     }
 
     /// A list of ACL entries.

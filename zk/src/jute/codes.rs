@@ -158,6 +158,22 @@ numbered! {
     }
 }
 
+numbered! {
+    /// Which watches are asked for, or removed.
+    WatchType {
+        /// One-shot ones on children.
+        Children = 1,
+        /// One-shot ones on data.
+        Data = 2,
+        /// All.
+        Any = 3,
+        /// Persistent ones.
+        Persistent = 4,
+        /// Persistent recursive ones.
+        PersistentRecursive = 5,
+    }
+}
+
 /// The only connection state a server ever puts into an event.
 pub const STATE_SYNC_CONNECTED: i32 = 3;
 

@@ -12,13 +12,13 @@ pub mod requests;
 pub mod responses;
 
 pub use codec::{DecodeError, Reader, Writer};
-pub use codes::{ErrorCode, EventType, OpCode, xid};
+pub use codes::{ErrorCode, EventType, OpCode, WatchType, xid};
 pub use frame::{FRAME_BYTES_DEFAULT_MAX, FrameError, frame_length};
-pub use requests::{ConnectRequest, Request, RequestHeader, SetWatches};
+pub use requests::{ConnectRequest, NewNode, Request, RequestHeader, SetWatches, SetWatches2};
 pub use responses::{ConnectResponse, ReplyHeader, WatcherEvent};
 
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     /// Bytes written as hex digits with spaces.
     pub fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();

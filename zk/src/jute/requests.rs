@@ -84,6 +84,30 @@ pub struct SetWatches<'a> {
     pub child: Vec<Cow<'a, str>>,
 }
 
+/// The same, with persistent ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetWatches2<'a> {
+    /// One-shot ones.
+    pub set: SetWatches<'a>,
+    /// Paths with persistent watches.
+    pub persistent: Vec<Cow<'a, str>>,
+    /// Paths with persistent recursive watches.
+    pub recursive: Vec<Cow<'a, str>>,
+}
+
+/// The fields of a request that makes a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNode<'a> {
+    /// As given; a sequence number is not yet added.
+    pub path: Cow<'a, str>,
+    /// `None` is null.
+    pub data: Option<&'a [u8]>,
+    /// Null counts as empty, and both are refused later.
+    pub acl: Vec<Acl>,
+    /// The mode's number.
+    pub flags: i32,
+}
+
 /// A request without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -148,6 +172,77 @@ pub enum Request<'a> {
     Ping,
     /// `setWatches`.
     SetWatches(SetWatches<'a>),
+    /// `setWatches2`.
+    SetWatches2(Box<SetWatches2<'a>>),
+    /// `addWatch`.
+    AddWatch {
+        /// Which.
+        path: Cow<'a, str>,
+        /// 0 is persistent, 1 persistent recursive.
+        mode: i32,
+    },
+    /// `checkWatches` and `removeWatches`.
+    Watches {
+        /// Which.
+        path: Cow<'a, str>,
+        /// A [`WatchType`](super::codes::WatchType)'s number.
+        kind: i32,
+        /// Whether they are removed.
+        remove: bool,
+    },
+    /// `createContainer`.
+    CreateContainer(NewNode<'a>),
+    /// `createTTL`.
+    CreateTtl {
+        /// What.
+        node: NewNode<'a>,
+        /// Its time to live.
+        ttl_ms: i64,
+    },
+    /// `check`, which only a multi may have.
+    Check {
+        /// Which.
+        path: Cow<'a, str>,
+        /// Expected, -1 for any.
+        version: i32,
+    },
+    /// `multi`: what it may have of these.
+    Multi(Vec<Request<'a>>),
+    /// `multiRead`: `GetData` and `GetChildren` without Stat.
+    MultiRead(Vec<Request<'a>>),
+    /// `getACL`.
+    GetAcl {
+        /// Of which.
+        path: Cow<'a, str>,
+    },
+    /// `setACL`.
+    SetAcl {
+        /// Of which.
+        path: Cow<'a, str>,
+        /// Null counts as empty, and both are refused later.
+        acl: Vec<Acl>,
+        /// Expected aversion, -1 for any.
+        version: i32,
+    },
+    /// `getEphemerals`.
+    GetEphemerals {
+        /// What their paths begin with.
+        prefix: Cow<'a, str>,
+    },
+    /// `getAllChildrenNumber`.
+    GetAllChildrenNumber {
+        /// Of which.
+        path: Cow<'a, str>,
+    },
+    /// `whoAmI`.
+    WhoAmI,
+    /// `auth`.
+    Auth {
+        /// How it is proved.
+        scheme: Cow<'a, str>,
+        /// The proof.
+        auth: &'a [u8],
+    },
     /// `closeSession`.
     CloseSession,
     /// A number without a decoder here, known to other servers or to nobody.
@@ -161,36 +256,59 @@ impl<'a> Request<'a> {
     /// When it is malformed: to be answered with a marshalling error.
     pub fn decode(op: i32, body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(body);
-        Ok(match OpCode::from_code(op) {
-            Some(kind @ (OpCode::Create | OpCode::Create2)) => Self::Create {
-                path: r.path()?,
-                data: r.buffer()?,
-                acl: r.acls()?,
-                flags: r.int()?,
-                with_stat: kind == OpCode::Create2,
-            },
-            Some(OpCode::Delete) => Self::Delete { path: r.path()?, version: r.int()? },
-            Some(OpCode::Exists) => Self::Exists { path: r.path()?, watch: r.boolean()? },
-            Some(OpCode::GetData) => Self::GetData { path: r.path()?, watch: r.boolean()? },
-            // A null path is empty here, and an invalid argument.
-            Some(OpCode::SetData) => {
-                Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? }
+        match OpCode::from_code(op) {
+            // It has a meaning in a multi only.
+            Some(OpCode::Check) | None => Ok(Self::Other(op)),
+            Some(OpCode::Multi) => parts(&mut r, PARTS).map(Self::Multi),
+            Some(OpCode::MultiRead) => parts(&mut r, READ_PARTS).map(Self::MultiRead),
+            Some(known) => Self::record(known, &mut r),
+        }
+    }
+
+    /// Reads the record of an operation that holds no others.
+    fn record(op: OpCode, r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match op {
+            OpCode::Create | OpCode::Create2 => {
+                let NewNode { path, data, acl, flags } = new_node(r)?;
+                Self::Create { path, data, acl, flags, with_stat: op == OpCode::Create2 }
             }
-            Some(kind @ (OpCode::GetChildren | OpCode::GetChildren2)) => Self::GetChildren {
+            OpCode::Delete => Self::Delete { path: r.path()?, version: r.int()? },
+            OpCode::Exists => Self::Exists { path: r.path()?, watch: r.boolean()? },
+            OpCode::GetData => Self::GetData { path: r.path()?, watch: r.boolean()? },
+            // A null path is empty here, and an invalid argument.
+            OpCode::SetData => Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? },
+            OpCode::GetChildren | OpCode::GetChildren2 => Self::GetChildren {
                 path: r.path()?,
                 watch: r.boolean()?,
-                with_stat: kind == OpCode::GetChildren2,
+                with_stat: op == OpCode::GetChildren2,
             },
-            Some(OpCode::Sync) => Self::Sync { path: r.string()? },
-            Some(OpCode::Ping) => Self::Ping,
-            Some(OpCode::SetWatches) => Self::SetWatches(SetWatches {
-                relative_zxid: r.long()?,
-                data: r.paths()?,
-                exist: r.paths()?,
-                child: r.paths()?,
-            }),
-            Some(OpCode::CloseSession) => Self::CloseSession,
-            _ => Self::Other(op),
+            OpCode::Sync => Self::Sync { path: r.string()? },
+            OpCode::Ping => Self::Ping,
+            OpCode::SetWatches => Self::SetWatches(set_watches(r)?),
+            OpCode::SetWatches2 => {
+                let (set, persistent, recursive) = (set_watches(r)?, r.paths()?, r.paths()?);
+                Self::SetWatches2(Box::new(SetWatches2 { set, persistent, recursive }))
+            }
+            OpCode::AddWatch => Self::AddWatch { path: r.path()?, mode: r.int()? },
+            OpCode::CheckWatches | OpCode::RemoveWatches => {
+                Self::Watches { path: r.path()?, kind: r.int()?, remove: op == OpCode::RemoveWatches }
+            }
+            OpCode::CreateContainer => Self::CreateContainer(new_node(r)?),
+            OpCode::CreateTtl => Self::CreateTtl { node: new_node(r)?, ttl_ms: r.long()? },
+            OpCode::Check => Self::Check { path: r.string()?, version: r.int()? },
+            OpCode::GetAcl => Self::GetAcl { path: r.path()? },
+            OpCode::SetAcl => Self::SetAcl { path: r.string()?, acl: r.acls()?, version: r.int()? },
+            OpCode::GetEphemerals => Self::GetEphemerals { prefix: r.string()? },
+            OpCode::GetAllChildrenNumber => Self::GetAllChildrenNumber { path: r.path()? },
+            OpCode::WhoAmI => Self::WhoAmI,
+            OpCode::Auth => {
+                r.int()?;
+                Self::Auth { scheme: r.string()?, auth: r.buffer()?.unwrap_or_default() }
+            }
+            OpCode::CloseSession => Self::CloseSession,
+            OpCode::Multi | OpCode::MultiRead | OpCode::Reconfig | OpCode::DeleteContainer | OpCode::Sasl => {
+                Self::Other(op.code())
+            }
         })
     }
 
@@ -208,6 +326,21 @@ impl<'a> Request<'a> {
             Self::Sync { .. } => OpCode::Sync,
             Self::Ping => OpCode::Ping,
             Self::SetWatches(_) => OpCode::SetWatches,
+            Self::SetWatches2(_) => OpCode::SetWatches2,
+            Self::AddWatch { .. } => OpCode::AddWatch,
+            Self::Watches { remove: false, .. } => OpCode::CheckWatches,
+            Self::Watches { remove: true, .. } => OpCode::RemoveWatches,
+            Self::CreateContainer(_) => OpCode::CreateContainer,
+            Self::CreateTtl { .. } => OpCode::CreateTtl,
+            Self::Check { .. } => OpCode::Check,
+            Self::Multi(_) => OpCode::Multi,
+            Self::MultiRead(_) => OpCode::MultiRead,
+            Self::GetAcl { .. } => OpCode::GetAcl,
+            Self::SetAcl { .. } => OpCode::SetAcl,
+            Self::GetEphemerals { .. } => OpCode::GetEphemerals,
+            Self::GetAllChildrenNumber { .. } => OpCode::GetAllChildrenNumber,
+            Self::WhoAmI => OpCode::WhoAmI,
+            Self::Auth { .. } => OpCode::Auth,
             Self::CloseSession => OpCode::CloseSession,
             Self::Other(op) => return *op,
         };
@@ -218,11 +351,20 @@ impl<'a> Request<'a> {
     pub fn encode(&self, xid: i32, out: &mut Vec<u8>) {
         let mut w = Writer::frame(out);
         w.int(xid).int(self.op());
+        self.encode_record(&mut w);
+        w.finish();
+    }
+
+    fn encode_record(&self, w: &mut Writer<'_>) {
         match self {
-            Self::Create { path, data, acl, flags, .. } => {
+            Self::Create { path, data, acl, flags, .. }
+            | Self::CreateContainer(NewNode { path, data, acl, flags }) => {
                 w.string(path).buffer(*data).acls(acl).int(*flags);
             }
-            Self::Delete { path, version } => {
+            Self::CreateTtl { node: NewNode { path, data, acl, flags }, ttl_ms } => {
+                w.string(path).buffer(*data).acls(acl).int(*flags).long(*ttl_ms);
+            }
+            Self::Delete { path, version } | Self::Check { path, version } => {
                 w.string(path).int(*version);
             }
             Self::Exists { path, watch }
@@ -233,17 +375,85 @@ impl<'a> Request<'a> {
             Self::SetData { path, data, version } => {
                 w.string(path).buffer(*data).int(*version);
             }
-            Self::Sync { path } => {
+            Self::SetAcl { path, acl, version } => {
+                w.string(path).acls(acl).int(*version);
+            }
+            Self::Sync { path } | Self::GetAcl { path } | Self::GetAllChildrenNumber { path } => {
                 w.string(path);
             }
-            Self::SetWatches(s) => {
-                w.long(s.relative_zxid);
-                w.strings(s.data.iter()).strings(s.exist.iter()).strings(s.child.iter());
+            Self::GetEphemerals { prefix } => {
+                w.string(prefix);
             }
-            Self::Ping | Self::CloseSession | Self::Other(_) => {}
+            Self::SetWatches(s) => encode_set_watches(w, s),
+            Self::SetWatches2(s) => {
+                encode_set_watches(w, &s.set);
+                w.strings(s.persistent.iter()).strings(s.recursive.iter());
+            }
+            Self::AddWatch { path, mode: number } | Self::Watches { path, kind: number, .. } => {
+                w.string(path).int(*number);
+            }
+            Self::Multi(parts) | Self::MultiRead(parts) => {
+                for part in parts {
+                    w.multi_header(part.op(), false, -1);
+                    part.encode_record(w);
+                }
+                w.multi_header(-1, true, -1);
+            }
+            Self::Auth { scheme, auth } => {
+                w.int(0).string(scheme).buffer(Some(auth));
+            }
+            Self::WhoAmI | Self::Ping | Self::CloseSession | Self::Other(_) => {}
         }
-        w.finish();
     }
+}
+
+/// What a multi may have.
+const PARTS: &[OpCode] = &[
+    OpCode::Create,
+    OpCode::Delete,
+    OpCode::SetData,
+    OpCode::Check,
+    OpCode::Create2,
+    OpCode::CreateContainer,
+    OpCode::CreateTtl,
+];
+/// What a multiRead may have.
+const READ_PARTS: &[OpCode] = &[OpCode::GetData, OpCode::GetChildren];
+/// Highest number of a create mode.
+const FLAGS_MAX: i32 = 6;
+
+/// The operations of a multi, up to its terminator. What can't be done at all in one makes it unreadable.
+fn parts<'a>(r: &mut Reader<'a>, allowed: &[OpCode]) -> Result<Vec<Request<'a>>, DecodeError> {
+    let mut parts = Vec::new();
+    loop {
+        let (op, done, _) = (r.int()?, r.boolean()?, r.int()?);
+        if done {
+            return Ok(parts);
+        }
+        let op = OpCode::from_code(op).filter(|op| allowed.contains(op));
+        let part = Request::record(op.ok_or(DecodeError::Value("a multi has no such operation"))?, r)?;
+        if let Request::Create { flags, .. }
+        | Request::CreateContainer(NewNode { flags, .. })
+        | Request::CreateTtl { node: NewNode { flags, .. }, .. } = part
+            && !(0..=FLAGS_MAX).contains(&flags)
+        {
+            return Err(DecodeError::Value("a multi creates in an unknown mode"));
+        }
+        parts.push(part);
+    }
+}
+
+fn new_node<'a>(r: &mut Reader<'a>) -> Result<NewNode<'a>, DecodeError> {
+    Ok(NewNode { path: r.path()?, data: r.buffer()?, acl: r.acls()?, flags: r.int()? })
+}
+
+fn set_watches<'a>(r: &mut Reader<'a>) -> Result<SetWatches<'a>, DecodeError> {
+    Ok(SetWatches { relative_zxid: r.long()?, data: r.paths()?, exist: r.paths()?, child: r.paths()? })
+}
+
+fn encode_set_watches(w: &mut Writer<'_>, s: &SetWatches<'_>) {
+    w.long(s.relative_zxid);
+    w.strings(s.data.iter()).strings(s.exist.iter()).strings(s.child.iter());
 }
 
 #[cfg(test)]
@@ -343,11 +553,84 @@ mod tests {
     #[test]
     fn an_unknown_operation_is_told_from_a_broken_one() {
         assert_eq!(Request::decode(999, b"whatever"), Ok(Request::Other(999)));
-        assert_eq!(Request::decode(OpCode::Multi.code(), b""), Ok(Request::Other(14)));
+        assert_eq!(Request::decode(OpCode::Reconfig.code(), b""), Ok(Request::Other(16)));
+        assert_eq!(Request::decode(OpCode::Check.code(), b""), Ok(Request::Other(13)), "only in a multi");
+        assert!(Request::decode(OpCode::Multi.code(), b"").is_err());
         assert!(Request::decode(OpCode::Create.code(), b"").is_err());
     }
 
+    #[test]
+    fn a_multi_has_its_golden_bytes() {
+        let golden = hex("0000003a 00000005 0000000e  0000000d 00 ffffffff 00000002 2f61 00000000 \
+             00000002 00 ffffffff 00000005 2f6e6f7065 ffffffff  ffffffff 01 ffffffff");
+        let multi = Request::Multi(vec![
+            Request::Check { path: "/a".into(), version: 0 },
+            Request::Delete { path: "/nope".into(), version: -1 },
+        ]);
+        assert_eq!(encoded(&multi, 5), golden);
+        assert_eq!(decoded(&golden), Ok((RequestHeader { xid: 5, op: 14 }, multi)));
+    }
+
+    #[test]
+    fn what_a_multi_may_not_have_makes_it_unreadable() {
+        let of = |op: OpCode, part: Request<'static>| {
+            let mut out = Vec::new();
+            let parts =
+                if op == OpCode::Multi { Request::Multi(vec![part]) } else { Request::MultiRead(vec![part]) };
+            parts.encode(1, &mut out);
+            Request::decode(op.code(), &out[12..]).map(|_| ())
+        };
+        let wrong = || Err(DecodeError::Value("a multi has no such operation"));
+        let get = || Request::GetData { path: "/a".into(), watch: false };
+        let exists = || Request::Exists { path: "/a".into(), watch: false };
+        let delete = || Request::Delete { path: "/a".into(), version: -1 };
+        assert_eq!(of(OpCode::Multi, get()), wrong());
+        assert_eq!(of(OpCode::MultiRead, delete()), wrong());
+        assert_eq!(of(OpCode::MultiRead, exists()), wrong());
+        assert_eq!(of(OpCode::Multi, Request::Multi(vec![])), wrong(), "none within another");
+        assert_eq!(of(OpCode::Multi, Request::Other(999)), wrong());
+        assert_eq!((of(OpCode::Multi, delete()), of(OpCode::MultiRead, get())), (Ok(()), Ok(())));
+        let create =
+            |flags| Request::Create { path: "/a".into(), data: None, acl: vec![], flags, with_stat: false };
+        assert_eq!(of(OpCode::Multi, create(6)), Ok(()));
+        for flags in [-1, 7] {
+            assert_eq!(
+                of(OpCode::Multi, create(flags)),
+                Err(DecodeError::Value("a multi creates in an unknown mode"))
+            );
+        }
+    }
+
     fn requests() -> impl Strategy<Value = Request<'static>> {
+        prop_oneof![4 => single(), 1 => multis()]
+    }
+
+    fn multis() -> impl Strategy<Value = Request<'static>> {
+        let part = (".{0,9}", any::<i32>(), 0..5u8).prop_map(|(path, version, kind)| {
+            let path = Cow::Owned(path);
+            let node = |path| NewNode { path, data: None, acl: Vec::new(), flags: 5 };
+            match kind {
+                0 => Request::Check { path, version },
+                1 => Request::Delete { path, version },
+                2 => Request::SetData { path, data: Some(b"x"), version },
+                3 => Request::CreateContainer(node(path)),
+                _ => Request::CreateTtl { node: node(path), ttl_ms: i64::from(version) },
+            }
+        });
+        let read = (".{0,9}", any::<bool>(), any::<bool>()).prop_map(|(path, watch, data)| {
+            let path = Cow::Owned(path);
+            match data {
+                true => Request::GetData { path, watch },
+                false => Request::GetChildren { path, watch, with_stat: false },
+            }
+        });
+        prop_oneof![
+            prop::collection::vec(part, 0..5).prop_map(Request::Multi),
+            prop::collection::vec(read, 0..5).prop_map(Request::MultiRead),
+        ]
+    }
+
+    fn single() -> impl Strategy<Value = Request<'static>> {
         let path = || ".{0,12}".prop_map(Cow::<str>::Owned);
         let data = || prop::sample::select(vec![None, Some(&b""[..]), Some(&b"some"[..])]);
         let paths = move || prop::collection::vec(path(), 0..4);
@@ -368,9 +651,27 @@ mod tests {
             path().prop_map(|path| Request::Sync { path }),
             Just(Request::Ping),
             Just(Request::CloseSession),
+            Just(Request::WhoAmI),
             (any::<i64>(), paths(), paths(), paths()).prop_map(|(relative_zxid, data, exist, child)| {
                 Request::SetWatches(SetWatches { relative_zxid, data, exist, child })
             }),
+            (any::<i64>(), paths(), paths(), paths()).prop_map(
+                |(relative_zxid, data, persistent, recursive)| {
+                    let set = SetWatches { relative_zxid, data, exist: vec![], child: vec![] };
+                    Request::SetWatches2(Box::new(SetWatches2 { set, persistent, recursive }))
+                }
+            ),
+            (path(), any::<i32>()).prop_map(|(path, mode)| Request::AddWatch { path, mode }),
+            (path(), any::<i32>(), any::<bool>()).prop_map(|(path, kind, remove)| Request::Watches {
+                path,
+                kind,
+                remove
+            }),
+            path().prop_map(|path| Request::GetAcl { path }),
+            (path(), any::<i32>()).prop_map(|(path, version)| Request::SetAcl { path, acl: vec![], version }),
+            path().prop_map(|prefix| Request::GetEphemerals { prefix }),
+            path().prop_map(|path| Request::GetAllChildrenNumber { path }),
+            path().prop_map(|scheme| Request::Auth { scheme, auth: b"me:secret" }),
         ]
     }
 

@@ -5,7 +5,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::codes::{ErrorCode, EventType, STATE_SYNC_CONNECTED, xid};
-use crate::txn::Stat;
+use crate::txn::{Acl, Stat};
 use std::borrow::Cow;
 
 /// Bytes of a session's password; the C client reads it at a fixed place, so it always has them all.
@@ -176,6 +176,60 @@ pub fn children<S: AsRef<str>>(
     });
 }
 
+/// A list of ACL entries and a Stat: getACL.
+pub fn acl(out: &mut Vec<u8>, xid: i32, zxid: i64, acl: &[Acl], stat: &Stat) {
+    reply(out, xid, zxid, 0, |w| {
+        w.acls(acl).stat(stat);
+    });
+}
+
+/// Names without a Stat: getEphemerals.
+pub fn paths<S: AsRef<str>>(out: &mut Vec<u8>, xid: i32, zxid: i64, all: impl ExactSizeIterator<Item = S>) {
+    children(out, xid, zxid, all, None);
+}
+
+/// A number: getAllChildrenNumber; the error in the record of addWatch.
+pub fn number(out: &mut Vec<u8>, xid: i32, zxid: i64, number: i32) {
+    reply(out, xid, zxid, 0, |w| {
+        w.int(number);
+    });
+}
+
+/// No token: sasl, where none is configured.
+pub fn no_token(out: &mut Vec<u8>, xid: i32, zxid: i64) {
+    reply(out, xid, zxid, 0, |w| {
+        w.buffer(None);
+    });
+}
+
+/// Schemes and users: whoAmI.
+pub fn users<'a>(
+    out: &mut Vec<u8>,
+    xid: i32,
+    zxid: i64,
+    all: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+) {
+    reply(out, xid, zxid, 0, |w| {
+        w.count(all.len());
+        for (scheme, user) in all {
+            w.string(scheme).string(user);
+        }
+    });
+}
+
+/// What each operation came to, by `record`: multi, multiRead.
+pub fn multi(out: &mut Vec<u8>, xid: i32, zxid: i64, record: impl FnOnce(&mut Writer<'_>)) {
+    reply(out, xid, zxid, 0, |w| {
+        record(w);
+        w.multi_header(-1, true, -1);
+    });
+}
+
+/// One operation of a multi failed, or was not done: an error with an error in its record.
+pub fn part_failed(w: &mut Writer<'_>, err: i32) {
+    w.multi_header(-1, false, err).int(err);
+}
+
 /// A watch event; `zxid` is that of the change, or -1 if synthesised for setWatches.
 pub fn event(out: &mut Vec<u8>, zxid: i64, kind: EventType, path: &str) {
     reply(out, xid::EVENT, zxid, 0, |w| {
@@ -187,6 +241,7 @@ pub fn event(out: &mut Vec<u8>, zxid: i64, kind: EventType, path: &str) {
 mod tests {
     use super::super::testing::hex;
     use super::*;
+    use crate::txn::AuthId;
     use proptest::prelude::*;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -242,6 +297,53 @@ mod tests {
         assert_eq!(header, ReplyHeader { xid: xid::EVENT, zxid: 5, err: 0 });
         let event = WatcherEvent { kind: EventType::NodeDataChanged, path: "/a".into() };
         assert_eq!(WatcherEvent::decode(&mut r), Ok(event));
+    }
+
+    #[test]
+    fn multis_have_their_golden_bytes() {
+        let failed = written(|out| {
+            multi(out, 5, 9, |w| {
+                part_failed(w, 0);
+                part_failed(w, ErrorCode::NoNode.code());
+            });
+        });
+        let golden = "00000033 00000005 0000000000000009 00000000  ffffffff 00 00000000 00000000 \
+                      ffffffff 00 ffffff9b ffffff9b  ffffffff 01 ffffffff";
+        assert_eq!(failed, hex(golden));
+        let done = written(|out| {
+            multi(out, 5, 9, |w| {
+                w.multi_header(13, false, 0).multi_header(2, false, 0);
+            });
+        });
+        let golden = "0000002b 00000005 0000000000000009 00000000  0000000d 00 00000000 \
+                      00000002 00 00000000  ffffffff 01 ffffffff";
+        assert_eq!(done, hex(golden));
+    }
+
+    #[test]
+    fn lists_and_numbers_have_their_golden_bytes() {
+        let list = [Acl { perms: 1, id: AuthId { scheme: "ip".into(), id: "::1".into() } }];
+        let bytes = written(|out| acl(out, 1, 2, &list, &Stat::default()));
+        let head = hex("00000069 00000001 0000000000000002 00000000 \
+             00000001 00000001 00000002 6970 00000003 3a3a31");
+        assert_eq!((&bytes[..head.len()], bytes.len()), (&head[..], head.len() + 68));
+        assert_eq!(
+            written(|out| users(out, 1, 2, [("ip", "::1"), ("super", "")].into_iter())),
+            hex("0000002e 00000001 0000000000000002 00000000 00000002 \
+                 00000002 6970 00000003 3a3a31 00000005 7375706572 00000000")
+        );
+        assert_eq!(
+            written(|out| paths(out, 1, 2, ["/a"].iter())),
+            hex("0000001a 00000001 0000000000000002 00000000 00000001 00000002 2f61")
+        );
+        assert_eq!(
+            written(|out| number(out, 1, 2, 7)),
+            hex("00000014 00000001 0000000000000002 00000000 00000007")
+        );
+        assert_eq!(
+            written(|out| no_token(out, 1, 2)),
+            hex("00000014 00000001 0000000000000002 00000000 ffffffff")
+        );
     }
 
     #[test]

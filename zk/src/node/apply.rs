@@ -100,6 +100,7 @@ impl<L: SharedLog> Back<L> {
                 .fail(format!("the state follows rules of version {version}, newer than this build's"));
         }
         self.snapshot_if_due(now, state);
+        self.arm_sweeper(now, state);
         self.reached(now, state);
     }
 
@@ -110,14 +111,19 @@ impl<L: SharedLog> Back<L> {
         let mut changes = std::mem::take(&mut self.changes);
         let outcome = state.apply(gsn, record, &mut changes);
         let zxid = state.zxid();
-        let mut ended = None;
+        let (mut ended, mut swept) = (None, 0);
         for change in changes.drain(..) {
             match change {
                 Change::SessionAttached { session, attach } => {
                     self.session_moved(now, state, session, Gsn(attach))
                 }
                 Change::SessionEnded { session } => ended = Some(session),
+                Change::OverQuota { path } if owner.is_some() => {
+                    self.note(format!("the quota of {path} is exceeded"));
+                }
+                Change::OverQuota { .. } => {}
                 Change::Created { .. } | Change::Deleted { .. } | Change::DataChanged { .. } => {
+                    swept += usize::from(matches!(change, Change::Deleted { .. }));
                     self.tell_watchers(zxid, change);
                 }
             }
@@ -127,6 +133,7 @@ impl<L: SharedLog> Back<L> {
             Some(Owner::Request(slot, id)) => self.settle(now, state, slot, id, &outcome),
             Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, state, slot, id, gsn, &outcome),
             Some(Owner::Touch) => self.settle_touch(),
+            Some(Owner::Sweep) => self.settle_sweep(now, state, swept),
             Some(Owner::Nobody) | None => {}
         }
         if let Some(session) = ended {
@@ -139,7 +146,10 @@ impl<L: SharedLog> Back<L> {
     fn tell_watchers(&mut self, zxid: i64, change: Change) {
         let conns = &mut self.conns;
         match &mut self.draft {
-            None => self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path)),
+            None => {
+                let readers = change.readers();
+                self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path, readers));
+            }
             Some(_) if !self.serving => {}
             Some(draft) => {
                 conns.publish(draft);
@@ -190,7 +200,7 @@ impl<L: SharedLog> Back<L> {
             let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
                 None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
                 Some(What::Sync(round, _)) => (!conn.backlog && self.syncs.is_done(*round), true),
-                Some(What::Refused(_)) => (!conn.backlog, true),
+                Some(What::Refused(_) | What::OfConn(_)) => (!conn.backlog, true),
                 Some(What::Read(..)) => (conn.may_answer(), conn.backlog),
             };
             if !ready {
@@ -210,19 +220,24 @@ impl<L: SharedLog> Back<L> {
         let (xid, zxid) = (entry.xid, state.zxid());
         self.conns.at(slot).moved_at = now;
         let id = self.conns.at(slot).id;
-        let out = self.conns.out(slot);
+        let (out, auth, session) = self.conns.out_for(slot);
         match entry.what {
             What::Read(op, frame) => {
                 let watches = match &mut self.draft {
                     None => Leave::Here(&mut self.watches, slot),
                     Some(draft) => Leave::AtFront(draft, id),
                 };
-                if let Err(e) = (Reads { state, watches }).answer(out, xid, op, &frame[BODY_AT..]) {
+                let reads = Reads { state, watches, auth, session };
+                if let Err(e) = reads.answer(out, xid, op, &frame[BODY_AT..]) {
                     return self.drop_conn(slot, &e.to_string());
                 }
             }
             What::Sync(_, path) => responses::path(out, xid, zxid, &path),
             What::Refused(error) => responses::error(out, xid, zxid, error),
+            What::OfConn(of) => {
+                of.answer(out, xid, zxid);
+                self.settle_of_conn(slot, of);
+            }
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
         self.count_answer(status::READ, now.since(entry.at));
@@ -262,8 +277,10 @@ impl<L: SharedLog> Back<L> {
         if !self.serving && self.boot_tail.1.is_some_and(|tail| tail <= applied) {
             self.serving = true;
             self.start_clocks(now, state);
+            self.arm_sweeper(now, state);
             self.outbox.push_back(Output::Event(NodeEvent::Ready));
         }
+        self.raise_rules(now, state);
         self.try_handshakes(now, state);
         if self.syncs.applied(applied) {
             while let Some(slot) = self.syncs.pop_ready() {

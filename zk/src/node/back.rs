@@ -4,17 +4,18 @@
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
 use super::fronts::Counting;
-use super::own::Own;
+use super::own::{Own, Owner};
 use super::password::Passwords;
 use super::published::{Draft, Item};
 use super::snapshots::Snapshots;
 use super::status::{Counts, Stats};
+use super::sweep::Sweeper;
 use super::syncs::Syncs;
 use super::turn::Turn;
 use super::{NodeCommand, NodeConfig, NodeEvent, framing};
 use crate::snapshot::Restored;
-use crate::state::State;
-use crate::txn::Change;
+use crate::state::{APPLY_VERSION_MAX, State};
+use crate::txn::{Change, Op};
 use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -86,6 +87,7 @@ pub struct Back<L = LogClient> {
     pub(super) own: Own,
     pub(super) syncs: Syncs,
     pub(super) snapshots: Snapshots,
+    pub(super) sweeper: Sweeper,
     pub(super) clocks: Clocks,
     pub(super) pulse_at: Option<Instant>,
     pub(super) touched_at: Instant,
@@ -97,6 +99,8 @@ pub struct Back<L = LogClient> {
     pub(super) boot_tail: (Option<RequestId>, Option<Gsn>),
     pub(super) serving: bool,
     pub(super) failed: bool,
+    /// Newer rules were proposed.
+    pub(super) rules_proposed: bool,
     pub(super) order_tail: Gsn,
     /// How much room the disks below the log have. Unless it is ample, clients' writes are refused.
     pub(super) room: DiskRoom,
@@ -139,6 +143,7 @@ impl<L: SharedLog> Back<L> {
             own: Own::new(now),
             syncs: Syncs::new(),
             snapshots,
+            sweeper: Sweeper::default(),
             clocks: Clocks::new(),
             pulse_at: None,
             touched_at: now,
@@ -147,6 +152,7 @@ impl<L: SharedLog> Back<L> {
             boot_tail,
             serving: false,
             failed: false,
+            rules_proposed: false,
             order_tail: Gsn(0),
             room: DiskRoom::Ample,
             stats: Stats::default(),
@@ -198,6 +204,8 @@ impl<L: SharedLog> Back<L> {
         self.try_handshakes(now, state);
         self.pulse(now);
         self.look_at_sessions(now, state);
+        self.sweep(now, state);
+        self.raise_rules(now, state);
         self.pump_deferred(now, state);
     }
 
@@ -260,6 +268,14 @@ impl<L: SharedLog> Back<L> {
             self.end_conn(slot);
         }
         self.outbox.push_back(Output::Event(NodeEvent::Failed(why)));
+    }
+
+    /// A service that began by older rules follows this build's from now on; older nodes stop.
+    pub(super) fn raise_rules(&mut self, now: Instant, state: &State) {
+        if self.serving && !self.rules_proposed && state.apply_version() < APPLY_VERSION_MAX {
+            let op = Op::RaiseApplyVersion { to: APPLY_VERSION_MAX };
+            self.rules_proposed = self.propose(now, Owner::Nobody, None, op).is_ok();
+        }
     }
 
     /// What can be done only when the turn's inputs are in. Returns whether the log was given something.
@@ -408,6 +424,7 @@ impl<L: SharedLog> Back<L> {
             (self.conns.next_deadline().map(|d| d.0), "handshake"),
             (self.clocks.next_look(), "session expiry"),
             (self.pulse_at, "touch"),
+            (self.sweeper.next(), "sweep"),
             (self.deferred_at, "deferred reads"),
         ];
         let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));

@@ -40,6 +40,21 @@ pub struct NodeConfig {
     pub handshake_patience: Duration,
     /// How long a client that has seen more than this node waits for it to catch up. Default 2 s.
     pub catch_up_patience: Duration,
+    /// Between two looks for containers without children and nodes whose time to live is over
+    /// (`znode.container.checkIntervalMs`). Default 60 s.
+    pub container_check_interval: Duration,
+    /// How many of these go in a minute at most (`znode.container.maxPerMinute`). Default 10,000.
+    pub container_max_per_minute: u32,
+    /// Whether nodes may have a time to live (`zookeeper.extendedTypesEnabled`). Default yes, unlike the original.
+    pub extended_types: bool,
+    /// Who may do everything: `super:` and the digest of `super:PASSWORD`
+    /// (`zookeeper.DigestAuthenticationProvider.superDigest`). Default nobody.
+    pub super_digest: Option<String>,
+    /// Whether ACLs don't count for the clients of this node (`zookeeper.skipACL`). Default no.
+    pub skip_acl: bool,
+    /// Whether the writes of this node's clients are refused when they are over a hard quota
+    /// (`zookeeper.enforceQuota`). Default no.
+    pub enforce_quota: bool,
     /// Records applied since the last snapshot at which the next begins; 0: however many. Default 500,000.
     pub snapshot_records: u64,
     /// Bytes of such records at which it begins; 0: however many. Default 256 MiB.
@@ -66,6 +81,12 @@ impl Default for NodeConfig {
             max_pending_bytes: 16 << 20,
             handshake_patience: Duration::from_secs(10),
             catch_up_patience: Duration::from_secs(2),
+            container_check_interval: Duration::from_secs(60),
+            container_max_per_minute: 10_000,
+            extended_types: true,
+            super_digest: None,
+            skip_acl: false,
+            enforce_quota: false,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
             log: ClientConfig::default(),
@@ -98,6 +119,8 @@ impl NodeConfig {
         self.tick_ms = self.tick_ms.clamp(1, 3_600_000);
         self.max_pending_requests = self.max_pending_requests.max(1);
         self.max_pending_bytes = self.max_pending_bytes.max(2 * self.max_frame_bytes);
+        self.container_max_per_minute = self.container_max_per_minute.max(1);
+        self.container_check_interval = self.container_check_interval.max(Duration::from_millis(10));
         self.log.cluster = self.cluster;
         self.log.orderers = self.orderers.clone();
         // What becomes of a write is seen when it is applied.

@@ -1,10 +1,12 @@
 //! Who is connected? The node's table of client connections, what each has in hand, and what is to be sent to
 //! it at the end of the turn.
 
+use super::auth::Auth;
 use super::handshake::Ask;
 use super::published::{Draft, Item};
 use super::queue::Queue;
 use crate::jute::{EventType, responses};
+use crate::txn::Readers;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -61,6 +63,8 @@ pub(super) struct Conn {
     /// `ip:port`.
     pub peer: String,
     pub phase: Phase,
+    /// What it has proved.
+    pub auth: Auth,
     /// Requests not answered yet.
     pub queue: Queue,
     /// Frames that came before the session was there.
@@ -177,7 +181,14 @@ impl Conns {
     }
 
     /// Takes a new one in.
-    pub(super) fn insert(&mut self, now: Instant, id: ConnId, peer: String, deadline: Instant) -> Slot {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: String,
+        auth: Auth,
+        deadline: Instant,
+    ) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).expect("connections are bounded far below")
@@ -189,6 +200,7 @@ impl Conns {
             id,
             peer,
             phase: Phase::New,
+            auth,
             queue: Queue::default(),
             early: VecDeque::new(),
             early_bytes: 0,
@@ -293,6 +305,11 @@ impl Conns {
 
     /// Where a frame to it goes: one frame is counted.
     pub(super) fn out(&mut self, slot: Slot) -> &mut Vec<u8> {
+        self.out_for(slot).0
+    }
+
+    /// The same, with what the connection has proved, and its session.
+    pub(super) fn out_for(&mut self, slot: Slot) -> (&mut Vec<u8>, &Auth, i64) {
         self.mark(slot);
         let conn = self.at(slot);
         conn.sent += 1;
@@ -300,13 +317,23 @@ impl Conns {
         if conn.out.capacity() == 0 {
             conn.out.reserve(256);
         }
-        &mut conn.out
+        let session = conn.open().map_or(0, |o| o.session);
+        (&mut conn.out, &conn.auth, session)
     }
 
-    /// Queues a watch event, if the connection still counts.
-    pub(super) fn event(&mut self, slot: Slot, zxid: i64, kind: EventType, path: &str) {
+    /// Queues a watch event, if the connection still counts and may read the node.
+    pub(super) fn event(
+        &mut self,
+        slot: Slot,
+        zxid: i64,
+        kind: EventType,
+        path: &str,
+        readers: Option<&Readers>,
+    ) {
         assert!(self.at(slot).open().is_some(), "a connection without session watches {path}");
-        responses::event(self.out(slot), zxid, kind, path);
+        if self.at(slot).auth.hears(kind, readers) {
+            responses::event(self.out(slot), zxid, kind, path);
+        }
     }
 
     /// The same for connections that are at fronts. To be called before anything is published that comes later.

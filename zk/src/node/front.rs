@@ -5,13 +5,15 @@
 //! # A connection's order
 //! Its frames wait in a queue. The first is answered here if nothing of the connection is with the other executor and
 //! its client takes its answers; or passed on. A read behind a write that is not answered is passed on too: it is
-//! answered right behind that write, before any later one. So answers come in the order of requests, and a write is
+//! answered right behind that write, before any later one; only what looks for watches or removes them waits here, where
+//! they are. So answers come in the order of requests, and a write is
 //! passed on only when every read before it was answered or passed on.
 
 mod table;
 
 use super::NodeEvent;
 use super::apply::DEFER;
+use super::auth::Auth;
 use super::config::NodeConfig;
 use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
@@ -41,6 +43,7 @@ pub struct Front {
     index: u16,
     max_pending_requests: usize,
     max_pending_bytes: usize,
+    skip_acl: bool,
     conns: Table,
     watches: Watches,
     /// What was taken of what was published: zxid of the newest record,
@@ -68,6 +71,7 @@ impl Front {
             index,
             max_pending_requests: cfg.max_pending_requests,
             max_pending_bytes: cfg.max_pending_bytes,
+            skip_acl: cfg.skip_acl,
             conns: Table::default(),
             watches: Watches::new(cfg.max_watches),
             zxid: 0,
@@ -89,7 +93,8 @@ impl Front {
         self.turn.input(now);
         match input {
             Input::Accepted { conn, peer } => {
-                self.conns.insert(now, conn, peer.clone());
+                let auth = Auth::of_peer(&peer, self.skip_acl);
+                self.conns.insert(now, conn, peer.clone(), auth);
                 self.said.push(Said::Accepted { conn: conn_of(self.index, conn), peer });
             }
             Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
@@ -150,8 +155,9 @@ impl Front {
             match item {
                 Item::Changed { zxid, change } => {
                     let (conns, zxid) = (&mut self.conns, *zxid);
+                    let readers = change.readers();
                     self.watches.fire(change, |slot, kind, path| {
-                        responses::event(conns.out(slot), zxid, kind, path);
+                        conns.event(slot, zxid, kind, path, readers);
                     });
                 }
                 Item::Answered { conn, end, answers, vouched_at } => {
@@ -171,6 +177,10 @@ impl Front {
                     if let Err(e) = self.watches.set(slot, *kind, path) {
                         self.drop_conn(slot, &e.to_string());
                     }
+                }
+                Item::Proved { conn, ids } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    self.conns.at(slot).auth.set_proved(ids);
                 }
                 Item::Opened { conn, timeout, vouched_at } => {
                     let Some(slot) = self.mine(*conn) else { continue };
@@ -248,7 +258,11 @@ impl Front {
             if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
                 return self.drop_conn(slot, STARVING);
             }
-            let op = op_of(frame).filter(|op| is_read(*op)).filter(|_| conn.passed_on() == 0);
+            let op = op_of(frame).filter(|op| is_read(*op));
+            if op.is_some_and(is_of_watches) && conn.passed_on() > 0 {
+                return; // until that is answered: nobody else knows the watches
+            }
+            let op = op.filter(|_| conn.passed_on() == 0);
             if op.is_none() {
                 self.pass_on(slot);
                 continue;
@@ -269,8 +283,9 @@ impl Front {
             let frame = conn.pop().expect("there is a front");
             let header =
                 RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("it was decoded");
-            let reads = Reads { state, watches: Leave::Here(&mut self.watches, slot) };
-            let out = self.conns.out(slot);
+            let (out, auth) = self.conns.out_for(slot);
+            let watches = Leave::Here(&mut self.watches, slot);
+            let reads = Reads { state, watches, auth, session: 0 };
             if let Err(e) = reads.answer(out, header.xid, header.op, &frame[BODY_AT..]) {
                 return self.drop_conn(slot, &e.to_string());
             }
@@ -403,6 +418,22 @@ fn op_of(frame: &Bytes) -> Option<OpCode> {
 fn is_read(op: OpCode) -> bool {
     matches!(
         op,
-        OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 | OpCode::SetWatches
+        OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetChildren
+            | OpCode::GetChildren2
+            | OpCode::SetWatches
+            | OpCode::SetWatches2
+            | OpCode::AddWatch
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches
+            | OpCode::GetAcl
+            | OpCode::GetAllChildrenNumber
+            | OpCode::WhoAmI
+            | OpCode::MultiRead
     )
+}
+
+const fn is_of_watches(op: OpCode) -> bool {
+    matches!(op, OpCode::CheckWatches | OpCode::RemoveWatches)
 }

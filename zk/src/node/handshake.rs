@@ -1,6 +1,7 @@
 //! How does a connection get its session? From the connect request to the answer, which goes out when the
 //! record that gives the session to the connection has been applied here.
 
+use super::auth::Auth;
 use super::connection::{Open, Phase, Slot};
 use super::own::Owner;
 use super::published::Item;
@@ -53,7 +54,8 @@ impl<L: SharedLog> Back<L> {
             return;
         }
         let deadline = now + self.cfg.handshake_patience;
-        self.conns.insert(now, conn, peer, deadline);
+        let auth = Auth::of_peer(&peer, self.cfg.skip_acl);
+        self.conns.insert(now, conn, peer, auth, deadline);
     }
 
     /// The first frame of a connection.
@@ -129,8 +131,9 @@ impl<L: SharedLog> Back<L> {
             0 => Op::CreateSession { timeout_ms },
             session => Op::Attach { session, timeout_ms },
         };
-        let id = self.conns.at(slot).id;
-        match self.propose(now, Owner::Handshake(slot, id), None, op) {
+        let conn = self.conns.at(slot);
+        let (id, ids) = (conn.id, conn.auth.address_id().into_iter().collect());
+        match self.propose_as(now, Owner::Handshake(slot, id), None, ids, op) {
             Ok(()) => {
                 self.waiting.remove(&slot);
                 self.conns.at(slot).phase = Phase::Proposed(ask);

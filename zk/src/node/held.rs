@@ -36,18 +36,35 @@ const EVENTS_PER_WATCH_BYTE: usize = 10;
 
 /// Bytes of the answer to a read, from what the state holds now. `largest_write` are the bytes of the largest
 /// write before it, which may be to the same node.
-pub(super) fn foretell(state: &State, op: i32, body: &[u8], largest_write: usize) -> usize {
+pub(super) fn foretell(state: &State, session: i64, op: i32, body: &[u8], largest_write: usize) -> usize {
+    let data_bytes = |path: &str| {
+        let now = state.stat(path).map_or(0, |s| usize::try_from(s.data_length).unwrap_or(0));
+        now.max(largest_write).max(READ_BYTES_MIN)
+    };
+    let names_bytes = |path: &str| {
+        let names = state.stat(path).map_or(0, |s| usize::try_from(s.num_children).unwrap_or(0));
+        (names * NAME_BYTES).max(READ_BYTES_MIN)
+    };
     REPLY_BYTES
         + match Request::decode(op, body) {
-            Ok(Request::GetData { path, .. }) => {
-                let now = state.stat(&path).map_or(0, |s| usize::try_from(s.data_length).unwrap_or(0));
-                now.max(largest_write).max(READ_BYTES_MIN)
+            Ok(Request::GetData { path, .. }) => data_bytes(&path),
+            Ok(Request::GetChildren { path, .. }) => names_bytes(&path),
+            Ok(Request::SetWatches(_) | Request::SetWatches2(_)) => EVENTS_PER_WATCH_BYTE * body.len(),
+            Ok(Request::GetAcl { path }) => state
+                .look(&path)
+                .map_or(0, |n| n.acl().iter().map(|a| NAME_BYTES + a.id.scheme.len() + a.id.id.len()).sum()),
+            Ok(Request::GetEphemerals { .. }) => {
+                state.session(session).map_or(0, |s| (s.ephemeral_count() * NAME_BYTES).max(READ_BYTES_MIN))
             }
-            Ok(Request::GetChildren { path, .. }) => {
-                let names = state.stat(&path).map_or(0, |s| usize::try_from(s.num_children).unwrap_or(0));
-                (names * NAME_BYTES).max(READ_BYTES_MIN)
-            }
-            Ok(Request::SetWatches(_)) => EVENTS_PER_WATCH_BYTE * body.len(),
+            Ok(Request::WhoAmI) => READ_BYTES_MIN,
+            Ok(Request::MultiRead(parts)) => parts
+                .iter()
+                .map(|part| match part {
+                    Request::GetData { path, .. } => REPLY_BYTES + data_bytes(path),
+                    Request::GetChildren { path, .. } => REPLY_BYTES + names_bytes(path),
+                    _ => REPLY_BYTES,
+                })
+                .sum(),
             _ => 0,
         }
 }
@@ -72,10 +89,12 @@ impl<L: SharedLog> Back<L> {
             // It is answered at once.
             What::Read(..) if conn.queue.is_empty() && conn.may_answer() => 0,
             What::Read(op, frame) => {
-                foretell(state, *op, &frame[super::submit::BODY_AT..], conn.queue.largest_write())
+                let session = conn.open().map_or(0, |o| o.session);
+                let body = &frame[super::submit::BODY_AT..];
+                foretell(state, session, *op, body, conn.queue.largest_write())
             }
             What::Sync(_, path) => REPLY_BYTES + path.len(),
-            What::Refused(_) => REPLY_BYTES,
+            What::Refused(_) | What::OfConn(_) => REPLY_BYTES,
             What::Write(_) | What::Unsent(..) => REPLY_BYTES + path_bytes,
         }
     }

@@ -9,13 +9,14 @@
 //!
 //! # Rooms
 //! `back`: what it has in hand;
-//! `handshake`: a connection gets its session; `submit`: a request arrives; `queue`: it waits; `held`: writes wait
+//! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits; `held`: writes wait
 //! for answers to be taken;
-//! `reads`, `reply`: it is answered; `apply`: the log delivers; `session`, `clocks`: sessions live
+//! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
 //! `snapshots`: when they are taken; `words`, `status`: how the node is; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
+mod auth;
 mod back;
 mod clocks;
 mod config;
@@ -35,10 +36,13 @@ mod session;
 mod snapshots;
 mod status;
 mod submit;
+mod sweep;
 mod syncs;
 mod team;
 mod turn;
+mod watching;
 mod words;
+mod writes;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ pub(super) enum Owner {
     Handshake(Slot, ConnId),
     /// The connections of the node's oldest touch that is not back.
     Touch,
+    /// The sweeper.
+    Sweep,
     /// Nobody: an expiry.
     Nobody,
 }

@@ -7,7 +7,7 @@
 //! has answered what was asked before (ZK-3).
 
 use super::status::Counts;
-use crate::txn::Change;
+use crate::txn::{AuthId, Change};
 use crate::watch::Kind;
 use bytes::Bytes;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) enum Item {
     Answered { conn: ConnId, end: usize, answers: u32, vouched_at: Instant },
     /// A read among its requests leaves a watch.
     Watched { conn: ConnId, kind: Kind, path: Box<str> },
+    /// It is this, besides what its address says.
+    Proved { conn: ConnId, ids: Box<[AuthId]> },
     /// It has its session.
     Opened { conn: ConnId, timeout: Duration, vouched_at: Instant },
     /// Its session was shown alive, as above.
@@ -82,7 +84,7 @@ impl Published {
             | Item::Paused { conn, .. }
             | Item::Closed { conn } => front_of(*conn) == front,
             // Matters only when a request comes.
-            Item::Vouched { .. } => false,
+            Item::Proved { .. } | Item::Vouched { .. } => false,
             Item::Counting { .. } => true,
         })
     }

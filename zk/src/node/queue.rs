@@ -4,6 +4,7 @@
 //! A write stands here from its arrival until apply has its outcome; reads behind it wait for that. Whatever
 //! stands before a write is answered just before that write is applied, at the latest.
 
+use super::auth::OfConn;
 use crate::jute::ErrorCode;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -24,8 +25,10 @@ pub(super) enum WriteOp {
     Create2,
     /// The reply is empty.
     Delete,
-    /// The reply is the Stat.
+    /// The reply is the Stat; `setACL`, too.
     SetData,
+    /// The reply is one per part.
+    Multi,
     /// The reply is empty, and the connection ends.
     CloseSession,
 }
@@ -43,6 +46,8 @@ pub(super) enum What {
     Sync(u64, String),
     /// Refused, as soon as everything before it is answered.
     Refused(ErrorCode),
+    /// Of the connection itself.
+    OfConn(OfConn),
 }
 
 /// One request.

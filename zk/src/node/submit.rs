@@ -2,13 +2,15 @@
 //! is before it, a write made a record of the log; what must wait goes into the session's queue.
 
 use super::Back;
+use super::auth::OfConn;
 use super::connection::Slot;
 use super::own::Owner;
 use super::queue::{Entry, What, WriteOp};
+use super::writes::{self, Asked};
 use crate::jute::frame::LENGTH_BYTES;
 use crate::jute::{ErrorCode, OpCode, Reader, Request, RequestHeader, responses, xid};
-use crate::state::{State, encode};
-use crate::txn::{CreateMode, Op, Txn};
+use crate::state::{State, encode, encode_with};
+use crate::txn::{AuthId, Op, Txn};
 use bytes::Bytes;
 use zoolog_client::{AppendError, DiskRoom, SharedLog};
 use zoolog_core::{Instant, limits};
@@ -50,27 +52,45 @@ impl<L: SharedLog> Back<L> {
                 | OpCode::GetData
                 | OpCode::GetChildren
                 | OpCode::GetChildren2
-                | OpCode::SetWatches,
+                | OpCode::SetWatches
+                | OpCode::SetWatches2
+                | OpCode::AddWatch
+                | OpCode::CheckWatches
+                | OpCode::RemoveWatches
+                | OpCode::GetAcl
+                | OpCode::GetEphemerals
+                | OpCode::GetAllChildrenNumber
+                | OpCode::WhoAmI
+                | OpCode::MultiRead,
             ) => What::Read(header.op, frame.clone()),
             Some(OpCode::Sync) => match Request::decode(header.op, body) {
                 Ok(Request::Sync { path }) => What::Sync(self.syncs.join(slot), path.into_owned()),
                 _ => What::Refused(ErrorCode::MarshallingError),
             },
             Some(
-                OpCode::Create | OpCode::Create2 | OpCode::Delete | OpCode::SetData | OpCode::CloseSession,
-            ) => match write_of(header.op, body) {
-                Ok((kind, op)) => {
-                    if let Op::Create { path, .. } = &op {
-                        path_bytes = path.len();
-                    }
-                    match self.submit(now, slot, kind, op) {
+                OpCode::Create
+                | OpCode::Create2
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::SetAcl
+                | OpCode::Multi
+                | OpCode::CloseSession,
+            ) => match writes::asked(&self.cfg, header.op, body) {
+                Ok(Asked { kind, op, echo_bytes }) => {
+                    path_bytes = echo_bytes;
+                    match self.submit(now, state, slot, kind, op) {
                         Some(what) => what,
                         None => return,
                     }
                 }
                 Err(error) => What::Refused(error),
             },
-            _ => What::Refused(ErrorCode::Unimplemented),
+            Some(OpCode::Auth) => self.on_auth(slot, body),
+            Some(OpCode::Sasl) => What::OfConn(OfConn::Sasl),
+            Some(OpCode::Reconfig) => What::Refused(ErrorCode::ReconfigDisabled),
+            Some(OpCode::Check | OpCode::DeleteContainer) | None => What::Refused(ErrorCode::Unimplemented),
         };
         let answer_bytes = self.answer_bytes(state, slot, &what, path_bytes);
         let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), answer_bytes, what };
@@ -96,12 +116,14 @@ impl<L: SharedLog> Back<L> {
 
     /// Gives a write of the connection's session to the log, or keeps it until there is room, there and for
     /// the answers before it. `None` if the connection was closed instead.
-    fn submit(&mut self, now: Instant, slot: Slot, kind: WriteOp, op: Op) -> Option<What> {
+    fn submit(&mut self, now: Instant, state: &State, slot: Slot, kind: WriteOp, op: Op) -> Option<What> {
         let conn = self.conns.at(slot);
         let open = *conn.open().expect("only sessions submit");
         let (id, after_unsent, hold) = (conn.id, conn.queue.has_unsent(), !conn.may_send());
         conn.leaving |= kind == WriteOp::CloseSession;
-        let record = self.record(now, Some((open.session, open.attach.0)), op);
+        let (session, attach, ids) = (open.session, open.attach.0, conn.auth.ids());
+        let record =
+            encode_with(self.record_flags(state), &Txn { session, attach, wall: self.wall.at(now), ids, op });
         if record.len() > limits::RECORD_BYTES_MAX {
             return Some(What::Refused(ErrorCode::BadArguments));
         }
@@ -183,43 +205,25 @@ impl<L: SharedLog> Back<L> {
     /// # Errors
     /// As the log's.
     pub(super) fn propose(&mut self, now: Instant, owner: Owner, of: For, op: Op) -> Result<(), AppendError> {
-        let record = self.record(now, of, op);
+        self.propose_as(now, owner, of, Vec::new(), op)
+    }
+
+    /// The same, for who is `ids`.
+    ///
+    /// # Errors
+    /// As the log's.
+    pub(super) fn propose_as(
+        &mut self,
+        now: Instant,
+        owner: Owner,
+        of: For,
+        ids: Vec<AuthId>,
+        op: Op,
+    ) -> Result<(), AppendError> {
+        let (session, attach) = of.unwrap_or((0, 0));
+        let record = encode(&Txn { session, attach, wall: self.wall.at(now), ids, op });
         let place = self.log.append_vital(&record)?;
         self.own.push(now, place, owner);
         Ok(())
     }
-
-    fn record(&self, now: Instant, of: For, op: Op) -> Vec<u8> {
-        let (session, attach) = of.unwrap_or((0, 0));
-        encode(&Txn { session, attach, wall: self.wall.at(now), ids: Vec::new(), op })
-    }
-}
-
-/// The write that a request asks for.
-fn write_of(op: i32, body: &[u8]) -> Result<(WriteOp, Op), ErrorCode> {
-    let request = Request::decode(op, body).map_err(|_| ErrorCode::MarshallingError)?;
-    Ok(match request {
-        Request::Create { path, data, acl, flags, with_stat } => {
-            let mode = match flags {
-                0 => CreateMode::Persistent,
-                1 => CreateMode::Ephemeral,
-                2 => CreateMode::PersistentSequential,
-                3 => CreateMode::EphemeralSequential,
-                // Containers, and nodes with a time to live.
-                4..=6 => return Err(ErrorCode::Unimplemented),
-                _ => return Err(ErrorCode::BadArguments),
-            };
-            let kind = if with_stat { WriteOp::Create2 } else { WriteOp::Create };
-            (kind, Op::Create { path: path.into_owned(), data: data.map(<[u8]>::to_vec), acl, mode })
-        }
-        Request::Delete { path, version } => {
-            (WriteOp::Delete, Op::Delete { path: path.into_owned(), version })
-        }
-        Request::SetData { path, data, version } => {
-            let data = data.map(<[u8]>::to_vec);
-            (WriteOp::SetData, Op::SetData { path: path.into_owned(), data, version })
-        }
-        Request::CloseSession => (WriteOp::CloseSession, Op::CloseSession),
-        other => panic!("{other:?} is not a write"),
-    })
 }

@@ -74,6 +74,7 @@ impl Content {
                 }
             }
             kind::SESSIONS => self.read[1] += self.state.sessions(std::mem::take(&mut rest))?,
+            kind::OLD_SESSIONS => self.read[1] += self.state.old_sessions(std::mem::take(&mut rest))?,
             kind::NODES => self.read[0] += self.state.tree.nodes(std::mem::take(&mut rest))?,
             kind::FOOT => {
                 self.hash = Some(long(&mut rest)?);

@@ -11,9 +11,10 @@
 //! |---|---|---|
 //! | 1 | head | apply version u32, nodes u64, sessions u64, ACLs u64 |
 //! | 2 | ACLs | number u32, entries u32, and per entry: permissions u32, lengths u32 of scheme and id, both |
-//! | 3 | sessions | id u64, timeout u32 in ms, GSN of attach u64, GSN of touch u64 |
+//! | 3 | sessions, once | id u64, timeout u32 in ms, GSN of attach u64, GSN of touch u64 |
 //! | 4 | nodes | slot, parent, ACL, length of name, length of data or ffffffff: u32 each; version, aversion: u32 each; created, owner, czxid, mzxid, pzxid, ctime, mtime: u64 each; name, data |
 //! | 5 | foot | state hash u64, and once more nodes, sessions, ACLs |
+//! | 6 | sessions | as 3, then of the connection's address: 0, 4 or 6, and 16 bytes of it, lowest first |
 //!
 //! There is one head, first, and one foot, last; nodes come in the order of their slots, behind all ACLs, of
 //! which the open one, number 0, is not written. What is not in the file follows from it: children from
@@ -33,9 +34,11 @@ use zoolog_core::Gsn;
 mod kind {
     pub const HEAD: u8 = 1;
     pub const ACLS: u8 = 2;
-    pub const SESSIONS: u8 = 3;
+    /// As they were written before they had addresses.
+    pub const OLD_SESSIONS: u8 = 3;
     pub const NODES: u8 = 4;
     pub const FOOT: u8 = 5;
+    pub const SESSIONS: u8 = 6;
 }
 
 /// What a node starts from.

@@ -1,10 +1,10 @@
 //! Which ACLs may a node get? What a client gives is put in order, or refused, before it is stored.
 
+use crate::access::is_address_range;
 use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
 use crate::txn::{Acl, ArchivedAcl, ArchivedAuthId, AuthId};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use zoolog_core::limits::RECORD_BYTES_MAX;
 
 /// Bytes of an entry on the wire, its two strings apart.
@@ -88,17 +88,6 @@ fn is_legal(id: &AuthId) -> bool {
     }
 }
 
-/// An address, or an address and the number of its leading bits that count.
-fn is_address_range(text: &str) -> bool {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits)),
-        None => (text, None),
-    };
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    bits.is_none_or(|b| b.bytes().all(|c| c.is_ascii_digit()) && b.parse::<u32>().is_ok_and(|b| b <= most))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +104,7 @@ mod tests {
         let ids = ids.iter().map(|&(s, i)| id(s, i)).collect();
         let op = Op::Create { path: "/".into(), data: None, acl, mode: CreateMode::Persistent };
         let record = record::encode(&Txn { session: 0, attach: 0, wall: WallMs(0), ids, op });
-        let txn = record::access(&record).expect("just made");
+        let (_, txn) = record::access(&record).expect("just made");
         let ArchivedOp::Create { acl, .. } = &txn.op else { panic!("another op") };
         fix_up(acl, &txn.ids)
     }

@@ -1,9 +1,9 @@
 //! What does a record do? A pure function of the state, the record's GSN and its bytes.
 
-use super::{APPLY_VERSION_MAX, State, acl, record, zxid};
-use crate::jute::ErrorCode;
-use crate::tree::{NewNode, Stamp, path};
-use crate::txn::{ArchivedCreateMode, ArchivedOp, ArchivedTxn, Change, Outcome};
+use super::{APPLY_VERSION_MAX, State, record, write, zxid};
+use crate::access::address_of;
+use crate::txn::{ArchivedOp, ArchivedTxn, Change, Outcome};
+use std::net::IpAddr;
 use zoolog_core::Gsn;
 
 impl State {
@@ -16,24 +16,30 @@ impl State {
             return Outcome::Rejected;
         }
         match record::access(record) {
-            Some(txn) if is_meaningful(txn) => self.apply_txn(gsn, txn, changes),
+            Some((flags, txn)) if write::is_meaningful(txn, self.apply_version) => {
+                self.apply_txn(gsn, flags, txn, changes)
+            }
             _ => Outcome::Rejected,
         }
     }
 
-    fn apply_txn(&mut self, gsn: Gsn, txn: &ArchivedTxn, changes: &mut Vec<Change>) -> Outcome {
+    fn apply_txn(&mut self, gsn: Gsn, flags: u8, txn: &ArchivedTxn, changes: &mut Vec<Change>) -> Outcome {
         let session = txn.session.to_native();
-        // A connection's requests count only while its session rests on it (invariant ZK-4), and show that
-        // the session is alive.
-        if session != 0 && !self.sessions.touch(session, Gsn(txn.attach.to_native()), gsn) {
-            return Outcome::Stale;
+        let mut address = None;
+        if session != 0 {
+            // A connection's requests count only while its session rests on it (invariant ZK-4), and show that
+            // the session is alive.
+            match self.sessions.touch(session, Gsn(txn.attach.to_native()), gsn) {
+                Some(touched) => address = touched.address,
+                None => return Outcome::Stale,
+            }
         }
         match &txn.op {
             ArchivedOp::CreateSession { timeout_ms } => {
-                self.create_session(gsn, timeout_ms.to_native(), changes)
+                self.create_session(gsn, timeout_ms.to_native(), address_in(txn), changes)
             }
             ArchivedOp::Attach { session, timeout_ms } => {
-                self.attach(gsn, session.to_native(), timeout_ms.to_native(), changes)
+                self.attach(gsn, session.to_native(), timeout_ms.to_native(), address_in(txn), changes)
             }
             ArchivedOp::CloseSession => {
                 self.end_session(gsn, session, changes);
@@ -57,18 +63,42 @@ impl State {
                 self.apply_version = self.apply_version.max(to.to_native());
                 Outcome::Done
             }
-            _ => self.write(gsn, txn, changes).unwrap_or_else(Outcome::Failed),
+            ArchivedOp::Sweep { nodes } => {
+                let wall_ms = i64::try_from(txn.wall.0.to_native()).unwrap_or(i64::MAX);
+                for seen in nodes.iter() {
+                    let zxids = seen.zxids.map(|z| z.to_native());
+                    let path = seen.path.as_str();
+                    if let Some(readers) = self.tree.sweep((path, zxids), wall_ms, zxid(gsn.next())) {
+                        changes.push(Change::Deleted { path: path.into(), readers: readers.into() });
+                    }
+                }
+                Outcome::Done
+            }
+            _ => self.write(gsn, flags, txn, address, changes),
         }
     }
 
-    fn create_session(&mut self, gsn: Gsn, timeout_ms: u32, changes: &mut Vec<Change>) -> Outcome {
-        let session = self.sessions.create(gsn, timeout_ms);
+    fn create_session(
+        &mut self,
+        gsn: Gsn,
+        timeout_ms: u32,
+        address: Option<IpAddr>,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
+        let session = self.sessions.create(gsn, timeout_ms, address);
         changes.push(Change::SessionAttached { session, attach: gsn.0 });
         Outcome::SessionCreated { session, timeout_ms }
     }
 
-    fn attach(&mut self, gsn: Gsn, session: i64, timeout_ms: u32, changes: &mut Vec<Change>) -> Outcome {
-        if !self.sessions.attach(session, gsn, timeout_ms) {
+    fn attach(
+        &mut self,
+        gsn: Gsn,
+        session: i64,
+        timeout_ms: u32,
+        address: Option<IpAddr>,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
+        if !self.sessions.attach(session, gsn, timeout_ms, address) {
             return Outcome::NoSuchSession;
         }
         changes.push(Change::SessionAttached { session, attach: gsn.0 });
@@ -83,70 +113,14 @@ impl State {
         let mut gone: Vec<_> = slots.map(|slot| (self.tree.path_of(slot), slot)).collect();
         gone.sort_unstable();
         for (path, slot) in gone {
-            self.tree.delete_ephemeral(slot, path.len(), zxid(gsn.next()));
-            changes.push(Change::Deleted { path });
+            let readers = self.tree.delete_ephemeral(slot, &path, zxid(gsn.next())).into();
+            changes.push(Change::Deleted { path, readers });
         }
         changes.push(Change::SessionEnded { session });
     }
-
-    /// A client's write to the tree.
-    fn write(
-        &mut self,
-        gsn: Gsn,
-        txn: &ArchivedTxn,
-        changes: &mut Vec<Change>,
-    ) -> Result<Outcome, ErrorCode> {
-        let wall_ms = i64::try_from(txn.wall.0.to_native()).unwrap_or(i64::MAX);
-        let at = Stamp { zxid: zxid(gsn.next()), wall_ms };
-        match &txn.op {
-            ArchivedOp::Create { path, data, acl, mode } => {
-                path::split(path).ok_or(ErrorCode::BadArguments)?;
-                let acl = acl::fix_up(acl, &txn.ids)?;
-                let (ephemeral, sequential) = kind(mode);
-                let owner = if ephemeral { txn.session.to_native() } else { 0 };
-                let data = data.as_ref().map(|d| d.as_slice());
-                let new = NewNode { path, sequential, data, acl: acl.as_deref(), owner };
-                let created = self.tree.create(new, at)?;
-                if owner != 0 {
-                    self.sessions.add_ephemeral(owner, created.slot);
-                }
-                changes.push(Change::Created { path: created.path.clone() });
-                Ok(Outcome::Created { path: created.path, stat: created.stat })
-            }
-            ArchivedOp::Delete { path, version } => {
-                let deleted = self.tree.delete(path, version.to_native(), at.zxid)?;
-                if deleted.owner != 0 {
-                    self.sessions.remove_ephemeral(deleted.owner, deleted.slot);
-                }
-                changes.push(Change::Deleted { path: path.as_str().into() });
-                Ok(Outcome::Deleted)
-            }
-            ArchivedOp::SetData { path, data, version } => {
-                let data = data.as_ref().map(|d| d.as_slice());
-                let stat = self.tree.set_data(path, data, version.to_native(), at)?;
-                changes.push(Change::DataChanged { path: path.as_str().into() });
-                Ok(Outcome::Set { stat })
-            }
-            _ => panic!("an op that writes nothing to the tree came to where the tree is written"),
-        }
-    }
 }
 
-/// (ephemeral, sequential)
-const fn kind(mode: &ArchivedCreateMode) -> (bool, bool) {
-    match mode {
-        ArchivedCreateMode::Persistent => (false, false),
-        ArchivedCreateMode::Ephemeral => (true, false),
-        ArchivedCreateMode::PersistentSequential => (false, true),
-        ArchivedCreateMode::EphemeralSequential => (true, true),
-    }
-}
-
-/// Whether what it says can be done at all: what belongs to a session must name one.
-fn is_meaningful(txn: &ArchivedTxn) -> bool {
-    match &txn.op {
-        ArchivedOp::CloseSession => txn.session != 0,
-        ArchivedOp::Create { mode, .. } => txn.session != 0 || !kind(mode).0,
-        _ => true,
-    }
+/// The address of the connection that gets the session.
+fn address_in(txn: &ArchivedTxn) -> Option<IpAddr> {
+    txn.ids.iter().find(|id| id.scheme == "ip").and_then(|id| address_of(&id.id))
 }

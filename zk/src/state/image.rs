@@ -1,14 +1,24 @@
 //! How is the state taken apart for a snapshot, and put together again? What is small is copied when the image
 //! begins; the nodes follow in turns, see [`tree::walk`](crate::tree).
 
-use super::{Sessions, State};
+use super::{Session, Sessions, State};
 use crate::tree::{Tree, TreeLoader};
 use crate::txn::Acl;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use zoolog_core::Gsn;
 
 /// Bytes of a session in a snapshot.
-const SESSION_BYTES: usize = 28;
+const SESSION_BYTES: usize = 45;
+/// The same, in snapshots of the first kind, which had no addresses.
+const OLD_SESSION_BYTES: usize = 28;
+
+/// Which kind of address follows, in 16 bytes.
+mod address {
+    pub const NONE: u8 = 0;
+    pub const V4: u8 = 4;
+    pub const V6: u8 = 6;
+}
 
 /// What is known of an image from its start.
 #[derive(Debug)]
@@ -44,6 +54,13 @@ impl State {
             sessions.extend_from_slice(&s.timeout_ms.to_le_bytes());
             sessions.extend_from_slice(&s.attach.0.to_le_bytes());
             sessions.extend_from_slice(&s.touch.0.to_le_bytes());
+            let (kind, bits) = match s.address {
+                None => (address::NONE, 0),
+                Some(IpAddr::V4(a)) => (address::V4, u128::from(a.to_bits())),
+                Some(IpAddr::V6(a)) => (address::V6, a.to_bits()),
+            };
+            sessions.push(kind);
+            sessions.extend_from_slice(&bits.to_le_bytes());
         }
         Image {
             applied: self.applied,
@@ -83,17 +100,35 @@ impl StateLoader {
     /// Sessions, a whole number of them. Returns how many.
     pub fn sessions(&mut self, bytes: &[u8]) -> Result<u64, &'static str> {
         let (all, rest) = bytes.as_chunks::<SESSION_BYTES>();
-        if !rest.is_empty() {
-            return Err("a session is cut off");
-        }
         for s in all {
-            let u64_at = |at: usize| u64::from_le_bytes(s[at..at + 8].try_into().expect("8 bytes"));
-            let timeout_ms = u32::from_le_bytes(s[8..12].try_into().expect("4 bytes"));
-            if !self.sessions.restore(u64_at(0) as i64, timeout_ms, Gsn(u64_at(12)), Gsn(u64_at(20))) {
-                return Err("a session is there twice");
-            }
+            let bits = u128::from_le_bytes(s[29..].try_into().expect("16 bytes"));
+            let address = match s[28] {
+                address::NONE if bits == 0 => None,
+                address::V4 => {
+                    let bits = u32::try_from(bits).map_err(|_| "a session's address is too long")?;
+                    Some(IpAddr::V4(Ipv4Addr::from_bits(bits)))
+                }
+                address::V6 => Some(IpAddr::V6(Ipv6Addr::from_bits(bits))),
+                _ => return Err("a session's address is of no kind"),
+            };
+            self.session(s.first_chunk().expect("it begins as the old ones"), address)?;
         }
-        Ok(all.len() as u64)
+        if rest.is_empty() { Ok(all.len() as u64) } else { Err("a session is cut off") }
+    }
+
+    /// The same, of snapshots of the first kind.
+    pub fn old_sessions(&mut self, bytes: &[u8]) -> Result<u64, &'static str> {
+        let (all, rest) = bytes.as_chunks::<OLD_SESSION_BYTES>();
+        all.iter().try_for_each(|s| self.session(s, None))?;
+        if rest.is_empty() { Ok(all.len() as u64) } else { Err("a session is cut off") }
+    }
+
+    fn session(&mut self, s: &[u8; OLD_SESSION_BYTES], address: Option<IpAddr>) -> Result<(), &'static str> {
+        let u64_at = |at: usize| u64::from_le_bytes(s[at..at + 8].try_into().expect("8 bytes"));
+        let timeout_ms = u32::from_le_bytes(s[8..12].try_into().expect("4 bytes"));
+        let (id, at) = (u64_at(0) as i64, (Gsn(u64_at(12)), Gsn(u64_at(20))));
+        let session = Session::new(id, timeout_ms, at, address);
+        if self.sessions.restore(id, session) { Ok(()) } else { Err("a session is there twice") }
     }
 
     /// All has come: the state, if that is its hash.

@@ -6,20 +6,24 @@ mod apply;
 mod image;
 mod record;
 mod sessions;
+mod write;
 
-pub use crate::tree::ChildNames;
+pub use crate::tree::{Candidate, ChildNames, NodeView};
 pub(crate) use image::{Image, StateLoader};
-pub use record::encode;
+pub use record::{encode, encode_with};
 pub use sessions::Session;
 
+use crate::access::Caller;
 use crate::jute::ErrorCode;
 use crate::tree::{Tree, hash_words};
 use crate::txn::{Acl, Stat};
 use sessions::Sessions;
 use zoolog_core::Gsn;
 
-/// Highest version of the rules of [`State::apply`] that this build knows.
-pub const APPLY_VERSION_MAX: u32 = 1;
+/// Highest version of the rules of [`State::apply`] that this build knows. New services begin with it. By the
+/// rules of version 1, ACLs are stored and don't count, and there are neither containers, times to live, multis
+/// nor `setACL`.
+pub const APPLY_VERSION_MAX: u32 = 2;
 
 /// The replicated state of a ZooKeeper service after the first [`State::applied`] records of its log.
 #[derive(Debug)]
@@ -44,7 +48,18 @@ fn zxid(applied: Gsn) -> i64 {
 impl State {
     /// The state before the first record.
     pub fn new() -> Self {
-        Self { tree: Tree::new(), sessions: Sessions::default(), applied: Gsn(0), apply_version: 1 }
+        Self {
+            tree: Tree::new(),
+            sessions: Sessions::default(),
+            applied: Gsn(0),
+            apply_version: APPLY_VERSION_MAX,
+        }
+    }
+
+    /// The same, of a service that began by the rules of that version.
+    #[cfg(test)]
+    pub(crate) fn by_rules(apply_version: u32) -> Self {
+        Self { apply_version, ..Self::new() }
     }
 
     /// First GSN not applied yet.
@@ -80,28 +95,37 @@ impl State {
         hash_words(&[tree, sessions, self.applied.0, u64::from(self.apply_version)])
     }
 
+    /// The node at `path`. The empty path is the root, too; a malformed one has no node.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn look(&self, path: &str) -> Result<NodeView<'_>, ErrorCode> {
+        self.tree.look(path)
+    }
+
+    /// The node at `path`, if the caller has one of the permissions `wanted` on it.
+    ///
+    /// # Errors
+    /// `NoNode`, `NoAuth`.
+    pub fn look_as(&self, path: &str, wanted: i32, caller: &Caller<'_>) -> Result<NodeView<'_>, ErrorCode> {
+        let node = self.tree.look(path)?;
+        if node.permits(wanted, caller) { Ok(node) } else { Err(ErrorCode::NoAuth) }
+    }
+
     /// Data and Stat of a node.
     ///
     /// # Errors
     /// `NoNode`.
     pub fn get(&self, path: &str) -> Result<(Option<&[u8]>, Stat), ErrorCode> {
-        self.tree.get(path)
+        self.look(path).map(|n| (n.data(), n.stat()))
     }
 
-    /// Stat of a node. The empty path is the root's, too; a malformed one has no node.
+    /// Stat of a node.
     ///
     /// # Errors
     /// `NoNode`.
     pub fn stat(&self, path: &str) -> Result<Stat, ErrorCode> {
-        self.tree.stat(path)
-    }
-
-    /// What the operation `exists` answers: as [`State::stat`], but refuses a NUL in the path.
-    ///
-    /// # Errors
-    /// `BadArguments`, `NoNode`.
-    pub fn exists(&self, path: &str) -> Result<Stat, ErrorCode> {
-        if path.contains('\0') { Err(ErrorCode::BadArguments) } else { self.tree.stat(path) }
+        self.look(path).map(|n| n.stat())
     }
 
     /// Names of a node's children, in order, and its Stat.
@@ -109,7 +133,7 @@ impl State {
     /// # Errors
     /// `NoNode`.
     pub fn children(&self, path: &str) -> Result<(ChildNames<'_>, Stat), ErrorCode> {
-        self.tree.children(path)
+        self.look(path).map(|n| (n.children(), n.stat()))
     }
 
     /// ACL and Stat of a node.
@@ -117,7 +141,22 @@ impl State {
     /// # Errors
     /// `NoNode`.
     pub fn acl(&self, path: &str) -> Result<(&[Acl], Stat), ErrorCode> {
-        self.tree.acl(path)
+        self.look(path).map(|n| (n.acl(), n.stat()))
+    }
+
+    /// Whether a quota is set anywhere.
+    pub fn has_quotas(&self) -> bool {
+        self.tree.has_quotas()
+    }
+
+    /// Whether there are containers without children, or nodes with a time to live: they will be swept.
+    pub fn has_sweepable(&self) -> bool {
+        self.tree.has_sweepable()
+    }
+
+    /// Up to `max` nodes that may be swept when the wall clock says `wall_ms`.
+    pub fn to_sweep(&self, wall_ms: u64, max: usize) -> Vec<Candidate> {
+        self.tree.to_sweep(i64::try_from(wall_ms).unwrap_or(i64::MAX), max)
     }
 
     /// A session that lives.

@@ -1,23 +1,29 @@
 //! How does a transaction become a record of the log, and a record a transaction again?
 
-use crate::txn::{ArchivedTxn, TXN_HEADER_BYTES, TXN_VERSION, Txn};
+use crate::txn::{ArchivedTxn, TXN_HEADER_BYTES, TXN_VERSION, Txn, flags};
 use rkyv::rancor::Error;
 
 /// The record's bytes. Panics when there is no memory for it: nothing else can go wrong.
 pub fn encode(txn: &Txn) -> Vec<u8> {
+    encode_with(0, txn)
+}
+
+/// The same, with [`flags`].
+pub fn encode_with(flags: u8, txn: &Txn) -> Vec<u8> {
     let mut record = Vec::with_capacity(256);
-    record.extend_from_slice(&[TXN_VERSION, 0, 0, 0, 0, 0, 0, 0]);
+    record.extend_from_slice(&[TXN_VERSION, flags, 0, 0, 0, 0, 0, 0]);
     debug_assert_eq!(record.len(), TXN_HEADER_BYTES);
     rkyv::api::high::to_bytes_in::<_, Error>(txn, record).expect("a txn can be archived")
 }
 
-/// The transaction in a record, checked throughout; `None` if it is none, or of another version.
-pub fn access(record: &[u8]) -> Option<&ArchivedTxn> {
+/// Flags and transaction of a record, checked throughout; `None` if it is none, or of another version.
+pub fn access(record: &[u8]) -> Option<(u8, &ArchivedTxn)> {
     let (header, archive) = record.split_first_chunk::<TXN_HEADER_BYTES>()?;
-    if header != &[TXN_VERSION, 0, 0, 0, 0, 0, 0, 0] {
+    let [TXN_VERSION, given, 0, 0, 0, 0, 0, 0] = *header else { return None };
+    if given & !flags::ALL != 0 {
         return None;
     }
-    rkyv::access::<ArchivedTxn, Error>(archive).ok()
+    rkyv::access::<ArchivedTxn, Error>(archive).ok().map(|txn| (given, txn))
 }
 
 #[cfg(test)]
@@ -46,7 +52,8 @@ mod tests {
     #[test]
     fn a_txn_comes_back_from_its_record() {
         let record = encode(&create());
-        let archived = access(&record).expect("it was just made");
+        let (flags, archived) = access(&record).expect("it was just made");
+        assert_eq!(flags, 0);
         assert_eq!(rkyv::deserialize::<Txn, Error>(archived).expect("checked"), create());
     }
 
@@ -70,9 +77,10 @@ mod tests {
     #[test]
     fn other_versions_and_headers_alone_are_no_txns() {
         let good = encode(&create());
+        assert_eq!(access(&encode_with(flags::ALL, &create())).map(|a| a.0), Some(flags::ALL));
         for at in 0..TXN_HEADER_BYTES {
             let mut bad = good.clone();
-            bad[at] ^= 2;
+            bad[at] ^= 4;
             assert!(access(&bad).is_none(), "byte {at}");
         }
         assert!(access(&[]).is_none());
@@ -90,7 +98,7 @@ mod tests {
                 let at = at.index(record.len());
                 record[at] ^= with;
             }
-            let read = access(&record).map(rkyv::deserialize::<Txn, Error>);
+            let read = access(&record).map(|a| rkyv::deserialize::<Txn, Error>(a.1));
             prop_assert!(read.is_none_or(|t| t.is_ok()));
         }
     }

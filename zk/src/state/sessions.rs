@@ -2,6 +2,7 @@
 
 use crate::tree::{Slot, hash_words};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use zoolog_core::Gsn;
 
 /// Top byte of every session id: small and not zero, so that ids are positive and none of those that
@@ -23,11 +24,24 @@ pub struct Session {
     pub attach: Gsn,
     /// GSN of the last record that showed it alive: its attach, a touch or any request.
     pub touch: Gsn,
+    /// Where its connection comes from, as far as known.
+    pub address: Option<IpAddr>,
+    /// Its share of the hash, which every request needs twice.
+    address_hash: u64,
     /// Where its ephemerals are.
     pub(super) ephemerals: BTreeSet<Slot>,
 }
 
 impl Session {
+    /// Without ephemerals; attached and touched then.
+    pub(super) fn new(id: i64, timeout_ms: u32, at: (Gsn, Gsn), address: Option<IpAddr>) -> Self {
+        let (attach, touch) = at;
+        let ephemerals = BTreeSet::new();
+        let mut session = Self { timeout_ms, attach, touch, address: None, address_hash: 0, ephemerals };
+        session.set_address(id, address);
+        session
+    }
+
     /// Number of its ephemerals.
     pub fn ephemeral_count(&self) -> usize {
         self.ephemerals.len()
@@ -35,7 +49,19 @@ impl Session {
 
     /// Its share of the hash. Its ephemerals are in the tree's.
     fn hash(&self, id: i64) -> u64 {
-        hash_words(&[id as u64, u64::from(self.timeout_ms), self.attach.0, self.touch.0])
+        let hash = hash_words(&[id as u64, u64::from(self.timeout_ms), self.attach.0, self.touch.0]);
+        hash.wrapping_add(self.address_hash)
+    }
+
+    fn set_address(&mut self, id: i64, address: Option<IpAddr>) {
+        self.address = address;
+        self.address_hash = match address {
+            None => 0,
+            Some(IpAddr::V4(a)) => hash_words(&[id as u64, 4, u64::from(a.to_bits()), 0]),
+            Some(IpAddr::V6(a)) => {
+                hash_words(&[id as u64, 6, a.to_bits() as u64, (a.to_bits() >> 64) as u64])
+            }
+        };
     }
 }
 
@@ -68,18 +94,17 @@ impl Sessions {
     }
 
     /// Adds the session that the record at `gsn` makes.
-    pub fn create(&mut self, gsn: Gsn, timeout_ms: u32) -> i64 {
+    pub fn create(&mut self, gsn: Gsn, timeout_ms: u32, address: Option<IpAddr>) -> i64 {
         let id = session_id(gsn);
-        let session = Session { timeout_ms, attach: gsn, touch: gsn, ephemerals: BTreeSet::new() };
+        let session = Session::new(id, timeout_ms, (gsn, gsn), address);
         self.hash = self.hash.wrapping_add(session.hash(id));
         let old = self.all.insert(id, session);
         assert!(old.is_none(), "session {id:#x} is made twice");
         id
     }
 
-    /// Adds a session as a snapshot has it; whether it is the only one of its id.
-    pub fn restore(&mut self, id: i64, timeout_ms: u32, attach: Gsn, touch: Gsn) -> bool {
-        let session = Session { timeout_ms, attach, touch, ephemerals: BTreeSet::new() };
+    /// Adds a session as a snapshot has it, without ephemerals; whether it is the only one of its id.
+    pub fn restore(&mut self, id: i64, session: Session) -> bool {
         self.hash = self.hash.wrapping_add(session.hash(id));
         self.all.insert(id, session).is_none()
     }
@@ -89,31 +114,32 @@ impl Sessions {
         self.all.get_mut(&id).is_some_and(|session| session.ephemerals.insert(slot))
     }
 
-    fn change(&mut self, id: i64, f: impl FnOnce(&mut Session) -> bool) -> bool {
-        let Some(session) = self.all.get_mut(&id) else { return false };
+    /// Changes the session of that id, if there is one and `when` says so.
+    fn change(
+        &mut self,
+        id: i64,
+        when: impl FnOnce(&Session) -> bool,
+        f: impl FnOnce(&mut Session),
+    ) -> Option<&Session> {
+        let session = self.all.get_mut(&id).filter(|s| when(s))?;
         let before = session.hash(id);
-        let done = f(session);
+        f(session);
         self.hash = self.hash.wrapping_sub(before).wrapping_add(session.hash(id));
-        done
+        Some(session)
     }
 
     /// Moves a session to the connection of the `Attach` at `gsn`; whether there is one.
-    pub fn attach(&mut self, id: i64, gsn: Gsn, timeout_ms: u32) -> bool {
-        self.change(id, |s| {
+    pub fn attach(&mut self, id: i64, gsn: Gsn, timeout_ms: u32, address: Option<IpAddr>) -> bool {
+        let moved = |s: &mut Session| {
             (s.timeout_ms, s.attach, s.touch) = (timeout_ms, gsn, gsn);
-            true
-        })
+            s.set_address(id, address);
+        };
+        self.change(id, |_| true, moved).is_some()
     }
 
-    /// Notes that the session was alive, if `attach` is still what it rests on; whether it is.
-    pub fn touch(&mut self, id: i64, attach: Gsn, gsn: Gsn) -> bool {
-        self.change(id, |s| {
-            let current = s.attach == attach;
-            if current {
-                s.touch = gsn;
-            }
-            current
-        })
+    /// Notes that the session was alive, if `attach` is still what it rests on: then, it.
+    pub fn touch(&mut self, id: i64, attach: Gsn, gsn: Gsn) -> Option<&Session> {
+        self.change(id, |s| s.attach == attach, |s| s.touch = gsn)
     }
 
     /// Takes a session out, with its ephemerals still in the tree.
@@ -144,27 +170,37 @@ mod tests {
 
     #[test]
     fn every_field_shows_in_the_hash() {
-        let build = |timeout_ms, attach, touch| {
+        let from = |timeout_ms, attach, touch, address| {
             let mut all = Sessions::default();
-            let id = all.create(Gsn(1), timeout_ms);
-            all.change(id, |s| {
-                (s.attach, s.touch) = (Gsn(attach), Gsn(touch));
-                true
-            });
+            let id = all.create(Gsn(1), timeout_ms, address);
+            all.change(id, |_| true, |s| (s.attach, s.touch) = (Gsn(attach), Gsn(touch)));
             assert_eq!(all.hash(), all.hash_from_scratch());
             all.hash()
         };
-        let hashes = [build(5, 2, 3), build(6, 2, 3), build(5, 3, 3), build(5, 2, 4), build(5, 3, 2)];
+        let build = |timeout_ms, attach, touch| from(timeout_ms, attach, touch, None);
+        let at = |address: &str| from(5, 2, 3, address.parse().ok());
+        let hashes = [
+            build(5, 2, 3),
+            build(6, 2, 3),
+            build(5, 3, 3),
+            build(5, 2, 4),
+            build(5, 3, 2),
+            at("0.0.0.1"),
+            at("0.0.0.2"),
+            at("::1"),
+            at("1::"),
+        ];
         assert_eq!(BTreeSet::from(hashes).len(), hashes.len());
     }
 
     #[test]
     fn a_touch_is_void_for_another_attach() {
         let mut all = Sessions::default();
-        let id = all.create(Gsn(1), 5);
-        assert!(!all.touch(id, Gsn(0), Gsn(2)) && !all.touch(id + 1, Gsn(1), Gsn(2)));
+        let id = all.create(Gsn(1), 5, None);
+        assert!(all.touch(id, Gsn(0), Gsn(2)).is_none());
+        assert!(all.touch(id + 1, Gsn(1), Gsn(2)).is_none());
         assert_eq!(all.get(id).map(|s| s.touch), Some(Gsn(1)));
-        assert!(all.touch(id, Gsn(1), Gsn(2)));
+        assert!(all.touch(id, Gsn(1), Gsn(2)).is_some());
         assert_eq!(all.get(id).map(|s| s.touch), Some(Gsn(2)));
     }
 }

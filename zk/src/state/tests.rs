@@ -7,7 +7,7 @@ use super::*;
 use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
 use crate::tree::world;
-use crate::txn::{AuthId, Change, CreateMode, Op, Outcome, Txn};
+use crate::txn::{AuthId, Change, CreateMode, CreateTtl, Op, Outcome, Part, Readers, Sweeping, Txn};
 use model::Model;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -56,7 +56,7 @@ impl Run {
 }
 
 fn deleted(path: &str) -> Change {
-    Change::Deleted { path: path.into() }
+    Change::Deleted { path: path.into(), readers: Readers::default() }
 }
 
 #[test]
@@ -180,13 +180,40 @@ fn what_belongs_to_a_session_must_name_one() {
 #[test]
 fn the_apply_version_only_rises_and_unknown_rules_reject_everything() {
     let mut run = Run::default();
-    assert_eq!(run.state.apply_version(), 1);
-    for (to, now) in [(0, 1), (1, 1), (APPLY_VERSION_MAX + 1, APPLY_VERSION_MAX + 1)] {
+    assert_eq!(run.state.apply_version(), APPLY_VERSION_MAX);
+    for (to, now) in
+        [(0, APPLY_VERSION_MAX), (1, APPLY_VERSION_MAX), (APPLY_VERSION_MAX + 1, APPLY_VERSION_MAX + 1)]
+    {
         assert_eq!(run.apply(&txn(0, 0, Op::RaiseApplyVersion { to })), Outcome::Done);
         assert_eq!(run.state.apply_version(), now);
     }
     assert_eq!(run.apply(&txn(0, 0, create("/a", CreateMode::Persistent))), Outcome::Rejected);
     assert_eq!(run.state.applied(), Gsn(4));
+}
+
+/// Rules of version 1: what was logged before ACLs counted comes to what it came to then.
+#[test]
+fn by_the_first_rules_acls_do_not_count_and_nothing_newer_is_known() {
+    let mut run = Run { state: State::by_rules(1), changes: vec![] };
+    let (id, attach) = run.session();
+    let closed = vec![acl(1, "digest", "nobody:h")];
+    let mode = CreateMode::Persistent;
+    run.apply(&txn(id, attach, Op::Create { path: "/a".into(), data: None, acl: closed.clone(), mode }));
+    let set = Op::SetData { path: "/a".into(), data: None, version: -1 };
+    assert!(matches!(run.apply(&txn(id, attach, set.clone())), Outcome::Set { .. }));
+    let ttl = CreateTtl { path: "/t".into(), data: None, acl: world(31), sequential: false, ttl_ms: 1 };
+    for op in [
+        create("/c", CreateMode::Container),
+        Op::CreateTtl(Box::new(ttl)),
+        Op::SetAcl { path: "/a".into(), acl: closed, version: -1 },
+        Op::Multi { parts: vec![] },
+        Op::Sweep { nodes: vec![] },
+    ] {
+        assert_eq!(run.apply(&txn(id, attach, op.clone())), Outcome::Rejected, "{op:?}");
+    }
+    assert_eq!(run.apply(&txn(0, 0, Op::RaiseApplyVersion { to: 2 })), Outcome::Done);
+    assert_eq!(run.apply(&txn(id, attach, set)), Outcome::Failed(ErrorCode::NoAuth));
+    assert_eq!(run.apply(&txn(id, attach, Op::Multi { parts: vec![] })), Outcome::Multi(vec![]));
 }
 
 #[test]
@@ -202,33 +229,114 @@ enum Step {
     Attach(Index),
     Touch(Vec<Index>),
     Expire(Index, bool, bool),
-    /// A request over a connection, the newest ones most often; `None` for session 0.
-    Request(Option<Index>, Op),
+    /// A request over a connection, the newest ones most often; `None` for session 0. With what the connection
+    /// has proved, and flags.
+    Request(Option<Index>, Op, Vec<AuthId>, u8),
+    /// Paths that are swept, each as it is, or with another zxid.
+    Sweep(Vec<(String, bool)>),
     Bytes(Vec<u8>),
+}
+
+fn proofs() -> impl Strategy<Value = Vec<AuthId>> {
+    let root = AuthId { scheme: "super".into(), id: String::new() };
+    select(vec![vec![], vec![], vec![digest("me")], vec![digest("you"), digest("me")], vec![root]])
 }
 
 fn paths() -> impl Strategy<Value = String> {
     const GOOD: &[&str] =
         &["/a", "/b", "/a/x", "/a/y", "/a/x/z", "/a/x/", "/zookeeper/k", "/a-", "/b/s-", "/zookeeper/quota"];
+    const QUOTA: &[&str] = &[
+        "/zookeeper/quota/a",
+        "/zookeeper/quota/a/x",
+        "/zookeeper/quota/a/zookeeper_limits",
+        "/zookeeper/quota/a/zookeeper_stats",
+        "/zookeeper/quota/a/x/zookeeper_limits",
+        "/zookeeper/quota/a/x/zookeeper_stats",
+        "/zookeeper/quota/zookeeper_limits",
+        "/zookeeper/quota/zookeeper_stats",
+    ];
     const BAD: &[&str] = &["", "/", "//", "a", "/a/.", "/none/x", "/a//x", "/zookeeper", "/a\u{1}"];
-    prop_oneof![9 => select(GOOD), 1 => select(BAD)].prop_map(str::to_owned)
+    prop_oneof![18 => select(GOOD), 5 => select(QUOTA), 2 => select(BAD)].prop_map(str::to_owned)
 }
 
 fn data() -> impl Strategy<Value = Option<Vec<u8>>> {
-    select(vec![None, Some(vec![]), Some(b"one".to_vec()), Some(b"two".to_vec()), Some(vec![7; 300])])
+    let quotas =
+        ["count=2,bytes=5", "count=-1,bytes=-1=;byteHardLimit=302;countHardLimit=3", "count=1,bytes=-1"];
+    let mut all = vec![None, Some(vec![]), Some(b"one".to_vec()), Some(b"two".to_vec()), Some(vec![7; 300])];
+    all.extend(quotas.map(|q| Some(q.as_bytes().to_vec())));
+    select(all)
+}
+
+fn acl(perms: i32, scheme: &str, id: &str) -> Acl {
+    Acl { perms, id: AuthId { scheme: scheme.into(), id: id.into() } }
+}
+
+fn digest(user: &str) -> AuthId {
+    AuthId { scheme: "digest".into(), id: format!("{user}:h") }
+}
+
+fn acls() -> impl Strategy<Value = Vec<Acl>> {
+    let lists = vec![
+        world(31),
+        world(1),
+        vec![],
+        vec![acl(31, "digest", "me:h"), acl(1, "world", "anyone")],
+        vec![acl(31, "digest", "me:h"), acl(14, "ip", "10.0.0.1")],
+        vec![acl(30, "auth", "")],
+        vec![acl(31, "nonsense", "x")],
+    ];
+    prop_oneof![3 => Just(world(31)), 2 => select(lists)]
+}
+
+fn modes() -> impl Strategy<Value = CreateMode> {
+    use CreateMode::{
+        Container, ContainerSequential, Ephemeral, EphemeralSequential, Persistent, PersistentSequential,
+    };
+    select(vec![
+        Persistent,
+        Persistent,
+        Persistent,
+        Ephemeral,
+        PersistentSequential,
+        EphemeralSequential,
+        Container,
+        ContainerSequential,
+    ])
+}
+
+fn versions() -> impl Strategy<Value = i32> {
+    select(vec![-1, -1, -1, 0, 1, 2, -2])
+}
+
+fn ttls() -> impl Strategy<Value = CreateTtl> {
+    (paths(), data(), acls(), any::<bool>(), select(vec![1u64, 50, 0xff_ffff_ffff]))
+        .prop_map(|(path, data, acl, sequential, ttl_ms)| CreateTtl { path, data, acl, sequential, ttl_ms })
+}
+
+fn parts() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        4 => (paths(), data(), acls(), modes(), any::<bool>()).prop_map(|(path, data, acl, mode, with_stat)| {
+            Part::Create { path, data, acl, mode, with_stat }
+        }),
+        1 => ttls().prop_map(Part::CreateTtl),
+        3 => (paths(), versions()).prop_map(|(path, version)| Part::Delete { path, version }),
+        3 => (paths(), data(), versions())
+            .prop_map(|(path, data, version)| Part::SetData { path, data, version }),
+        1 => (paths(), versions()).prop_map(|(path, version)| Part::Check { path, version }),
+        1 => Just(Part::Refused { error: ErrorCode::Unimplemented.code() }),
+    ]
 }
 
 fn ops() -> impl Strategy<Value = Op> {
-    use CreateMode::{Ephemeral, EphemeralSequential, Persistent, PersistentSequential};
-    let modes = select(vec![Persistent, Persistent, Ephemeral, PersistentSequential, EphemeralSequential]);
-    let acls = select(vec![world(31), world(31), world(31), world(1), vec![]]);
-    let versions = || select(vec![-1, -1, 0, 1, 2, -2]);
     prop_oneof![
-        6 => (paths(), data(), acls, modes)
+        6 => (paths(), data(), acls(), modes())
             .prop_map(|(path, data, acl, mode)| Op::Create { path, data, acl, mode }),
+        2 => ttls().prop_map(|t| Op::CreateTtl(Box::new(t))),
         3 => (paths(), versions()).prop_map(|(path, version)| Op::Delete { path, version }),
         3 => (paths(), data(), versions())
             .prop_map(|(path, data, version)| Op::SetData { path, data, version }),
+        2 => (paths(), acls(), versions()).prop_map(|(path, acl, version)| Op::SetAcl { path, acl, version }),
+        4 => prop::collection::vec(parts(), 0..6).prop_map(|parts| Op::Multi { parts }),
         1 => Just(Op::CloseSession),
         1 => Just(Op::Nothing),
     ]
@@ -241,24 +349,45 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => prop::collection::vec(any::<Index>(), 0..4).prop_map(Step::Touch),
         2 => (any::<Index>(), prop::bool::weighted(0.8), prop::bool::weighted(0.8))
             .prop_map(|(i, attach, touch)| Step::Expire(i, attach, touch)),
-        16 => (prop::option::weighted(0.9, any::<Index>()), ops()).prop_map(|(c, op)| Step::Request(c, op)),
+        16 => (prop::option::weighted(0.9, any::<Index>()), ops(), proofs(), select(vec![0, 0, 1, 2]))
+            .prop_map(|(c, op, ids, flags)| Step::Request(c, op, ids, flags)),
+        2 => prop::collection::vec((paths(), prop::bool::weighted(0.8)), 0..5).prop_map(Step::Sweep),
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Bytes),
     ]
 }
 
-/// The txn of a step; `connections` are all (session, attach) there ever were, dead and stale ones included.
-fn resolve(step: &Step, model: &Model, connections: &[(i64, u64)]) -> Option<Txn> {
+/// Flags and txn of a step; `connections` are all (session, attach) there ever were, dead and stale ones included.
+fn resolve(step: &Step, model: &Model, connections: &[(i64, u64)]) -> Option<(u8, Txn)> {
     let pick = |i: &Index| *i.get(&connections[connections.len().saturating_sub(6)..]);
+    let (wall, mut ids) = (WallMs(model.next * 20), vec![]);
+    // Every second connection comes from somewhere.
+    let address = |n: usize| AuthId { scheme: "ip".into(), id: format!("10.0.0.{}", n % 4) };
     let op = match step {
-        Step::New => Op::CreateSession { timeout_ms: 4000 },
-        Step::Bytes(_) => return None,
-        Step::Request(None, op) => op.clone(),
-        _ if connections.is_empty() => Op::Nothing,
-        Step::Request(Some(i), op) => {
-            let (session, attach) = pick(i);
-            return Some(Txn { wall: WallMs(model.next * 3), ..txn(session, attach, op.clone()) });
+        Step::New => {
+            ids.extend(Some(address(connections.len())).filter(|_| connections.len() % 2 == 1));
+            Op::CreateSession { timeout_ms: 4000 }
         }
-        Step::Attach(i) => Op::Attach { session: pick(i).0, timeout_ms: 5000 + model.next as u32 },
+        Step::Bytes(_) => return None,
+        Step::Sweep(nodes) => {
+            let seen = |path: &String, right: bool| {
+                let stat = model.stat(path).unwrap_or_default();
+                let zxids = [stat.czxid, stat.mzxid + i64::from(!right), stat.pzxid];
+                Sweeping { path: path.clone(), zxids }
+            };
+            Op::Sweep { nodes: nodes.iter().map(|(path, right)| seen(path, *right)).collect() }
+        }
+        Step::Request(None, op, ids, flags) => {
+            return Some((*flags, Txn { wall, ids: ids.clone(), ..txn(0, 0, op.clone()) }));
+        }
+        _ if connections.is_empty() => Op::Nothing,
+        Step::Request(Some(i), op, ids, flags) => {
+            let (session, attach) = pick(i);
+            return Some((*flags, Txn { wall, ids: ids.clone(), ..txn(session, attach, op.clone()) }));
+        }
+        Step::Attach(i) => {
+            ids.push(address(model.next as usize));
+            Op::Attach { session: pick(i).0, timeout_ms: 5000 + model.next as u32 }
+        }
         Step::Touch(all) => Op::Touch { sessions: all.iter().map(pick).collect() },
         Step::Expire(i, right_attach, right_touch) => {
             let (session, attach) = pick(i);
@@ -267,7 +396,7 @@ fn resolve(step: &Step, model: &Model, connections: &[(i64, u64)]) -> Option<Txn
             Op::Expire { session, attach, touch: if *right_touch { now.1 } else { attach } }
         }
     };
-    Some(txn(0, 0, op))
+    Some((0, Txn { wall, ids, ..txn(0, 0, op) }))
 }
 
 fn check_against_model(state: &State, model: &Model) {
@@ -278,11 +407,29 @@ fn check_against_model(state: &State, model: &Model) {
         let (names, _) = state.children(path).expect("it is there");
         assert_eq!(names.len(), stat.num_children as usize);
         assert!(names.eq(model.children(path)), "children of {path}");
+        let view = state.look(path).expect("it is there");
+        assert_eq!(view.descendants(), model.below(path).len() as u64, "{path}");
+        assert_eq!(view.acl(), node.acl, "{path}");
     }
+    let sweepable = |(path, node): (&String, &model::MNode)| {
+        let lives = match node.life {
+            model::Life::Container => i64::MIN,
+            model::Life::Ttl(ms) => node.stat.mtime + ms,
+            model::Life::Long | model::Life::Session(_) => return None,
+        };
+        let unused = lives == i64::MIN && node.stat.czxid == node.stat.pzxid;
+        (model.children(path).is_empty() && !unused && lives < i64::MAX - 1).then(|| path.clone())
+    };
+    let mut can: Vec<String> = state.to_sweep(u64::MAX, usize::MAX).into_iter().map(|c| c.path).collect();
+    can.sort();
+    let should: Vec<String> = model.nodes.iter().filter_map(sweepable).collect();
+    assert_eq!(can, should, "what may be swept");
     assert_eq!(state.sessions().len(), model.sessions.len());
     let mut ephemerals = 0;
     for ((id, s), (want_id, want)) in state.sessions().zip(&model.sessions) {
         let have = (id, s.timeout_ms, s.attach.0, s.touch.0);
+        let address = want.address.first().map(|a| a.id.clone());
+        assert_eq!(s.address.map(|a| a.to_string()), address, "of session {id:#x}");
         assert_eq!(have, (*want_id, want.timeout_ms, want.attach, want.touch));
         assert_eq!(state.ephemerals(id), model.ephemerals(id));
         ephemerals += s.ephemeral_count();
@@ -303,7 +450,9 @@ proptest! {
         for step in &steps {
             expected.clear();
             let (record, want) = match (step, resolve(step, &model, &connections)) {
-                (_, Some(txn)) => (encode(&txn), model.apply(&txn, &mut expected)),
+                (_, Some((flags, txn))) => {
+                    (encode_with(flags, &txn), model.apply(flags, &txn, &mut expected))
+                }
                 (Step::Bytes(bytes), None) => {
                     model.next += 1;
                     (bytes.clone(), Outcome::Rejected)
@@ -337,8 +486,8 @@ proptest! {
         let (mut run, mut twin, model) = (Run::default(), Run::default(), Model::new());
         let mut connections = Vec::new();
         for (step, damage) in &steps {
-            let Some(txn) = resolve(step, &model, &connections) else { continue };
-            let mut record = encode(&txn);
+            let Some((flags, txn)) = resolve(step, &model, &connections) else { continue };
+            let mut record = encode_with(flags, &txn);
             for (at, with) in damage {
                 let at = at.index(record.len());
                 record[at] ^= with;
@@ -354,6 +503,43 @@ proptest! {
             }
             prop_assert_eq!(twin.apply_bytes(&record), outcome);
             prop_assert_eq!(twin.state.hash(), run.state.hash());
+        }
+    }
+
+    /// A multi that fails leaves no trace, whatever it did before it failed, to nodes, sessions, quotas or to what
+    /// may be swept; one that succeeds does what its parts do one by one.
+    #[test]
+    fn a_multi_is_all_or_nothing(
+        before in prop::collection::vec(ops(), 0..25),
+        parts in prop::collection::vec(parts(), 1..8),
+        fails in any::<bool>(),
+    ) {
+        let mut run = Run::default();
+        let (id, attach) = run.session();
+        for op in &before {
+            if !matches!(op, Op::CloseSession) {
+                run.apply(&txn(id, attach, op.clone()));
+            }
+        }
+        let good: Vec<Part> = parts.into_iter().filter(|p| !matches!(p, Part::Refused { .. })).collect();
+        let mut all = good.clone();
+        if fails {
+            all.push(Part::Refused { error: ErrorCode::SystemError.code() });
+        }
+        let (tree, sweepable, ephemerals) =
+            (run.state.tree.hash(), run.state.to_sweep(u64::MAX, 1000), run.state.ephemerals(id));
+        let (bytes, acls) = (run.state.data_bytes(), run.state.tree.acl_count());
+        match run.apply(&txn(id, attach, Op::Multi { parts: all })) {
+            Outcome::MultiFailed { at, .. } => {
+                prop_assert!(fails || at < good.len());
+                prop_assert_eq!(run.state.tree.hash(), tree);
+                prop_assert_eq!(run.state.to_sweep(u64::MAX, 1000), sweepable);
+                prop_assert_eq!(run.state.ephemerals(id), ephemerals);
+                prop_assert_eq!((run.state.data_bytes(), run.state.tree.acl_count()), (bytes, acls));
+                prop_assert!(run.changes.is_empty());
+            }
+            Outcome::Multi(done) => prop_assert!(!fails && done.len() == good.len()),
+            other => prop_assert!(false, "{:?}", other),
         }
     }
 

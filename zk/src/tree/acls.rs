@@ -1,6 +1,7 @@
 //! Which ACLs are in use? Each list once, counted, since most nodes share a few.
 
 use super::node::hash_words;
+use crate::access::{self, Caller};
 use crate::jute::codes::perms;
 use crate::txn::{Acl, AuthId};
 use hashbrown::HashTable;
@@ -32,6 +33,8 @@ struct Entry {
     acl: Arc<[Acl]>,
     hash: u64,
     nodes: u64,
+    /// What it permits to everyone: mostly, no other entry needs to be looked at.
+    anyone: i32,
 }
 
 /// All ACLs in use.
@@ -73,6 +76,25 @@ impl Acls {
         &self.entry(id).acl
     }
 
+    /// Whether the list gives the caller one of the permissions `wanted`.
+    #[inline]
+    pub fn permits(&self, id: AclId, wanted: i32, caller: &Caller<'_>) -> bool {
+        id == AclId::OPEN || {
+            let entry = self.entry(id);
+            entry.anyone & wanted != 0 || caller.may(&entry.acl, wanted)
+        }
+    }
+
+    /// The list, unless it lets everyone read.
+    #[inline]
+    pub fn restricting(&self, id: AclId) -> Option<Arc<[Acl]>> {
+        if id == AclId::OPEN {
+            return None;
+        }
+        let entry = self.entry(id);
+        (entry.anyone & perms::READ == 0).then(|| entry.acl.clone())
+    }
+
     /// The list's hash.
     pub fn hash(&self, id: AclId) -> u64 {
         self.entry(id).hash
@@ -87,7 +109,7 @@ impl Acls {
             self.entries[i as usize].as_mut().expect("it was just seen").nodes += 1;
             return AclId(i);
         }
-        let entry = Some(Entry { acl: acl.into(), hash, nodes: 1 });
+        let entry = Some(Entry { acl: acl.into(), hash, nodes: 1, anyone: access::to_anyone(acl) });
         let i = self.free.pop().unwrap_or(self.entries.len() as u32);
         if i as usize == self.entries.len() {
             self.entries.push(entry);

@@ -11,6 +11,8 @@ pub struct Children {
     /// None is empty.
     chunks: Vec<Vec<Slot>>,
     len: usize,
+    /// Nodes below these, that is without them.
+    pub below: u64,
 }
 
 impl Children {
@@ -27,7 +29,7 @@ impl Children {
     /// The children at these slots, which are in the order of their names; `None` if there are none.
     pub fn from_sorted(slots: &[Slot]) -> Option<Self> {
         let chunks: Vec<_> = slots.chunks(CHUNK).map(<[Slot]>::to_vec).collect();
-        (!slots.is_empty()).then_some(Self { chunks, len: slots.len() })
+        (!slots.is_empty()).then_some(Self { chunks, len: slots.len(), below: 0 })
     }
 
     /// Chunk that has, or should have, `name`, and where in it. Needs one chunk.

@@ -4,9 +4,11 @@
 
 use super::acls::{AclId, Acls};
 use super::children::Children;
+use super::lifetime::Sweepable;
 use super::node::{ROOT_HASH, child_hash};
+use super::quota::Quotas;
 use super::slab::{Slab, Slot};
-use super::{ROOT, Tree, image};
+use super::{Lifetime, ROOT, Tree, image};
 use crate::txn::Acl;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -65,7 +67,10 @@ impl TreeLoader {
                 node.acl = *self.acl_ids.get(&number).ok_or("a node's ACL is missing")?;
                 self.acls.hold_again(node.acl);
             }
-            if node.owner != 0 {
+            if Lifetime::of(node.owner).is_none() {
+                return Err("a node's owner is none");
+            }
+            if node.is_ephemeral() {
                 self.ephemerals.push((node.owner, self.slots.len() as Slot));
             }
             self.slots.push(slot);
@@ -95,8 +100,27 @@ impl TreeLoader {
                 index.insert_unique(node.path_hash, slot, |&s| self.nodes.get(s).path_hash);
             }
         }
-        let ephemerals = self.ephemerals.len();
-        Ok((Tree { nodes: self.nodes, index, acls: self.acls, hash, bytes, ephemerals }, self.ephemerals))
+        let mut tree = Tree {
+            nodes: self.nodes,
+            index,
+            acls: self.acls,
+            hash,
+            bytes,
+            ephemerals: self.ephemerals.len(),
+            sweepable: Sweepable::default(),
+            quotas: Quotas::new(),
+            undo: None,
+        };
+        for slot in 1..self.slots.len() as Slot {
+            let node = tree.nodes.get(slot);
+            let parent = node.parent;
+            if node.owner < 0 {
+                tree.sweepable.enter(slot, node);
+            }
+            tree.count_below(parent, 1);
+        }
+        tree.find_quotas();
+        Ok((tree, self.ephemerals))
     }
 
     /// Makes places of slots: without holes they are the same.
@@ -136,7 +160,7 @@ impl TreeLoader {
             let (mut above, mut len) = (self.nodes.get(at).path_hash, path_bytes[at as usize]);
             while let Some(slot) = climb.pop() {
                 let node = self.nodes.get_mut(slot);
-                above = child_hash(above, &node.name);
+                above = child_hash(above, node.name.as_bytes());
                 (node.path_hash, node.parent) = (above, self.parents[slot as usize]);
                 let longer = u64::from(len) + 1 + node.name.len() as u64;
                 len = u32::try_from(longer).ok().filter(|l| *l < u32::MAX).ok_or("a path is too long")?;

@@ -11,26 +11,35 @@
 mod acls;
 mod children;
 mod image;
+mod lifetime;
 mod load;
 mod node;
 pub mod path;
+mod quota;
+mod read;
 mod slab;
+mod undo;
 mod walk;
 mod write;
 
-use crate::jute::ErrorCode;
-use crate::txn::{Acl, Stat};
+use crate::txn::Acl;
 use acls::Acls;
 use hashbrown::HashTable;
-use node::{Node, ROOT_HASH, child_hash};
+use lifetime::Sweepable;
+use node::{ROOT_HASH, child_hash};
+use quota::Quotas;
 use slab::Slab;
 use std::sync::Arc;
+use undo::Undo;
 
 pub use acls::world;
+pub use lifetime::{Candidate, Lifetime, TTL_MS_MAX};
 pub(crate) use load::TreeLoader;
 pub(crate) use node::hash_words;
+pub use read::{ChildNames, NodeView};
 pub use slab::Slot;
-pub use write::{Created, Deleted, NewNode, Stamp};
+pub use undo::Undone;
+pub use write::{Created, Deleted, NewNode, Set, Stamp, Writer};
 
 /// Where the root is.
 const ROOT: Slot = 0;
@@ -44,6 +53,10 @@ pub struct Tree {
     hash: u64,
     bytes: u64,
     ephemerals: usize,
+    sweepable: Sweepable,
+    quotas: Quotas,
+    /// What was done since the changes began that may have to be undone.
+    undo: Option<Vec<Undo>>,
 }
 
 impl Default for Tree {
@@ -56,7 +69,17 @@ impl Tree {
     /// The tree of a new service: root, `/zookeeper` and what is below it.
     pub fn new() -> Self {
         let (nodes, acls) = (Slab::default(), Acls::new());
-        let mut tree = Self { nodes, index: HashTable::new(), acls, hash: 0, bytes: 0, ephemerals: 0 };
+        let mut tree = Self {
+            nodes,
+            index: HashTable::new(),
+            acls,
+            hash: 0,
+            bytes: 0,
+            ephemerals: 0,
+            sweepable: Sweepable::default(),
+            quotas: Quotas::default(),
+            undo: None,
+        };
         tree.add_built_in();
         tree
     }
@@ -67,7 +90,7 @@ impl Tree {
             return Some(ROOT);
         }
         let names = path.strip_prefix('/')?;
-        let hash = names.split('/').fold(ROOT_HASH, child_hash);
+        let hash = names.as_bytes().split(|b| *b == b'/').fold(ROOT_HASH, child_hash);
         self.index.find(hash, |&slot| self.is_at(slot, hash, names)).copied()
     }
 
@@ -75,53 +98,18 @@ impl Tree {
         if self.nodes.get(slot).path_hash != hash {
             return false;
         }
-        let mut at = slot;
-        for name in names.rsplit('/') {
+        let (mut at, mut rest) = (slot, names.as_bytes());
+        while at != ROOT {
             let node = self.nodes.get(at);
-            if at == ROOT || *node.name != *name {
-                return false;
-            }
+            let Some(above) = rest.strip_suffix(node.name.as_bytes()) else { return false };
             at = node.parent;
+            rest = match above {
+                [] => return at == ROOT,
+                [above @ .., b'/'] => above,
+                _ => return false,
+            };
         }
-        at == ROOT
-    }
-
-    fn node(&self, path: &str) -> Result<&Node, ErrorCode> {
-        self.find(path).map(|slot| self.nodes.get(slot)).ok_or(ErrorCode::NoNode)
-    }
-
-    /// Data and Stat of a node.
-    ///
-    /// # Errors
-    /// `NoNode`.
-    pub fn get(&self, path: &str) -> Result<(Option<&[u8]>, Stat), ErrorCode> {
-        self.node(path).map(|n| (n.data.as_deref(), n.stat()))
-    }
-
-    /// Stat of a node.
-    ///
-    /// # Errors
-    /// `NoNode`.
-    pub fn stat(&self, path: &str) -> Result<Stat, ErrorCode> {
-        self.node(path).map(Node::stat)
-    }
-
-    /// Names of a node's children, in order, and its Stat.
-    ///
-    /// # Errors
-    /// `NoNode`.
-    pub fn children(&self, path: &str) -> Result<(ChildNames<'_>, Stat), ErrorCode> {
-        let node = self.node(path)?;
-        let slots = node.children.as_ref().map(|c| c.slots());
-        Ok((ChildNames { tree: self, slots, left: node.num_children() }, node.stat()))
-    }
-
-    /// ACL and Stat of a node.
-    ///
-    /// # Errors
-    /// `NoNode`.
-    pub fn acl(&self, path: &str) -> Result<(&[Acl], Stat), ErrorCode> {
-        self.node(path).map(|n| (self.acls.get(n.acl), n.stat()))
+        false
     }
 
     /// The path of the node at `slot`.
@@ -181,13 +169,15 @@ impl Tree {
         for slot in self.nodes.slots() {
             let n = self.nodes.get(slot);
             let path = self.path_of(slot);
-            let names = path[1..].split('/').filter(|name| !name.is_empty());
+            let names = path.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty());
             let path_hash = names.fold(ROOT_HASH, child_hash);
             assert_eq!(n.path_hash, path_hash, "the path hash of {path}");
             assert_eq!(n.data_hash, node::data_hash(n.data.as_deref()), "the data hash of {path}");
             let acl_hash = acls::acl_hash(self.acls.get(n.acl));
             sum = sum.wrapping_add(n.hash(acl_hash));
         }
+        self.check_sweepable();
+        self.check_quotas();
         sum
     }
 
@@ -226,30 +216,6 @@ impl Tree {
         self.nodes.aside_bytes()
     }
 }
-
-/// Names of one node's children, in order.
-#[derive(Clone, Debug)]
-pub struct ChildNames<'a> {
-    tree: &'a Tree,
-    slots: Option<std::iter::Flatten<std::slice::Iter<'a, Vec<Slot>>>>,
-    left: usize,
-}
-
-impl<'a> Iterator for ChildNames<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let slot = *self.slots.as_mut()?.next()?;
-        self.left -= 1;
-        Some(&self.tree.nodes.get(slot).name)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for ChildNames<'_> {}
 
 #[cfg(test)]
 mod tests;

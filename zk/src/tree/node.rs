@@ -21,7 +21,7 @@ pub struct Node {
     pub children: Option<Box<Children>>,
     /// Children ever created below it: sequence numbers and the cversion rest on it. Never decreases.
     pub created: u64,
-    /// Session of an ephemeral, else 0.
+    /// Session of an ephemeral, or another mark of its [`Lifetime`](super::Lifetime); 0 if it is persistent.
     pub owner: i64,
     /// zxid of its creation.
     pub czxid: i64,
@@ -50,8 +50,8 @@ const _: () = assert!(size_of::<Node>() <= 128 && size_of::<Option<Node>>() <= 1
 pub const ROOT_HASH: u64 = 0;
 
 /// Hash of the path that adds `name` to the path of hash `parent`.
-pub fn child_hash(parent: u64, name: &str) -> u64 {
-    xxh3_64_with_seed(name.as_bytes(), parent)
+pub fn child_hash(parent: u64, name: &[u8]) -> u64 {
+    xxh3_64_with_seed(name, parent)
 }
 
 /// Hash of a node's data, telling null from empty.
@@ -65,14 +65,28 @@ impl Node {
         self.children.as_ref().map_or(0, |c| c.len())
     }
 
+    /// Number of all nodes below it.
+    pub fn descendants(&self) -> u64 {
+        self.children.as_ref().map_or(0, |c| c.len() as u64 + c.below)
+    }
+
     /// Whether it belongs to a session.
     pub const fn is_ephemeral(&self) -> bool {
-        self.owner != 0
+        self.owner > 0
     }
 
     /// Bytes of data.
     pub fn data_len(&self) -> usize {
         self.data.as_ref().map_or(0, |d| d.len())
+    }
+
+    /// Replaces its data, in place if that is as long.
+    pub fn set_data(&mut self, data: Option<&[u8]>) {
+        self.data_hash = data_hash(data);
+        match (&mut self.data, data) {
+            (Some(old), Some(new)) if old.len() == new.len() => old.copy_from_slice(new),
+            (old, new) => *old = new.map(Box::from),
+        }
     }
 
     /// What clients see of it. The cversion is creates plus deletes of children, computed from what is
@@ -87,7 +101,7 @@ impl Node {
             version: self.version,
             cversion: self.created.wrapping_mul(2).wrapping_sub(num_children as u64) as i32,
             aversion: self.aversion,
-            ephemeral_owner: self.owner,
+            ephemeral_owner: self.owner.max(0),
             data_length: self.data_len() as i32,
             num_children: num_children as i32,
             pzxid: self.pzxid,

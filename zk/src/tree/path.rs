@@ -5,12 +5,30 @@ pub fn is_reserved(path: &str) -> bool {
     matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
 }
 
+/// Whether it is below the node that quotas are kept in.
+pub fn is_under_quota(path: &str) -> bool {
+    path.starts_with("/zookeeper/quota/")
+}
+
 /// Whether a path may name a node: absolute, without empty, `.` or `..` components, without a slash at the
 /// end, without characters that ZooKeeper refuses.
 pub fn is_valid(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
-    rest.is_empty()
-        || (rest.split('/').all(|name| !matches!(name, "" | "." | "..")) && !rest.contains(is_refused))
+    let (bytes, mut start, mut ascii) = (rest.as_bytes(), 0, true);
+    // One look at each byte: every write comes through here.
+    for (at, &b) in bytes.iter().enumerate() {
+        match b {
+            b'/' if is_no_name(&bytes[start..at]) => return false,
+            b'/' => start = at + 1,
+            0..=0x1f | 0x7f => return false,
+            _ => ascii &= b.is_ascii(),
+        }
+    }
+    rest.is_empty() || (!is_no_name(&bytes[start..]) && (ascii || !rest.contains(is_refused)))
+}
+
+const fn is_no_name(name: &[u8]) -> bool {
+    matches!(name, b"" | b"." | b"..")
 }
 
 /// Characters that no path may have: controls, private use and specials, and whatever Java needs surrogates

@@ -1,6 +1,7 @@
 //! Where do nodes live? In pages that never move, so that a slot stays a node's address for its life and
 //! growth never copies what is there.
 
+use super::children::Children;
 use super::node::Node;
 use super::walk::Walk;
 
@@ -107,6 +108,13 @@ impl Slab {
         self.touch(slot);
         let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].as_mut();
         node.unwrap_or_else(|| panic!("slot {slot} is free"))
+    }
+
+    /// The children of the node at `slot`, to change what follows from other nodes and is in no image. Panics if
+    /// there is no node.
+    pub fn children_mut(&mut self, slot: Slot) -> Option<&mut Children> {
+        let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].as_mut();
+        node.unwrap_or_else(|| panic!("slot {slot} is free")).children.as_deref_mut()
     }
 
     /// All slots in use, ascending.

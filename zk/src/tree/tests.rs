@@ -1,11 +1,29 @@
 //! Stat rules, built-in nodes, sequence numbers, order of errors. Random histories are tested with the state.
 
+use super::node::Node;
 use super::*;
+use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
+use crate::txn::Stat;
 use proptest::prelude::*;
 
-fn at(zxid: i64) -> Stamp {
-    Stamp { zxid, wall_ms: zxid * 1000 }
+fn at(zxid: i64) -> Writer<'static> {
+    Writer::root(Stamp { zxid, wall_ms: zxid * 1000 })
+}
+
+impl Tree {
+    fn get(&self, path: &str) -> Result<(Option<&[u8]>, Stat), ErrorCode> {
+        self.look(path).map(|n| (n.data(), n.stat()))
+    }
+    fn stat(&self, path: &str) -> Result<Stat, ErrorCode> {
+        self.look(path).map(|n| n.stat())
+    }
+    fn children(&self, path: &str) -> Result<(ChildNames<'_>, Stat), ErrorCode> {
+        self.look(path).map(|n| (n.children(), n.stat()))
+    }
+    fn acl(&self, path: &str) -> Result<(&[Acl], Stat), ErrorCode> {
+        self.look(path).map(|n| (n.acl(), n.stat()))
+    }
 }
 
 fn plain(path: &str) -> NewNode<'_> {
@@ -58,10 +76,10 @@ fn stats_follow_the_rules_for_node_and_parent() {
 
     let set = tree.set_data("/p", None, 0, at(7));
     let parent = Stat { mzxid: 7, mtime: 7000, version: 1, data_length: 0, ..parent };
-    assert_eq!((set, tree.get("/p")), (Ok(parent), Ok((None, parent))));
+    assert_eq!((set.map(|s| s.stat), tree.get("/p")), (Ok(parent), Ok((None, parent))));
     assert_eq!(tree.stat("/").map(|s| s.pzxid), Ok(5), "setting data is not the parent's business");
 
-    tree.delete("/p/e", -1, 8).expect("there");
+    tree.delete("/p/e", -1, at(8)).expect("there");
     assert_eq!(tree.stat("/p"), Ok(Stat { pzxid: 8, cversion: 2, num_children: 0, ..parent }));
     assert_eq!(tree.hash(), tree.hash_from_scratch());
 }
@@ -91,7 +109,7 @@ fn sequence_numbers_count_every_child_ever_made() {
     assert_eq!(made(sequential("/q/"), 5).as_deref(), Ok("/q/0000000002"), "a failed create takes no number");
     assert_eq!(made(plain("/q/n-0000000004"), 6).as_deref(), Ok("/q/n-0000000004"));
     assert_eq!(made(sequential("/q/n-"), 7), Err(ErrorCode::NodeExists), "made by hand");
-    tree.delete("/q/n-0000000004", -1, 8).expect("there");
+    tree.delete("/q/n-0000000004", -1, at(8)).expect("there");
     let made = tree.create(sequential("/q/n-"), at(9)).map(|c| c.path);
     assert_eq!(made.as_deref(), Ok("/q/n-0000000004"), "deleting changes no number");
 }
@@ -118,10 +136,10 @@ fn versions_go_past_the_highest_and_skip_the_one_that_means_any() {
     tree.create(plain("/v"), at(1)).expect("free");
     for (from, to) in [(i32::MAX, i32::MIN), (-3, -2), (-2, 0)] {
         tree.force("/v", |n| n.version = from);
-        assert_eq!(tree.set_data("/v", None, from, at(2)).map(|s| s.version), Ok(to));
+        assert_eq!(tree.set_data("/v", None, from, at(2)).map(|s| s.stat.version), Ok(to));
     }
     assert_eq!(tree.set_data("/v", None, -2, at(3)), Err(ErrorCode::BadVersion));
-    assert_eq!(tree.set_data("/zookeeper/config", None, -1, at(3)).map(|s| s.version), Ok(0));
+    assert_eq!(tree.set_data("/zookeeper/config", None, -1, at(3)).map(|s| s.stat.version), Ok(0));
 }
 
 #[test]
@@ -182,7 +200,7 @@ fn deletes_and_sets_fail_with_the_first_error_that_applies() {
         ("/a", 0, NotEmpty),
         ("/a", -1, NotEmpty),
     ] {
-        assert_eq!(tree.delete(path, version, 3), Err(error), "{path:?}");
+        assert_eq!(tree.delete(path, version, at(3)), Err(error), "{path:?}");
     }
     for (path, version, error) in [
         ("", -1, BadArguments),
@@ -195,7 +213,7 @@ fn deletes_and_sets_fail_with_the_first_error_that_applies() {
         assert_eq!(tree.set_data(path, Some(b"new"), version, at(3)), Err(error), "{path:?}");
     }
     assert_eq!((tree.hash(), tree.len(), tree.bytes()), before);
-    assert!(tree.delete("/a/b", 0, 4).is_ok() && tree.delete("/a", 0, 5).is_ok());
+    assert!(tree.delete("/a/b", 0, at(4)).is_ok() && tree.delete("/a", 0, at(5)).is_ok());
 }
 
 #[test]
@@ -256,7 +274,7 @@ fn what_is_deleted_gives_its_room_back() {
             tree.create(new, at(round * 10_000 + i + 1)).expect("free");
         }
         for i in 0..3000 {
-            tree.delete(&format!("/n{i}"), -1, round * 10_000 + 5000 + i).expect("there");
+            tree.delete(&format!("/n{i}"), -1, at(round * 10_000 + 5000 + i)).expect("there");
         }
         assert_eq!((tree.len(), tree.bytes(), tree.acl_count()), before);
         assert!(tree.nodes.slots().count() == 4);
@@ -277,7 +295,7 @@ proptest! {
                 tree.create(plain(&format!("/junk{i}")), at(1)).unwrap();
             }
             for i in 0..junk {
-                tree.delete(&format!("/junk{i}"), -1, 1).unwrap();
+                tree.delete(&format!("/junk{i}"), -1, at(1)).unwrap();
             }
             for &i in order {
                 tree.create(plain(&format!("/n{i}")), at(i as i64)).unwrap();

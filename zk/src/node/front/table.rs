@@ -2,6 +2,9 @@
 //! the end of the turn.
 
 use super::Slot;
+use crate::jute::{EventType, responses};
+use crate::node::auth::Auth;
+use crate::txn::Readers;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -37,6 +40,8 @@ pub(super) struct Conn {
     /// `ip:port`.
     pub peer: String,
     pub phase: Phase,
+    /// What it has proved.
+    pub auth: Auth,
     /// Frames not looked at yet, and when each came.
     pub waiting: VecDeque<(Instant, Bytes)>,
     /// Pings that are not answered.
@@ -151,7 +156,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Takes a new one in.
-    pub(super) fn insert(&mut self, now: Instant, id: ConnId, peer: String) {
+    pub(super) fn insert(&mut self, now: Instant, id: ConnId, peer: String, auth: Auth) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).expect("connections are bounded far below")
@@ -162,6 +167,7 @@ impl Table {
             id,
             peer,
             phase: Phase::New,
+            auth,
             waiting: VecDeque::new(),
             pings: 0,
             passed_on: VecDeque::new(),
@@ -224,13 +230,32 @@ impl Table {
 
     /// Where a frame to it goes: one frame is counted.
     pub(super) fn out(&mut self, slot: Slot) -> &mut Vec<u8> {
+        self.out_for(slot).0
+    }
+
+    /// The same, with what the connection has proved.
+    pub(super) fn out_for(&mut self, slot: Slot) -> (&mut Vec<u8>, &Auth) {
         self.mark(slot);
         let conn = self.at(slot);
         conn.sent += 1;
         if conn.out.capacity() == 0 {
             conn.out.reserve(256);
         }
-        &mut conn.out
+        (&mut conn.out, &conn.auth)
+    }
+
+    /// Queues a watch event, if the connection may read the node.
+    pub(super) fn event(
+        &mut self,
+        slot: Slot,
+        zxid: i64,
+        kind: EventType,
+        path: &str,
+        readers: Option<&Readers>,
+    ) {
+        if self.at(slot).auth.hears(kind, readers) {
+            responses::event(self.out(slot), zxid, kind, path);
+        }
     }
 
     /// Answers to what was passed on have come. One that is to be closed needs none.

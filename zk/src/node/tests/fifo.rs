@@ -98,7 +98,7 @@ fn request(step: &Step) -> Request<'static> {
         Step::Children => children("/", false),
         Step::Sync => sync(),
         Step::Ping => Request::Ping,
-        Step::Unknown => Request::Other(14),
+        Step::Unknown => Request::Other(999),
         Step::Garbled => Request::Other(4), // a getData whose record is missing
         Step::Commit(_) | Step::Run => panic!("not a request"),
     }

@@ -83,7 +83,7 @@ fn request(ask: Ask) -> Request<'static> {
         Ask::Exists(n) => exists(&name(n), false),
         Ask::Children => children("/", false),
         Ask::Sync => sync(),
-        Ask::Unknown => Request::Other(14),
+        Ask::Unknown => Request::Other(999),
         Ask::Watch => get("/w", true),
     }
 }

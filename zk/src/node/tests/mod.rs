@@ -1,15 +1,19 @@
 //! Tests of the node, on a log in memory.
 
+mod acl;
 mod chaos;
 mod executors;
 mod fifo;
 mod held;
 mod limits;
+mod lives;
 mod member;
 mod memlog;
+mod multi;
 mod sessions;
 mod several;
 mod snapshots;
+mod standing;
 mod watches;
 mod words;
 mod world;

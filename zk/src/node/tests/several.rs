@@ -91,6 +91,41 @@ with_fronts! {
         the_server_text_has_the_lines_that_parsers_count_on
         a_node_that_has_not_caught_up_says_so
         a_connection_that_is_closed_is_noted_with_its_reason;
+    acl of acl [(1, 1), (3, 2)] =>
+        every_operation_needs_its_permission_whoever_asks
+        what_counts_first_is_told
+        a_list_is_shown_whole_only_to_who_may_change_it
+        a_proof_counts_for_what_comes_behind_it
+        proofs_last_as_long_as_their_connection
+        a_proof_that_is_none_ends_the_connection_in_its_turn
+        who_proves_the_super_digest_may_do_everything
+        with_acls_skipped_they_are_kept_and_do_not_count
+        an_address_is_that_of_the_sessions_connection
+        events_reach_only_who_may_read
+        who_one_is_is_told;
+    lives of lives [(1, 1), (3, 2)] =>
+        a_container_goes_after_its_last_child_and_not_before_its_first
+        a_time_to_live_starts_anew_when_data_is_set_and_waits_for_children
+        many_go_at_the_pace_that_was_set
+        without_anything_to_sweep_no_timer_runs
+        times_to_live_are_bounded_and_can_be_switched_off
+        hard_quotas_are_enforced_where_that_is_wanted_and_soft_ones_told
+        a_service_of_older_rules_is_raised_once;
+    multi of multi [(1, 1), (3, 2)] =>
+        a_reply_has_its_golden_bytes
+        each_kind_is_answered_by_its_own
+        whichever_part_fails_nothing_is_done_and_nobody_hears_of_it
+        events_come_in_the_order_of_the_parts_and_before_the_reply
+        what_could_be_refused_at_once_still_comes_behind_what_fails_before_it
+        a_multi_read_answers_each_part_by_itself_and_leaves_its_watches
+        a_multi_read_of_too_much_is_refused
+        ephemerals_of_a_multi_belong_to_its_session;
+    standing of standing [(1, 1), (3, 2)] =>
+        persistent_watches_stay_and_tell_each_change_once
+        each_kind_is_found_and_removed_by_its_number
+        after_a_reconnect_they_are_set_again_and_tell_nothing_of_the_time_between
+        persistent_watches_count_against_the_limit
+        own_ephemerals_are_listed_by_prefix_and_descendants_counted;
     fifo_models of fifo [(3, 2)] =>
         replies_are_those_of_a_sequential_server_again;
     held_models of held [(3, 2)] =>

@@ -179,6 +179,10 @@ impl World {
     pub fn is_ready(&self, node: usize) -> bool {
         self.hosts[node].ready
     }
+    /// The node's next timer.
+    pub fn next_deadline(&self, node: usize) -> Option<(Instant, &'static str)> {
+        self.node(node).next_deadline()
+    }
     pub fn notes(&self, node: usize) -> &[String] {
         &self.hosts[node].notes
     }
@@ -318,10 +322,14 @@ impl World {
 
     /// A bare connection.
     pub fn dial(&mut self, node: usize) -> usize {
+        self.dial_from("10.0.0.1", node)
+    }
+
+    fn dial_from(&mut self, address: &str, node: usize) -> usize {
         let conn = ConnId(self.clients.len() as u64 + 1);
         let (closed, paused, ended_at) = (false, false, None);
         self.clients.push(Client { node, conn, raw: Vec::new(), closed, paused, ended_at, wire: None });
-        let peer = format!("10.0.0.1:{}", 1000 + conn.0);
+        let peer = format!("{address}:{}", 1000 + conn.0);
         let host = self.hosts[node].node.as_mut().expect("the node lives");
         host.handle(self.now, Input::Accepted { conn, peer });
         self.run();
@@ -417,6 +425,24 @@ impl World {
         resume: Option<&ConnectResponse>,
     ) -> usize {
         let client = self.dial(node);
+        self.ask_on(client, last_zxid_seen, timeout_ms, resume);
+        client
+    }
+
+    /// Sends a connect request from another address.
+    pub fn ask_from(&mut self, address: &str, node: usize, resume: Option<&ConnectResponse>) -> usize {
+        let client = self.dial_from(address, node);
+        self.ask_on(client, 0, 4000, resume);
+        client
+    }
+
+    fn ask_on(
+        &mut self,
+        client: usize,
+        last_zxid_seen: i64,
+        timeout_ms: i32,
+        resume: Option<&ConnectResponse>,
+    ) {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen,
@@ -429,7 +455,6 @@ impl World {
         request.encode(&mut bytes);
         assert!(self.put(client, &bytes, true));
         self.run();
-        client
     }
 
     /// A client with a session of 4 seconds.

@@ -36,9 +36,9 @@ proptest! {
         let mut connections: Vec<(i64, u64)> = Vec::new();
         let mut taking: Option<(Taking, Vec<u8>, Wanted)> = None;
         for (step, dice) in &steps {
-            if let Some(txn) = resolve(step, &model, &connections) {
-                run.apply(&txn);
-                model.apply(&txn, &mut Vec::new());
+            if let Some((flags, txn)) = resolve(step, &model, &connections) {
+                run.apply_bytes(&encode_with(flags, &txn));
+                model.apply(flags, &txn, &mut Vec::new());
                 connections.extend(run.changes.iter().filter_map(|change| match change {
                     Change::SessionAttached { session, attach } => Some((*session, *attach)),
                     _ => None,
