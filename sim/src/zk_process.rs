@@ -7,6 +7,7 @@ use crate::options::Options;
 use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::convert::Infallible;
+use std::time::Duration;
 use zoolog_core::limits::FRAME_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
 use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Team, framing};
@@ -40,6 +41,7 @@ pub fn build(
         max_session_timeout_ms: o.session_timeout_ms.max(400) as u32,
         max_connections_per_ip: 0,
         snapshot_records: o.snapshot_records,
+        container_check_interval: Duration::from_millis(300),
         ..NodeConfig::default()
     };
     cfg.log.consumer = o.trims.then(|| format!("zk-{n}"));

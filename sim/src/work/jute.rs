@@ -20,6 +20,18 @@ pub mod op {
     pub const SYNC: i32 = 9;
     /// ping
     pub const PING: i32 = 11;
+    /// check
+    pub const CHECK: i32 = 13;
+    /// multi
+    pub const MULTI: i32 = 14;
+    /// createContainer
+    pub const CREATE_CONTAINER: i32 = 19;
+    /// multiRead
+    pub const MULTI_READ: i32 = 22;
+    /// auth
+    pub const AUTH: i32 = 100;
+    /// addWatch
+    pub const ADD_WATCH: i32 = 106;
     /// closeSession
     pub const CLOSE: i32 = -11;
 }
@@ -96,6 +108,11 @@ impl Reader<'_> {
     /// A long.
     pub fn long(&mut self) -> Option<i64> {
         self.take().map(i64::from_be_bytes)
+    }
+
+    /// A bool.
+    pub fn bool(&mut self) -> Option<bool> {
+        self.take::<1>().map(|b| b != [0])
     }
 
     /// A buffer or string; null is empty.

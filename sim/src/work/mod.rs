@@ -5,4 +5,5 @@ pub mod log_reader;
 pub mod log_writer;
 pub mod operator;
 pub mod zk_client;
+mod zk_more;
 mod zk_script;

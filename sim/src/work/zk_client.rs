@@ -3,6 +3,7 @@
 //! of each request. After the storm it reads everything once more and is done.
 
 use super::jute::{Frame, Reader, op};
+use super::zk_more::More;
 use super::zk_script::parse;
 use crate::observe::{Observation, ZkCall, ZkFact, ZkReply};
 use crate::process::Process;
@@ -48,6 +49,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) enum What {
     Call { call: ZkCall, watch: bool },
+    More(More),
     Sync,
 }
 
@@ -87,6 +89,8 @@ pub struct ZkClient {
     pub(super) ephemerals: BTreeSet<String>,
     /// Data watches of this connection: path, and zxid of the reply that armed it.
     watches: BTreeMap<String, i64>,
+    /// Persistent watches of this connection: path, and zxid up to which it was told.
+    pub(super) standing: BTreeMap<String, i64>,
     /// Steps of the last round still to be answered; `None` before it began.
     pub(super) last_round: Option<usize>,
     done: bool,
@@ -115,6 +119,7 @@ impl ZkClient {
             unmade: false,
             ephemerals: BTreeSet::new(),
             watches: BTreeMap::new(),
+            standing: BTreeMap::new(),
             last_round: None,
             done: false,
             out: VecDeque::new(),
@@ -131,7 +136,7 @@ impl ZkClient {
         self.observe(Observation::Zk(ZkFact { client, session, asked, call, reply }));
     }
 
-    fn broken(&mut self, promise: &'static str, text: String) {
+    pub(super) fn broken(&mut self, promise: &'static str, text: String) {
         self.observe(Observation::Broken { promise, text });
     }
 
@@ -172,6 +177,7 @@ impl ZkClient {
     /// The connection is gone: what was in flight on it may have happened.
     pub(super) fn disconnected(&mut self, now: Instant) {
         for asked in std::mem::take(&mut self.in_flight) {
+            self.prepared &= !matches!(asked.what, What::More(More::Make));
             if let What::Call { call, .. } = asked.what {
                 if matches!(call, ZkCall::Create { ephemeral: false, sequential: false, .. }) {
                     self.prepared = false;
@@ -183,6 +189,7 @@ impl ZkClient {
             }
         }
         self.watches.clear();
+        self.standing.clear();
         if self.last_round.is_some() {
             self.last_round = None;
         }
@@ -220,6 +227,9 @@ impl ZkClient {
         self.password = password;
         self.timeout = Duration::from_millis(timeout as u64);
         self.link = Link::Up(conn);
+        if let Some(frame) = self.proof() {
+            self.send(now, conn, frame.done());
+        }
         let reply = ZkReply::Ok { zxid: self.zxid, stat: None, data: None, path: None, names: Vec::new() };
         self.fact(asked, ZkCall::Connect { resumed }, reply);
         self.next_request = now;
@@ -246,12 +256,15 @@ impl ZkClient {
                 let Some((_, _, path)) = event else {
                     return self.broken("ZK-3", "a malformed event".into());
                 };
-                if self.watches.remove(&path).is_none() {
+                let once = self.watches.remove(&path).is_some();
+                if !self.standing_event(&path, zxid) && !once {
                     self.broken("ZK-3", format!("an event for {path}, which is not watched"));
                 }
                 return;
             }
             -2 => return,
+            -4 if err == 0 => return,
+            -4 => return self.broken("ZK-1", format!("a proof was refused: {err}")),
             _ => {}
         }
         if zxid < self.zxid {
@@ -264,9 +277,13 @@ impl ZkClient {
         if asked.xid != xid {
             return self.broken("ZK-2", format!("an answer to xid {xid}, {} is next", asked.xid));
         }
-        let What::Call { call, watch } = asked.what else {
-            self.step_done(now);
-            return;
+        let (call, watch) = match asked.what {
+            What::Call { call, watch } => (call, watch),
+            What::More(more) => {
+                self.answered_more(more, zxid, err, &mut r);
+                return self.step_done(now);
+            }
+            What::Sync => return self.step_done(now),
         };
         let reply =
             if err != 0 { Some(ZkReply::Error { code: err, zxid }) } else { parse(&call, zxid, &mut r) };
@@ -306,6 +323,7 @@ impl ZkClient {
                     format!("{path} shows zxid {}, the watch armed at {armed} has not fired", stat.mzxid);
                 self.broken("ZK-3", text);
             }
+            self.check_standing(path, stat.mzxid);
             if watch {
                 self.watches.entry(path.clone()).or_insert(zxid);
             }

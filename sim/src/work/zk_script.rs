@@ -40,7 +40,7 @@ impl ZkClient {
         }
     }
 
-    fn value(&mut self) -> Vec<u8> {
+    pub(super) fn value(&mut self) -> Vec<u8> {
         self.counter += 1;
         let mut value = format!("{}.{}.{}", self.cfg.client, self.cfg.life, self.counter).into_bytes();
         let padding = self.rng.below(60) as usize;
@@ -64,9 +64,13 @@ impl ZkClient {
         for path in paths {
             self.create(now, path, false, false);
         }
+        self.prepare_more(now);
     }
 
     pub(super) fn request(&mut self, now: Instant) {
+        if self.rng.chance(25) {
+            return self.request_more(now);
+        }
         let register = format!("/r{}", self.rng.below(REGISTERS));
         match self.rng.below(100) {
             0..35 => {
@@ -128,6 +132,7 @@ impl ZkClient {
         self.sync(now);
         self.ask(now, ZkCall::Children { path: "/e".into(), synced: Some(now) }, false);
         self.ask(now, ZkCall::Children { path: "/q".into(), synced: Some(now) }, false);
+        self.read_pair(now);
         self.last_round = Some(self.in_flight.len());
         assert!(self.in_flight.len() > before, "the last round asks something");
     }
