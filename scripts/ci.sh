@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change lands. Runs from a clean checkout; installs what it needs.
 #   scripts/ci.sh            all steps
-#   scripts/ci.sh STEP ...   only these: fmt clippy docs purity test sim instructions release recipes drill
+#   scripts/ci.sh STEP ...   only these: fmt clippy docs purity test sim instructions release recipes oracle drill
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in -h|--help) sed -n '2,4p' "$0"; exit 0 ;; esac
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(fmt clippy docs purity test sim instructions release recipes drill)
+[ ${#steps[@]} -gt 0 ] || steps=(fmt clippy docs purity test sim instructions release recipes oracle drill)
 
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 say() { printf '\n=== %s (%ss) ===\n' "$1" "$SECONDS"; }
@@ -51,6 +51,15 @@ for step in "${steps[@]}"; do
             python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog
             python3 scripts/kazoo_recipes.py --zoolog target/release/zoolog --executors 3
             ;;
+        # Against Apache ZooKeeper of the Debian package.
+        oracle)
+            need java default-jre-headless || true
+            [ -f /usr/share/java/zookeeper.jar ] || apt-get install -y -qq --no-install-recommends zookeeper || true
+            if command -v java >/dev/null && [ -f /usr/share/java/zookeeper.jar ]; then
+                python3 scripts/oracle.py --zoolog target/release/zoolog --seeds 40
+            else
+                echo "!!! Apache ZooKeeper can't be installed: ANSWERS ARE NOT COMPARED !!!"
+            fi ;;
         drill)
             need mkfs.ext4 e2fsprogs || echo "no mkfs.ext4: disks won't be full"
             python3 scripts/drill.py zk --zoolog target/release/zoolog

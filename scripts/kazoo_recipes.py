@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""Do kazoo's recipes work? Lock, Counter, Queue, LockingQueue, Election, Barrier and DoubleBarrier, each with
-several clients against --hosts. Prints `N passed, M failed`; the exit code is 0 if none failed. LockingQueue rests
-on transactions (`multi`): against a server that answers those with UNIMPLEMENTED its tests are skipped, and said so.
+"""Do kazoo's recipes work? Lock, Counter, Queue, LockingQueue, Election, Barrier and DoubleBarrier, transactions and
+ACLs, each with several clients against --hosts. Prints `N passed, M failed`; the exit code is 0 if none failed.
 
     scripts/kazoo_recipes.py --hosts 127.0.0.1:2181,127.0.0.1:2182
     scripts/kazoo_recipes.py --zoolog target/release/zoolog
@@ -21,7 +20,9 @@ from lib.topology import Topology
 ensure_kazoo()
 
 from kazoo.client import KazooClient  # noqa: E402
-from kazoo.exceptions import NoNodeError, UnimplementedError  # noqa: E402
+from kazoo.exceptions import (  # noqa: E402
+    BadVersionError, NoAuthError, NoNodeError, RolledBackError, RuntimeInconsistency)
+from kazoo.security import make_digest_acl  # noqa: E402
 
 CLIENTS = 4
 PATIENCE_S = 30
@@ -290,15 +291,77 @@ def double_barrier_lets_all_in_and_out_together(bench):
     assert not wrong, wrong
 
 
+def transactions_move_without_losing_anything(bench):
+    accounts = [f"{bench.root}/account-{i}" for i in range(3)]
+    for path in accounts:
+        bench.clients[0].create(path, b"100")
+
+    def work(index, client):
+        for turn in range(10):
+            giver, taker = accounts[(index + turn) % 3], accounts[(index + turn + 1) % 3]
+            while True:
+                (giver_has, a), (taker_has, b) = client.get(giver), client.get(taker)
+                move = client.transaction()
+                move.set_data(giver, str(int(giver_has) - 1).encode(), version=a.version)
+                move.set_data(taker, str(int(taker_has) + 1).encode(), version=b.version)
+                if not any(isinstance(r, Exception) for r in move.commit()):
+                    break
+
+    bench.in_parallel(work)
+    last = bench.clients[-1]
+    last.sync(bench.root)
+    held = [last.get(path) for path in accounts]
+    assert sum(int(data) for data, _ in held) == 300, held
+    assert sum(stat.version for _, stat in held) == 2 * 10 * CLIENTS, held
+
+
+def a_failed_transaction_says_where_and_does_nothing(bench):
+    client, path = bench.clients[0], bench.root + "/new"
+    transaction = client.transaction()
+    transaction.create(path)
+    transaction.check(bench.root, version=77)
+    transaction.delete(path)
+    results = [type(r) for r in transaction.commit()]
+    assert results == [RolledBackError, BadVersionError, RuntimeInconsistency], results
+    assert client.exists(path) is None
+    transaction = client.transaction()
+    transaction.create(path, b"made", sequence=True)
+    transaction.check(bench.root, version=-1)
+    made = transaction.commit()[0]
+    assert client.get(made)[0] == b"made", made
+
+
+def acls_keep_others_out(bench):
+    owner, other = bench.clients[:2]
+    path = bench.root + "/own"
+    owner.add_auth("digest", "owner:secret")
+    owner.create(path, b"mine", acl=[make_digest_acl("owner", "secret", all=True)])
+    other.sync(path)
+    for refused in (lambda: other.get(path), lambda: other.set(path, b"x"), lambda: other.create(path + "/k"),
+                    lambda: other.get_acls(path), lambda: other.set_acls(path, [make_digest_acl("x", "y", all=True)])):
+        try:
+            refused()
+        except NoAuthError:
+            continue
+        raise AssertionError("somebody else was let in")
+    other.add_auth("digest", "owner:secret")
+    assert other.get(path)[0] == b"mine"
+    assert other.get_acls(path)[0][0].id.id.startswith("owner:")
+    owner.set_acls(path, [make_digest_acl("owner", "secret", all=True), make_digest_acl("guest", "pw", read=True)])
+    third = bench.clients[2]
+    third.add_auth("digest", "guest:pw")
+    third.sync(path)
+    assert third.get(path)[0] == b"mine"
+
+
 TESTS = [
     lock_excludes_everybody_else, lock_of_a_dead_session_is_freed, lock_waiters_are_served_in_order,
     counter_loses_no_increment, queue_gives_each_item_once_and_in_order, queue_respects_priorities,
     locking_queue_gives_each_item_to_one, locking_queue_gives_back_what_was_not_consumed,
     election_has_one_leader_at_a_time, election_passes_on_when_the_leader_goes, barrier_holds_until_removed,
-    double_barrier_lets_all_in_and_out_together,
+    double_barrier_lets_all_in_and_out_together, transactions_move_without_losing_anything,
+    a_failed_transaction_says_where_and_does_nothing, acls_keep_others_out,
 ]
-
-NEED_MULTI = [locking_queue_gives_each_item_to_one, locking_queue_gives_back_what_was_not_consumed]
 
 
 def main():
@@ -306,11 +369,12 @@ def main():
     parser.add_argument("--hosts", default="127.0.0.1:2181", help="H:P,.. (default 127.0.0.1:2181)")
     parser.add_argument("--zoolog", help="start this binary's `dev` in a temporary directory, and use that")
     parser.add_argument("--executors", type=int, default=1, help="of each of its ZooKeeper nodes (default 1)")
+    parser.add_argument("--port", type=int, default=23181, help="first port of that (default %(default)s)")
     parser.add_argument("--only", default="", help="run only tests whose name contains this")
     args = parser.parse_args()
     if args.zoolog:
         with tempfile.TemporaryDirectory() as directory:
-            topology = Topology(args.zoolog, f"{directory}/data", 23181, 29080,
+            topology = Topology(args.zoolog, f"{directory}/data", args.port, args.port + 100,
                                 more=["--executors", str(args.executors)])
             topology.start()
             try:
@@ -322,7 +386,7 @@ def main():
 
 def run(hosts, only):
     """Runs the tests whose name contains `only`; returns the exit code."""
-    passed = failed = skipped = 0
+    passed = failed = 0
     for test in (t for t in TESTS if only in t.__name__):
         name, started, bench = test.__name__.replace("_", " "), time.monotonic(), None
         try:
@@ -330,13 +394,6 @@ def run(hosts, only):
             test(bench)
             passed += 1
             print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
-        except UnimplementedError as e:
-            if test not in NEED_MULTI:
-                failed += 1
-                print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
-            else:
-                skipped += 1
-                print(f"skipped {name}: the server has no transactions ({e!r})", flush=True)
         except Exception:
             failed += 1
             print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
@@ -347,7 +404,7 @@ def run(hosts, only):
                 except Exception as e:
                     if not isinstance(e, NoNodeError):
                         print(f"        cleaning up after it: {e!r}", flush=True)
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
 

@@ -15,11 +15,15 @@ import sys
 import tempfile
 import time
 
+from lib import oracle_more_scenes, oracle_scenes
 from lib.apache import Ensemble
 from lib.oracle_play import Player, play_both
-from lib.oracle_scenes import SCENES, Scene
+from lib.oracle_scenes_lib import Scene
 from lib.oracle_scripts import Script
 from lib.topology import Topology
+
+# Times to live are on in Zoolog; a sweep in the middle of a script would come at another moment in each.
+PROPERTIES = ("zookeeper.extendedTypesEnabled=true", "znode.container.checkIntervalMs=86400000")
 
 
 class Oracle:
@@ -28,9 +32,9 @@ class Oracle:
     def __init__(self, args):
         self.args = args
         self.home = pathlib.Path(args.dir or tempfile.mkdtemp(prefix="zoolog-oracle-"))
-        self.apache = Ensemble(self.home / "apache", args.nodes, args.port)
+        self.apache = Ensemble(self.home / "apache", args.nodes, args.port, PROPERTIES)
         self.zoolog = Topology(pathlib.Path(args.zoolog).resolve(), self.home / "zoolog" / "data", args.port + 100,
-                               args.port + 200, zk=args.nodes)
+                               args.port + 200, zk=args.nodes, more=["--executors", str(args.executors)])
         self.passed = self.failed = 0
         self.started = time.monotonic()
 
@@ -75,7 +79,8 @@ class Oracle:
 
     def play_scenes(self):
         """Everything that is no random script."""
-        for play in SCENES if self.args.scenes else ():
+        scenes = oracle_more_scenes.SCENES + oracle_scenes.SCENES
+        for play in (s for s in scenes if self.args.scenes and self.args.only in s.__name__):
             scene = Scene(self.apache.hosts.split(","), self.zoolog)
             try:
                 play(scene)
@@ -93,9 +98,11 @@ def main():
     parser.add_argument("--ops", type=int, default=300, help="operations in each (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (default %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="servers of each system (default %(default)s)")
+    parser.add_argument("--executors", type=int, default=1, help="of each of Zoolog's nodes (default %(default)s)")
     parser.add_argument("--port", type=int, default=14181, help="first port; some 1000 to 2200 above it are used too")
     parser.add_argument("--dir", help="folder for data and logs, kept (default: a temporary one)")
     parser.add_argument("--no-scenes", dest="scenes", action="store_false", help="random scripts only")
+    parser.add_argument("--only", default="", help="only scenes whose name contains this")
     parser.add_argument("--verbose", action="store_true", help="a line for each seed")
     oracle = Oracle(parser.parse_args())
     # So that both systems are ended then, too.

@@ -37,7 +37,8 @@ def four_letters(host, port, word, timeout=2.0):
 class Ensemble:
     """N servers under `directory`; client ports from `base_port` on."""
 
-    def __init__(self, directory, count=3, base_port=12181):
+    def __init__(self, directory, count=3, base_port=12181, properties=()):
+        self.properties = [f"-D{p}" for p in properties]
         self.directory = pathlib.Path(directory)
         self.ports = [base_port + i for i in range(count)]
         self.processes = []
@@ -74,6 +75,7 @@ class Ensemble:
         (home / "zoo.cfg").write_text("\n".join(lines) + "\n")
         command = ["java", "-Dzookeeper.root.logger=INFO,ROLLINGFILE", f"-Dzookeeper.log.dir={home}",
                    "-Dzookeeper.log.file=zookeeper.log", "-Dzookeeper.admin.enableServer=false",
+                   *self.properties,
                    "-cp", f"{LOGGING}:{JAR}", MAIN, str(home / "zoo.cfg")]
         with open(home / "out.log", "ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)

@@ -8,6 +8,9 @@ import time
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA = 1, 2, 3, 4, 5
 GET_CHILDREN, SYNC, PING, GET_CHILDREN2, CREATE2 = 8, 9, 11, 12, 15
+GET_ACL, SET_ACL, CHECK, MULTI, RECONFIG, CHECK_WATCHES, REMOVE_WATCHES = 6, 7, 13, 14, 16, 17, 18
+CREATE_CONTAINER, CREATE_TTL, MULTI_READ, AUTH, SASL = 19, 21, 22, 100, 102
+GET_EPHEMERALS, GET_ALL_CHILDREN_NUMBER, SET_WATCHES2, ADD_WATCH, WHO_AM_I = 103, 104, 105, 106, 107
 SET_WATCHES, CLOSE = 101, -11
 EVENT_XID, PING_XID = -1, -2
 OPEN_ACL = ((31, "world", "anyone"),)
@@ -74,9 +77,39 @@ def set_data(path, data, version=-1):
     return buffer(path) + buffer(data) + struct.pack(">i", version)
 
 
-def set_watches(relative_zxid, data=(), exist=(), child=()):
-    """Record of setWatches."""
-    lists = b"".join(vector(paths, buffer) for paths in (data, exist, child))
+def create_ttl(path, data, flags, acl, ttl_ms):
+    """Record of createTTL."""
+    return create(path, data, flags, acl) + struct.pack(">q", ttl_ms)
+
+
+def set_acl(path, acl, version=-1):
+    """Record of setACL."""
+    return buffer(path) + vector(acl, acl_entry) + struct.pack(">i", version)
+
+
+def path_number(path, number):
+    """Record of addWatch, checkWatches and removeWatches."""
+    return buffer(path) + struct.pack(">i", number)
+
+
+def auth(scheme, proof):
+    """Record of auth."""
+    return struct.pack(">i", 0) + buffer(scheme) + buffer(proof)
+
+
+def multi_header(op, done=False, err=-1):
+    """What precedes each operation of a multi, and ends it."""
+    return struct.pack(">i?i", op, done, err)
+
+
+def multi(parts):
+    """Record of multi and multiRead: parts are (op, record)."""
+    return b"".join(multi_header(op) + record for op, record in parts) + multi_header(-1, True)
+
+
+def set_watches(relative_zxid, data=(), exist=(), child=(), more=()):
+    """Record of setWatches; with two lists more, of setWatches2."""
+    lists = b"".join(vector(paths, buffer) for paths in (data, exist, child, *more))
     return struct.pack(">q", relative_zxid) + lists
 
 
@@ -121,6 +154,26 @@ class Cursor:
         """A Stat."""
         return Stat(*STAT.unpack(self.take(STAT.size)))
 
+    def acl(self):
+        """A list of ACL entries, whose order counts, but among those that stand for one of the scheme `auth`."""
+        acl = [(self.int(), self.text(), self.text()) for _ in range(self.int())]
+        digests = sum(entry[1] == "digest" for entry in acl)
+        return tuple(sorted(acl) if digests > 1 else acl)
+
+    def pairs(self):
+        """A list of pairs of strings, in any order."""
+        return [(self.text(), self.text()) for _ in range(self.int())]
+
+    def parts(self):
+        """What the parts of a multi came to: (op, error, values)."""
+        parts = []
+        while True:
+            op, done, err = struct.unpack(">i?i", self.take(9))
+            if done:
+                return tuple(parts + [(op, err)])
+            readers = (Cursor.int,) if op == -1 else BODIES[op]
+            parts.append((op, err, tuple(read(self) for read in readers)))
+
     def rest(self):
         """What has not been read."""
         return self.data[self.at:]
@@ -130,6 +183,10 @@ BODIES = {
     CREATE: (Cursor.text,), CREATE2: (Cursor.text, Cursor.stat), DELETE: (), EXISTS: (Cursor.stat,),
     GET_DATA: (Cursor.buffer, Cursor.stat), SET_DATA: (Cursor.stat,), GET_CHILDREN: (Cursor.texts,),
     GET_CHILDREN2: (Cursor.texts, Cursor.stat), SYNC: (Cursor.text,), PING: (), SET_WATCHES: (), CLOSE: (),
+    GET_ACL: (Cursor.acl, Cursor.stat), SET_ACL: (Cursor.stat,), MULTI: (Cursor.parts,), MULTI_READ: (Cursor.parts,),
+    CHECK: (), CHECK_WATCHES: (), REMOVE_WATCHES: (), CREATE_CONTAINER: (Cursor.text, Cursor.stat),
+    CREATE_TTL: (Cursor.text, Cursor.stat), AUTH: (), SASL: (Cursor.buffer,), GET_EPHEMERALS: (Cursor.texts,),
+    GET_ALL_CHILDREN_NUMBER: (Cursor.int,), SET_WATCHES2: (), ADD_WATCH: (Cursor.int,), WHO_AM_I: (Cursor.pairs,),
 }
 
 

@@ -11,7 +11,8 @@ from lib.oracle_scripts import Watches
 
 # A seed is given up after this many differences: what follows from the first ones says little.
 DIFFERENCES_MAX = 6
-WRITES = (jute.CREATE, jute.CREATE2, jute.DELETE, jute.SET_DATA, jute.CLOSE)
+WRITES = (jute.CREATE, jute.CREATE2, jute.DELETE, jute.SET_DATA, jute.SET_ACL, jute.MULTI, jute.CREATE_CONTAINER,
+          jute.CREATE_TTL, jute.CLOSE)
 
 
 def text_of(path):
@@ -23,6 +24,11 @@ def text_of(path):
 def short(data):
     """Data as it is compared and printed."""
     return data if len(data) < 60 else f"{len(data)} bytes, {hashlib.md5(data).hexdigest()}"
+
+
+def failed(body):
+    """Whether the reply to a multi says that nothing of it was done."""
+    return struct.unpack_from(">i?", body) == (-1, False)
 
 
 def sort_last_events(came):
@@ -113,7 +119,7 @@ class Player:
             return record
         known = record.back is not None and record.back < len(self.labels)
         zxid = self.labels[-1 - record.back] if known else 0
-        return jute.set_watches(zxid, record.data, record.exist, record.child)
+        return jute.set_watches(zxid, record.data, record.exist, record.child, record.more)
 
     def exchange(self, number, requests):
         """Sends all, reads until all are answered."""
@@ -159,11 +165,12 @@ class Player:
             self.say(f"a reply to {got.xid}, which was not asked")
             return got.xid, ("unasked", got.err)
         op, text = asked[got.xid]
-        if got.zxid < session.zxid:
+        # That of an auth is 0.
+        if got.zxid < session.zxid and op != jute.AUTH:
             self.say(f"zxid goes back from {session.zxid:#x} to {got.zxid:#x} at {text}")
         session.zxid = max(session.zxid, got.zxid)
         # A barrier may or may not be seen by other sessions when they read next.
-        if got.err == 0 and op in WRITES and text != "barrier":
+        if got.err == 0 and op in WRITES and text != "barrier" and not (op == jute.MULTI and failed(got.body)):
             if self.labels and got.zxid <= self.labels[-1]:
                 self.say(f"zxid {got.zxid:#x} of {text} is not above {self.labels[-1]:#x}")
             else:
@@ -201,6 +208,8 @@ class Player:
             return self.stat(value)
         if isinstance(value, list):
             return sorted(value)
+        if isinstance(value, tuple):
+            return tuple(map(self.value, value))
         return short(value) if isinstance(value, bytes) else value
 
     def stat(self, stat):
