@@ -61,6 +61,15 @@ impl Effects {
         self.out.push_back(Output::Send { conn, bytes });
     }
 
+    /// Puts the newest view among the marks, in the place of one that is on no disk yet: of views only the newest
+    /// counts, and an idle slot may hear of many before it has a batch to write them with.
+    pub fn mark_view(&mut self, mark: (Item, WalRecord)) {
+        match self.marks.iter_mut().find(|m| m.0 == Item::View) {
+            Some(old) => *old = mark,
+            None => self.marks.push(mark),
+        }
+    }
+
     /// Says why the connection is about to be closed.
     pub fn refusal(&mut self, conn: ConnId, refusal: Refusal) {
         self.send(conn, Refused { why: refusal.why, text: refusal.text });

@@ -98,6 +98,8 @@ impl Writers {
                 Some(t) if t.crc == batch.crc() && t.count == batch.count() => {
                     Judged::Known(t.first_lsn, t.gsn)
                 }
+                // The fence's number is that of a batch that is to go elsewhere.
+                Some(t) if w.closed == Some(t.first_lsn) => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
                 None if w.closed.is_some() => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 None => Judged::Refused(AppendRefusedWhy::Window, w.next),
@@ -148,6 +150,8 @@ impl Writers {
         self.uses += 1;
         let w = self.map.entry(batch.writer()).or_insert_with(|| Window::new(epoch, seq));
         if epoch > w.epoch || (seq != w.next && !fence) {
+            // Of this opening some never came by here: what else did not is not known.
+            self.forgot |= epoch == w.epoch;
             self.remembered -= w.taken.len();
             w.taken.clear();
             (w.closed, w.next) = (None, Seq(0));
@@ -158,7 +162,7 @@ impl Writers {
         }
         w.taken.push_back(Taken { seq, first_lsn, count: batch.count(), crc: batch.crc(), gsn: None });
         self.remembered += 1;
-        if w.taken.len() as u64 > WRITER_WINDOW {
+        if w.taken.len() as u64 > w.room() {
             w.taken.pop_front();
             self.remembered -= 1;
         }
@@ -246,7 +250,7 @@ impl Writers {
             return if self.forgot { Fate::Forgotten } else { Fate::In(Vec::new()) };
         };
         let all_there = w.taken.front().is_none_or(|t| t.seq <= from)
-            || ((w.taken.len() as u64) < WRITER_WINDOW && !self.forgot);
+            || ((w.taken.len() as u64) < w.room() && !self.forgot);
         if w.epoch > epoch || !all_there {
             return Fate::Forgotten;
         }
@@ -282,8 +286,10 @@ impl Writers {
         told
     }
 
-    /// For a checkpoint: all writers, the one that was idle longest first.
-    pub fn marks(&self) -> Vec<WriterMark> {
+    /// For a checkpoint: all writers, the one that was idle longest first. Positions not remembered here are those that
+    /// `gsn` gives: who reads the checkpoint may find what gives them now trimmed.
+    pub fn marks(&self, gsn: impl Fn(u64) -> Option<Gsn>) -> Vec<WriterMark> {
+        let mark = |t: &Taken| (t.seq, t.first_lsn, t.count, t.crc, t.gsn.or_else(|| gsn(t.first_lsn)));
         let mut by_use: Vec<_> = self.map.iter().collect();
         by_use.sort_unstable_by_key(|(_, w)| w.used);
         by_use
@@ -293,7 +299,7 @@ impl Writers {
                 epoch: w.epoch,
                 closed: w.closed,
                 next: w.next,
-                batches: w.taken.iter().map(|t| (t.seq, t.first_lsn, t.count, t.crc, t.gsn)).collect(),
+                batches: w.taken.iter().map(mark).collect(),
             })
             .collect()
     }
@@ -302,10 +308,9 @@ impl Writers {
     pub fn restore(&mut self, marks: Vec<WriterMark>) {
         for m in marks {
             let ascends = m.batches.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
-            if m.batches.len() as u64 > WRITER_WINDOW
-                || !ascends
-                || m.batches.last().is_some_and(|b| b.0 >= m.next)
-            {
+            let room = WRITER_WINDOW + u64::from(m.closed.is_some());
+            if m.batches.len() as u64 > room || !ascends || m.batches.last().is_some_and(|b| b.0 >= m.next) {
+                self.forgot = true;
                 continue; // not written by us
             }
             self.uses += 1;
@@ -373,6 +378,11 @@ impl Writers {
 }
 
 impl Window {
+    /// How many batches are remembered at most. A fence takes nobody's place: its writer may yet ask for all the others.
+    fn room(&self) -> u64 {
+        WRITER_WINDOW + u64::from(self.closed.is_some())
+    }
+
     fn new(epoch: Epoch, next: Seq) -> Self {
         Self { epoch, closed: None, next, taken: VecDeque::new(), pending: 0, conn: None, used: 0 }
     }
@@ -403,7 +413,7 @@ mod tests {
             let mut stored: Vec<u64> = Vec::new();
             for (i, &seq) in seqs.iter().enumerate() {
                 if i == restart {
-                    let marks = w.marks();
+                    let marks = w.marks(|_| None);
                     w = writers();
                     w.restore(marks);
                     prop_assert_eq!(w.recount(0, |_| None).len(), stored.len());
@@ -465,7 +475,7 @@ mod tests {
         (0..3).for_each(|s| w.took(&batch(1, 0, s), s));
         w.committed(WriterId(1), Epoch(0), 0, Gsn(40));
         w.committed(WriterId(1), Epoch(0), 1, Gsn(43));
-        let marks = w.marks();
+        let marks = w.marks(|_| None);
         let mut again = writers();
         again.restore(marks);
         again.took(&batch(1, 0, 3), 3);
@@ -473,6 +483,24 @@ mod tests {
         for (seq, gsn) in [(0, Some(40)), (1, Some(43)), (2, Some(52)), (3, None)] {
             assert_eq!(again.judge(&batch(1, 0, seq), Seq(0)), Judged::Known(seq, gsn.map(Gsn)));
         }
+    }
+
+    /// LOG-3: what recovery could not read may have been in the lane. Whoever lacks it doesn't deny it.
+    #[test]
+    fn a_hole_in_what_came_by_is_not_taken_for_nothing() {
+        let mut w = writers();
+        [0, 1, 4].into_iter().for_each(|s| w.backed_up(&batch(1, 0, s), s, 0));
+        assert_eq!(w.fate(WriterId(1), Epoch(0), Seq(1), 9), Fate::Forgotten);
+        assert_eq!(w.fate(WriterId(1), Epoch(0), Seq(4), 9), Fate::In(vec![(Seq(4), 4, None)]));
+        let mut lost = w.marks(|_| None);
+        lost[0].next = Seq(0);
+        let mut again = writers();
+        again.restore(lost);
+        assert_eq!(
+            again.fate(WriterId(1), Epoch(0), Seq(4), 9),
+            Fate::Forgotten,
+            "a mark that makes no sense"
+        );
     }
 
     #[test]

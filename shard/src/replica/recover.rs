@@ -11,7 +11,7 @@ use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{ShardBase, ShardHistory};
 use zoolog_core::view::View;
 use zoolog_core::wal::{Recovered, WalEntry};
-use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, ShardId};
+use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, Lsn, ShardId};
 
 /// What was found of a shard's parts.
 #[derive(Debug, Default)]
@@ -247,7 +247,7 @@ impl Images {
             |(&shard, p): (&ShardId, &Parts)| Some((shard, newest_of(&p.history, CutNumber(u64::MAX))?));
         checkpoint.parts.extend(self.parts.iter().filter_map(last));
         checkpoint.trims.extend(self.trims.iter().map(|(&shard, (trim, base))| (shard, *trim, base.clone())));
-        self.writers.iter().for_each(|(&lane, w)| add_writers(checkpoint, lane, w));
+        self.writers.iter().for_each(|(&lane, w)| add_writers(checkpoint, lane, w, |_| None));
     }
 }
 
@@ -259,8 +259,13 @@ fn lane_mark(lane: &Lane, fence: Incarnation) -> LaneMark {
     LaneMark { lane: id, start, len, last: lane.last, placed_by: lane.placed_by, fence }
 }
 
-fn add_writers(checkpoint: &mut Checkpoint, lane: LaneId, writers: &Writers) {
-    checkpoint.writers.push((lane, writers.marks()));
+fn add_writers(
+    checkpoint: &mut Checkpoint,
+    lane: LaneId,
+    writers: &Writers,
+    gsn: impl Fn(u64) -> Option<Gsn>,
+) {
+    checkpoint.writers.push((lane, writers.marks(gsn)));
     if writers.has_forgotten() {
         checkpoint.forgot.push(lane);
     }
@@ -294,6 +299,9 @@ impl super::Replica {
         if let Some(base) = self.history.base() {
             checkpoint.trims.push((self.shard, self.trim, base.clone()));
         }
-        self.lanes.iter().zip(&self.writers).for_each(|(lane, w)| add_writers(checkpoint, lane.id, w));
+        for (lane, writers) in self.lanes.iter().zip(&self.writers) {
+            let gsn = |lsn| self.history.gsn(self.shard, lane.id.index(), Lsn(lsn));
+            add_writers(checkpoint, lane.id, writers, gsn);
+        }
     }
 }

@@ -105,7 +105,7 @@ impl Slot {
         if told != room {
             self.fx.send(conn, Room { lane: m.lane, room });
         }
-        if let Some((_, expected)) = c.refused.filter(|(w, expected)| *w == writer && seq > *expected)
+        if let Some((.., expected)) = c.refused.filter(|r| (r.0, r.1) == (m.lane, writer) && seq > r.2)
             && !replica.has_taken(writer, expected)
         {
             return; // its writer was told that this one is not taken either
@@ -113,7 +113,7 @@ impl Slot {
         match replica.append(&mut self.fx, conn, (m.start, m.prompt), batch) {
             Ok(()) => {
                 let is_full = replica.is_full();
-                c.refused.take_if(|(w, expected)| *w == writer && seq >= *expected);
+                c.refused.take_if(|r| (r.0, r.1) == (m.lane, writer) && seq >= r.2);
                 if is_full {
                     self.hold(conn, Hold::Lane(shard));
                 }
@@ -134,7 +134,7 @@ impl Slot {
         (why, expected): (AppendRefusedWhy, Seq),
     ) {
         if let Some(c) = self.conns.get_mut(&conn) {
-            c.refused = Some((writer, expected.min(seq)));
+            c.refused = Some((lane, writer, expected.min(seq)));
         }
         self.fx.send(conn, AppendRefused { lane, writer, seq, why, expected });
     }

@@ -49,8 +49,8 @@ pub(crate) struct Conn {
     pub reads: usize,
     /// Reads that wait for those.
     pub queued: VecDeque<Read>,
-    /// After a refusal: later batches of this writer are not taken before this number comes.
-    pub refused: Option<(WriterId, Seq)>,
+    /// After a refusal: later batches of this writer are not taken in this lane before this number comes.
+    pub refused: Option<(LaneId, WriterId, Seq)>,
     /// The shard it last appended to, and what it knows of the room there.
     pub writes: Option<(ShardId, DiskRoom)>,
     holds: BTreeSet<Hold>,

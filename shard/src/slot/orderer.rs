@@ -200,7 +200,7 @@ impl Slot {
             return Ok(());
         }
         self.adopt_view(now, view).map_err(|text| Refusal::new(RefusedWhy::Invalid, text))?;
-        self.fx.marks.push(crate::marks::view_record(&self.view));
+        self.fx.mark_view(crate::marks::view_record(&self.view));
         let number = self.leader.number;
         for replica in self.replicas.values_mut().filter(|r| r.seen.is_none() && r.is_unborn()) {
             // A shard that this view brings: no cut so far has anything of it.

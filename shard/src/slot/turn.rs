@@ -130,7 +130,7 @@ impl Slot {
             acks.sort_unstable();
             acks.dedup();
             let newest = acks.last().expect("an answer has acknowledgements").0;
-            c.refused.take_if(|(w, expected)| *w == writer && newest >= *expected);
+            c.refused.take_if(|(_, w, expected)| *w == writer && newest >= *expected);
             self.fx.send(conn, Appended { writer, acks });
         }
     }

@@ -7,6 +7,7 @@ mod read;
 mod restart;
 mod room;
 mod rot;
+mod seal;
 mod stages;
 mod subscribe;
 mod trim;

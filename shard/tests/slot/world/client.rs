@@ -142,4 +142,27 @@ impl World {
             at = m.covers;
         }
     }
+
+    /// Asks a node what is in a lane of that writer's batches.
+    pub fn resolve(&mut self, n: usize, lane: LaneId, writer: u128, from: Seq) -> Resolved {
+        let c = self.client(n);
+        let writer = WriterId(writer);
+        self.send(c, encode(Resolve { request: 7, lane, writer, epoch: Epoch(0), from }));
+        self.settle();
+        let packet = self.clients[c].inbox.pop().expect("an answer");
+        let Message::Resolved(m) = packet.message else {
+            panic!("an answer to Resolve, not {:?}", packet.message)
+        };
+        assert_eq!((m.request, m.lane, m.writer), (7, lane, writer));
+        m
+    }
+
+    /// Sends a node a fence of that writer.
+    pub fn fence(&mut self, n: usize, lane: LaneId, writer: u128, seq: u64) {
+        let c = self.client(n);
+        let mut b = BatchBuilder::new();
+        b.push(b"");
+        let fence = b.finish(BatchKind::Fence, WriterId(writer), Epoch(0), Seq(seq));
+        self.send(c, encode_with(Fence { lane }, &[fence.bytes()]));
+    }
 }

@@ -4,7 +4,7 @@ use super::Item;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use zoolog_core::cut::{Cut, CutLane, ShardPart};
-use zoolog_core::view::View;
+use zoolog_core::view::{Final, ShardState, View};
 use zoolog_core::wire::*;
 use zoolog_core::*;
 
@@ -115,8 +115,14 @@ impl Orderer {
         self.reported += 1;
         self.wanted.insert(m.slot, m.cuts);
         for r in m.shards {
-            let shard = self.view.shard(r.shard).expect("a known shard");
+            let Some(shard) = self.view.shard(r.shard) else { continue };
             let index = shard.replica_in(m.slot).expect("one of its replicas");
+            if let ShardState::Finalized(end) = &shard.state
+                && let Some((held, _)) = self.held.get_mut(&(r.shard, m.slot))
+            {
+                // It lets go of what is not committed, or has yet to hear that it may.
+                held.iter_mut().zip(&end.lens).for_each(|(held, end)| *held = (*held).min(*end));
+            }
             let held = self.held.entry((r.shard, m.slot)).or_insert((vec![0; r.durable.len()], CutNumber(0)));
             let shrinks = held.0.iter().zip(&r.durable).any(|(old, new)| new < old);
             assert!(!shrinks, "a lane shrinks at {}: {:?} then {:?}", m.slot, held.0, r.durable);
@@ -133,7 +139,7 @@ impl Orderer {
 
     fn grown(&self) -> Vec<CutLane> {
         let mut out = Vec::new();
-        for shard in &self.view.shards {
+        for shard in self.view.live() {
             let reports: Vec<_> = (0..shard.replicas.len() as u8)
                 .filter_map(|i| self.reports.get(&(shard.id, i)).map(|r| &r.1))
                 .collect();
@@ -192,5 +198,49 @@ impl Orderer {
     /// Forgets what a slot once held: its disk was replaced.
     pub fn forget(&mut self, slot: SlotId) {
         self.held.retain(|k, _| k.1 != slot);
+    }
+
+    /// That shard takes no appends any more: it ends where it is committed. Of those connected only the slots `told`
+    /// hear of it at once.
+    pub fn finalize(&mut self, shard: u32, told: impl Fn(SlotId) -> bool) -> Out {
+        let id = ShardId(shard);
+        let parts = &self.parts[&id];
+        let view = self.view.shards.iter_mut().find(|s| s.id == id).expect("a shard of the view");
+        assert_eq!(view.state, ShardState::Live, "a shard ends once");
+        let lens: Vec<u64> = view.lanes().map(|l| self.lens.get(&l).copied().unwrap_or(0)).collect();
+        let first = parts.first().map_or(self.tail, |p| p.base);
+        let ends = self.cuts.iter().rev().find(|c| Some(c.number) == parts.last().map(|p| p.number));
+        let mine =
+            |c: &Cut| c.runs().filter(|r| r.lane.shard() == id).map(|r| r.first_gsn.plus(r.count)).max();
+        let end = ends.and_then(mine).unwrap_or(self.tail);
+        view.state = ShardState::Finalized(Final { lens, first, end });
+        self.push_view(told)
+    }
+
+    /// That shard leaves the view.
+    pub fn drop_shard(&mut self, shard: u32) -> Out {
+        self.view.shards.retain(|s| s.id != ShardId(shard));
+        self.held.retain(|k, _| k.0 != ShardId(shard));
+        self.push_view(|_| true)
+    }
+
+    fn push_view(&mut self, told: impl Fn(SlotId) -> bool) -> Out {
+        self.view.number = self.view.number.next();
+        self.view_again(told)
+    }
+
+    /// The view once more.
+    pub fn view_again(&self, told: impl Fn(SlotId) -> bool) -> Out {
+        let bytes = encode(ViewIs { view: self.view.clone() });
+        let to = self.registered.iter().filter(|(_, r)| told(r.0));
+        Out { frames: to.map(|(&link, _)| (link, bytes.clone())).collect(), ..Out::default() }
+    }
+
+    /// Final lengths of a shard that has ended.
+    pub fn final_lens(&self, shard: u32) -> Option<&[u64]> {
+        match &self.view.shard(ShardId(shard))?.state {
+            ShardState::Finalized(end) => Some(&end.lens),
+            ShardState::Live => None,
+        }
     }
 }
