@@ -5,7 +5,7 @@ use crate::world::client::*;
 use crate::world::writer::{Writer, inner_links};
 use crate::world::*;
 use std::collections::BTreeMap;
-use zoolog_core::batch::PlacedBatch;
+use zoolog_core::batch::{BatchKind, PlacedBatch};
 use zoolog_core::wire::*;
 use zoolog_core::*;
 
@@ -50,7 +50,18 @@ impl Follower {
     }
 }
 
-fn step(world: &mut World, writers: &mut [Writer], calm: bool) {
+/// What goes wrong, beyond any order of messages, syncs and read-backs.
+#[derive(Clone, Copy, PartialEq)]
+enum Trouble {
+    None,
+    /// Links are cut, nodes crash.
+    Faults,
+    /// Moreover shards end and writers leave lanes.
+    Ends,
+}
+
+fn step(world: &mut World, writers: &mut [Writer], trouble: Trouble) {
+    let calm = trouble == Trouble::None;
     match world.rng.below(100) {
         0..=79 => {
             let actions = world.actions();
@@ -68,6 +79,9 @@ fn step(world: &mut World, writers: &mut [Writer], calm: bool) {
             let ms = world.rng.between(1, 60);
             world.now = world.now + std::time::Duration::from_millis(ms);
             world.hurry();
+            if trouble == Trouble::Ends {
+                end(world, writers);
+            }
         }
         98 if !calm => {
             let links = inner_links(world);
@@ -94,6 +108,20 @@ fn step(world: &mut World, writers: &mut [Writer], calm: bool) {
     writers.iter_mut().for_each(|w| w.listen(world));
 }
 
+/// Now and then a shard ends, of which some slots hear at once, or a writer has enough of its lane.
+fn end(world: &mut World, writers: &mut [Writer]) {
+    let live: Vec<u32> = world.orderer.view.live().map(|s| s.id.0).collect();
+    if world.rng.chance(6) && live.len() > 1 {
+        let shard = live[world.rng.below(live.len() as u64) as usize];
+        let told = world.rng.below(16);
+        let out = world.orderer.finalize(shard, |s| told & 1 << s.server.0 != 0);
+        world.take_from_orderer(out);
+    } else if world.rng.chance(6) {
+        let i = world.rng.below(writers.len() as u64) as usize;
+        writers[i].fence();
+    }
+}
+
 /// Everything is up again: every batch gets acknowledged.
 fn heal(world: &mut World, writers: &mut [Writer]) {
     for n in 0..world.nodes.len() {
@@ -102,6 +130,8 @@ fn heal(world: &mut World, writers: &mut [Writer]) {
         }
     }
     world.orderer.auto = true;
+    let out = world.orderer.view_again(|_| true);
+    world.take_from_orderer(out);
     for _ in 0..300 {
         world.run(100);
         writers.iter_mut().for_each(|w| w.listen(world));
@@ -138,7 +168,8 @@ fn check(world: &mut World, shards: &[&[usize]], writers: &[Writer], pushed: &Pu
     }
     assert_eq!(at, tail);
     for w in writers {
-        let mine: Vec<_> = order.iter().filter(|(_, b)| b.batch.writer() == WriterId(w.id)).collect();
+        let of = |b: &PlacedBatch| b.batch.writer() == WriterId(w.id) && b.batch.kind() == BatchKind::Data;
+        let mine: Vec<_> = order.iter().filter(|(_, b)| of(b)).collect();
         let seqs: Vec<u64> = mine.iter().map(|(_, b)| b.batch.seq().0).collect();
         assert_eq!(seqs, (0..w.next).collect::<Vec<_>>(), "LOG-3: in order, each once");
         for (gsn, b) in mine {
@@ -150,6 +181,12 @@ fn check(world: &mut World, shards: &[&[usize]], writers: &[Writer], pushed: &Pu
 }
 
 fn run(seed: u64, shards: &[&[usize]], steps: usize) {
+    let trouble = if seed.is_multiple_of(8) { Trouble::None } else { Trouble::Faults };
+    run_with(seed, shards, steps, trouble);
+}
+
+/// How often lanes were left.
+fn run_with(seed: u64, shards: &[&[usize]], steps: usize, trouble: Trouble) -> usize {
     let mut world = World::new(seed, shards, &tiny());
     world.orderer.auto = false;
     let mut writers = Vec::new();
@@ -172,9 +209,8 @@ fn run(seed: u64, shards: &[&[usize]], steps: usize) {
         })
         .collect();
     let mut pushed = Pushed::new();
-    let calm = seed.is_multiple_of(8);
     for _ in 0..steps {
-        step(&mut world, &mut writers, calm);
+        step(&mut world, &mut writers, trouble);
         followers.iter_mut().for_each(|f| f.act(&mut world, &mut pushed));
     }
     heal(&mut world, &mut writers);
@@ -184,6 +220,7 @@ fn run(seed: u64, shards: &[&[usize]], steps: usize) {
         writers.iter().any(|w| w.next > 0 && w.node() < world.nodes.len()),
         "something must have been written"
     );
+    writers.iter().map(|w| w.left).sum()
 }
 
 #[test]
@@ -206,12 +243,23 @@ fn any_schedule_of_a_shard_of_three_replicas() {
     (1..=40).for_each(|seed| run(seed, &[&[0, 1, 2]], 2000));
 }
 
+/// LOG-3, LOG-7: shards end under writers, and writers leave lanes that live on, whatever else goes wrong.
+#[test]
+fn any_schedule_in_which_shards_end_and_writers_move() {
+    let (two, three): (&[&[usize]], &[&[usize]]) =
+        (&[&[0, 1], &[1, 0], &[0, 1]], &[&[0, 1], &[1, 2], &[2, 0]]);
+    let left: usize = (1..=60)
+        .map(|seed| run_with(seed, if seed % 2 == 0 { two } else { three }, 2500, Trouble::Ends))
+        .sum();
+    assert!(left > 200, "lanes were left {left} times");
+}
+
 #[test]
 fn the_same_seed_makes_the_same_history() {
     let history = |seed| {
         let mut world = World::new(seed, &[&[0, 1]], &tiny());
         let mut writers = vec![Writer::new(&world, 1, 1, 0), Writer::new(&world, 2, 1, 1)];
-        (0..1500).for_each(|_| step(&mut world, &mut writers, false));
+        (0..1500).for_each(|_| step(&mut world, &mut writers, Trouble::Faults));
         heal(&mut world, &mut writers);
         (
             world.orderer.cuts.clone(),

@@ -76,7 +76,20 @@ pub fn batch(writer: u128, seq: u64, records: u32, bytes: usize) -> Batch {
 }
 
 pub fn append(lane: LaneId, batch: &Batch) -> Bytes {
-    encode_with(Append { lane, start: Seq(0), prompt: true }, &[batch.bytes()])
+    append_from(lane, 0, batch)
+}
+
+/// The writer has nothing before `start` in this lane.
+pub fn append_from(lane: LaneId, start: u64, batch: &Batch) -> Bytes {
+    encode_with(Append { lane, start: Seq(start), prompt: true }, &[batch.bytes()])
+}
+
+/// The fence of a writer.
+pub fn fence(lane: LaneId, writer: u128, seq: u64) -> Bytes {
+    let mut b = BatchBuilder::new();
+    b.push(b"");
+    let fence = b.finish(BatchKind::Fence, WriterId(writer), Epoch(0), Seq(seq));
+    encode_with(Fence { lane }, &[fence.bytes()])
 }
 
 pub fn batches(mut payload: Bytes) -> Vec<PlacedBatch> {
@@ -160,9 +173,6 @@ impl World {
     /// Sends a node a fence of that writer.
     pub fn fence(&mut self, n: usize, lane: LaneId, writer: u128, seq: u64) {
         let c = self.client(n);
-        let mut b = BatchBuilder::new();
-        b.push(b"");
-        let fence = b.finish(BatchKind::Fence, WriterId(writer), Epoch(0), Seq(seq));
-        self.send(c, encode_with(Fence { lane }, &[fence.bytes()]));
+        self.send(c, fence(lane, writer, seq));
     }
 }
