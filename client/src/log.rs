@@ -91,6 +91,9 @@ pub enum WriterLost {
         /// One past the name's last record, if that is still known.
         tail: Option<Gsn>,
     },
+    /// Fences have closed every lane for this opening of its name; what it has pending is in none of them.
+    #[error("every lane is closed for this opening of its name: open the name again")]
+    NoLane,
     /// The name can't be had: it is empty or too long, there are too many, or it was opened too often.
     #[error("the name can't be had: it is empty or too long, there are too many, or it was opened too often")]
     NoName,

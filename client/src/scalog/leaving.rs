@@ -19,7 +19,8 @@ pub(super) struct Leaving {
     fence: Option<Option<Batch>>,
     /// The opening that is to be over.
     epoch: Epoch,
-    request: Option<u64>,
+    /// The first question and the last. Whichever is answered: what is final when it is asked stays so.
+    requests: Option<(u64, u64)>,
     due: Instant,
     asked: u32,
 }
@@ -27,12 +28,12 @@ pub(super) struct Leaving {
 impl Leaving {
     /// Begins; with a fence if the lane isn't over for us anyway.
     pub fn new(now: Instant, epoch: Epoch, fence: bool) -> Self {
-        Self { fence: fence.then_some(None), epoch, request: None, due: now, asked: 0 }
+        Self { fence: fence.then_some(None), epoch, requests: None, due: now, asked: 0 }
     }
 
-    /// Whether a fence of ours went out.
-    pub fn fenced(&self) -> bool {
-        matches!(self.fence, Some(Some(_)))
+    /// Whether the lane is as open for us as it was: it depends on our fence, and that did not go out.
+    pub fn is_undone(&self) -> bool {
+        matches!(self.fence, Some(None))
     }
 
     /// When to ask next.
@@ -40,14 +41,13 @@ impl Leaving {
         self.due
     }
 
-    /// Whether that is the answer that is waited for.
+    /// Whether that is an answer to a question of ours.
     pub fn is_answer(&self, m: &Resolved) -> bool {
-        self.request == Some(m.request)
+        self.requests.is_some_and(|(first, last)| first <= m.request && m.request <= last)
     }
 
     /// The answer was of no use: asks again soon.
     pub fn again(&mut self, now: Instant) {
-        self.request = None;
         self.due = now + (PAUSE.0 * (1 << self.asked.min(10))).min(PAUSE.1);
     }
 
@@ -71,7 +71,7 @@ impl Leaving {
             links.send(cx, link, wire::encode_with(Fence { lane }, &[fence.bytes()]));
         }
         let request = cx.request();
-        self.request = Some(request);
+        self.requests = Some((self.requests.map_or(request, |(first, _)| first), request));
         links.send_message(cx, link, Resolve { request, lane, writer, epoch: self.epoch, from });
     }
 }

@@ -26,6 +26,8 @@ struct Lane {
     next: Lsn,
     /// Nothing before this LSN is needed any more.
     taken: Lsn,
+    /// The lane ends there, for good: what a replica pushes beyond it has yet to hear of that.
+    end: Option<u64>,
     /// Checksum of the placement just before `next`, if known.
     last: Option<u32>,
     /// Bytes taken that the replica has no new credit for yet.
@@ -39,7 +41,7 @@ impl Lane {
         let (batches, at) = (VecDeque::new(), Lsn(at));
         // The first placement of a lane refers to 0.
         let last = (at == Lsn(0)).then_some(0);
-        Self { id, batches, bytes: 0, next: at, taken: at, last, owed: 0, moved: now }
+        Self { id, batches, bytes: 0, next: at, taken: at, end: None, last, owed: 0, moved: now }
     }
 
     fn pop(&mut self) -> PlacedBatch {
@@ -110,6 +112,7 @@ impl Pushes {
                 }
                 (ShardState::Finalized(Final { lens, .. }), Some(stream)) => {
                     for (lane, &len) in stream.lanes.iter_mut().zip(lens) {
+                        lane.end = Some(len);
                         lane.truncate(len);
                     }
                 }
@@ -295,6 +298,9 @@ impl Lane {
         if end <= self.next.0 {
             // From before the stream was opened anew on this connection: we have it, or don't need it.
             return Ok(());
+        }
+        if self.end.is_some_and(|end| place.first_lsn.0 >= end) {
+            return Ok(()); // no cut will ever take it
         }
         if place.first_lsn > self.next {
             return Err(Bad::Stray);

@@ -44,6 +44,8 @@ pub(super) struct Writer {
     id: WriterId,
     /// Of a writer that has a name.
     naming: Option<Naming>,
+    /// Of one that has none: counts how often every lane was closed for it.
+    opening: Epoch,
     open: BatchBuilder,
     /// Number of the open batch.
     next: Seq,
@@ -60,7 +62,7 @@ pub(super) struct Writer {
     link: Option<LinkId>,
     /// While it is being settled what is in the lane.
     leaving: Option<Leaving>,
-    /// Lanes that a fence of ours has closed.
+    /// Lanes of the view that are over for this opening of ours.
     closed: BTreeSet<LaneId>,
     /// Since when there is no connection on which the primary has answered anything.
     down_since: Option<Instant>,
@@ -93,6 +95,7 @@ impl Writer {
         Self {
             id: WriterId(if naming.is_some() { 0 } else { drawn }),
             naming,
+            opening: Epoch(0),
             open: BatchBuilder::new(),
             next: Seq(0),
             pending: VecDeque::new(),
@@ -142,7 +145,7 @@ impl Writer {
     }
 
     fn epoch(&self) -> Epoch {
-        self.naming.as_ref().map_or(Epoch(0), |n| n.epoch)
+        self.naming.as_ref().map_or(self.opening, |n| n.epoch)
     }
 
     pub fn has_room(&self, cx: &Cx) -> bool {
@@ -192,6 +195,9 @@ impl Writer {
         if !self.open.is_empty() && self.lost.is_none() && self.window_open(cx) {
             self.close_batch(cx);
         }
+        if self.leaving.as_ref().is_some_and(Leaving::is_undone) && self.placed(links) {
+            self.leaving = None; // its primary is back, and nothing has closed the lane
+        }
         let (Some(lane), Some(link), None) = (self.lane, self.link, self.pause_until) else { return };
         let ours = self.naming.as_ref().is_none_or(Naming::has_lane);
         if self.lost.is_some() || self.leaving.is_some() || !ours || !links.is_up(link) {
@@ -239,16 +245,26 @@ impl Writer {
         match self.lane.map(|lane| (lane, state(lane))) {
             Some((_, Some(true))) | None => {}
             Some(_) if self.untouched() => self.lane = None,
+            // Nothing of ours is in doubt.
+            Some((_, None)) if self.pending.is_empty() => self.lane = None,
             Some((_, Some(false))) => self.leave(cx, false),
             // All of it is trimmed: nobody can tell any more.
             Some((_, None)) => return self.end_with(cx, WriterLost::Forgotten),
         }
         if self.lane.is_none() {
             self.leaving = None;
-            let open = |lane: &LaneId| !self.closed.contains(lane);
-            let lanes: Vec<_> = view.live().flat_map(|s| s.lanes()).filter(open).collect();
+            self.closed.retain(|lane| view.shard(lane.shard()).is_some());
+            let all = || view.live().flat_map(|s| s.lanes());
+            let mut lanes: Vec<_> = all().filter(|lane| !self.closed.contains(lane)).collect();
+            if lanes.is_empty() && self.naming.is_none() && all().next().is_some() {
+                self.open_again();
+                lanes = all().collect();
+            }
             if lanes.is_empty() {
                 self.link = None;
+                if self.naming.is_some() && all().next().is_some() {
+                    self.end_with(cx, WriterLost::NoLane);
+                }
                 return;
             }
             // The id is drawn evenly, so writers spread evenly over the lanes.
@@ -282,6 +298,20 @@ impl Writer {
         if self.is_on(link) {
             self.heard = cx.now;
             (self.asked, self.down_since) = (None, None);
+        }
+    }
+
+    /// Every lane was closed for this opening of ours; for the next they are open, also to what this one has left. None of
+    /// that is in any lane, which is why it may get other bytes, and these differ in the opening only.
+    fn open_again(&mut self) {
+        tracing::warn!(writer = %self.id, opening = %self.opening, lanes = self.closed.len(), "all lanes are closed for this writer: it opens anew");
+        self.closed.clear();
+        self.opening = self.opening.next();
+        for p in &mut self.pending {
+            assert!(p.acked.is_none(), "writer {}: {} is in a lane and goes to another", self.id, p.batch.seq());
+            let mut builder = BatchBuilder::new();
+            p.batch.records().for_each(|record| builder.push(&record));
+            p.batch = builder.finish(BatchKind::Data, self.id, self.opening, p.batch.seq());
         }
     }
 
@@ -369,30 +399,30 @@ impl Writer {
         }
         match m.end {
             ResolveEnd::Open | ResolveEnd::NotReady => return leaving.again(cx.now),
+            // Who waits for nothing has nothing in doubt.
+            ResolveEnd::Forgotten if self.pending.is_empty() => {}
             ResolveEnd::Forgotten => return self.end_with(cx, WriterLost::Forgotten),
             ResolveEnd::Final => {}
         }
         // What is in a lane is a stretch of our numbers from its start on: ours from the first that we still hold.
         let acks: Vec<_> = m.acks.iter().filter(|(seq, _)| *seq >= first).copied().collect();
-        let dense = acks
-            .iter()
-            .zip(first.0..)
-            .all(|(&(seq, gsn), n)| seq.0 == n && seq < self.ever_sent && gsn.0 <= POSITION_MAX);
-        if !dense {
-            tracing::error!(lane = %m.lane, acks = ?m.acks, %first, "an answer that can't be about what is in a lane");
+        // Their positions ascend, and are those that we know; and none that we know is missing.
+        let (mut end, mut can_be) = (self.end, acks.len() <= self.pending.len());
+        for ((&(seq, gsn), p), n) in acks.iter().zip(&self.pending).zip(first.0..) {
+            let sane = seq.0 == n && seq < self.ever_sent && gsn.0 <= POSITION_MAX;
+            can_be &= sane && gsn >= end && p.acked.is_none_or(|known| known == gsn);
+            end = if sane { gsn.plus(u64::from(p.batch.count())) } else { end };
+        }
+        can_be &= self.pending.iter().skip(acks.len()).all(|p| p.acked.is_none());
+        if !can_be {
+            tracing::error!(lane = %m.lane, acks = ?m.acks, %first, end = %self.end, "an answer that can't be about what is in a lane");
             return leaving.again(cx.now);
         }
         for (p, &(_, gsn)) in self.pending.iter_mut().zip(&acks) {
-            p.acked = p.acked.or(Some(gsn));
+            p.acked = Some(gsn);
         }
-        // Acknowledged beyond that? Then the answer lacks what is in.
-        if self.pending.iter().skip(acks.len()).any(|p| p.acked.is_some()) {
-            tracing::error!(lane = %m.lane, "an answer that lacks what was acknowledged");
-            return leaving.again(cx.now);
-        }
-        if leaving.fenced() {
-            self.closed.insert(m.lane);
-        }
+        // A fence has closed it, or it has ended, whatever our view says of it.
+        self.closed.insert(m.lane);
         if let Err(gsn) = self.advance(cx) {
             tracing::error!(%gsn, end = %self.end, "what is in a lane is out of order");
         }

@@ -5,6 +5,7 @@ mod bench;
 mod consumers;
 mod delivery;
 mod garbage;
+mod leaving;
 mod names;
 mod order;
 mod reads;

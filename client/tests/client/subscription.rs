@@ -3,6 +3,7 @@
 use crate::bench::*;
 use zoolog_client::{ClientConfig, LogEvent, ReadEnd, SharedLog};
 use zoolog_core::batch::{Batch, PlacedBatch};
+use zoolog_core::view::{Final, ShardState, View};
 use zoolog_core::wire::*;
 use zoolog_core::*;
 
@@ -274,4 +275,76 @@ fn trimmed_history_ends_the_subscription_with_a_gap() {
     b.client.subscribe(Gsn(7));
     b.drain();
     assert_eq!(reads(&mut b)[0].1.from, Gsn(7));
+}
+
+/// The view in which shard 1 has ended at these lengths.
+fn shard_ended(number: u64, lens: [u64; 2], end: u64) -> View {
+    let mut v = view(number, 2);
+    v.shards[0].state = ShardState::Finalized(Final { lens: lens.to_vec(), first: Gsn(0), end: Gsn(end) });
+    v
+}
+
+/// What comes beyond a shard's end, before or after that is known, is dropped and not kept; what lies before it is
+/// delivered, once, whether pushed or read.
+#[test]
+fn nothing_beyond_the_end_of_a_shard_is_kept_and_nothing_before_it_missed() {
+    for pushed in [1, 3] {
+        let (mut b, orderer, [one, two]) = subscribed(config(), 30);
+        let (l, l2) = (lane(1, 0), lane(2, 0));
+        let (all, other) = (batches(l, 1, &[1, 1, 1, 1]), batches(l2, 2, &[1]));
+        b.say_with(one, Push { lane: l }, &all[..pushed]);
+        b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(l, 0, 1)]) });
+        assert_eq!(b.committed().len(), 1);
+        b.say(orderer, CutIs { cut: cut(2, 1, 1, &[(l, 1, 2)]) });
+        b.say(orderer, ViewIs { view: shard_ended(2, [2, 0], 2) });
+        b.say_with(one, Push { lane: l }, &all[pushed..]);
+        b.say_with(two, Push { lane: l2 }, &other);
+        b.say(orderer, CutIs { cut: cut(3, 2, 2, &[(l2, 0, 1)]) });
+        let got: Vec<_> = b.committed().into_iter().map(|c| (c.first_gsn, c.placed)).collect();
+        assert_eq!(got, [(Gsn(1), all[1].clone()), (Gsn(2), other[0].clone())], "{pushed}");
+        assert_eq!(b.client.buffered_bytes(), 0, "{pushed}: no cut will ever take it");
+        assert_eq!((b.client.metrics().damaged, b.client.metrics().duplicates), (0, 0));
+        // Another replica that is asked has nothing more either, and is asked from where that is.
+        b.close(one);
+        b.ms(1000);
+        connect_all(&mut b);
+        let subs = sent_to(&mut b, |m| if let Message::Subscribe(m) = m { Some(m.clone()) } else { None });
+        let of_one: Vec<_> = subs.iter().filter(|s| s.1.shard == ShardId(1)).collect();
+        assert!(of_one.iter().all(|s| s.1.from == [Lsn(2), Lsn(0)]), "{subs:?}");
+    }
+}
+
+/// A shard ends, and all of it is trimmed, while a subscription still waits for a batch of it: it is told, not left
+/// waiting. Invariant LOG-6.
+#[test]
+fn a_shard_that_goes_while_its_batch_is_waited_for_leaves_a_gap() {
+    for asked in [false, true] {
+        let (mut b, orderer, [_, two]) = subscribed(config(), 31);
+        let (l, l2) = (lane(1, 0), lane(2, 0));
+        let other = batches(l2, 2, &[1]);
+        b.say_with(two, Push { lane: l2 }, &other);
+        b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(l, 0, 2), (l2, 0, 1)]) });
+        if asked {
+            b.ms(20);
+            connect_all(&mut b);
+            assert!(!reads(&mut b).is_empty());
+        }
+        b.say(orderer, ViewIs { view: shard_ended(2, [2, 0], 2) });
+        let mut gone = view(3, 2);
+        gone.shards.remove(0);
+        b.say(orderer, ViewIs { view: gone });
+        let mut events = b.events();
+        for _ in 0..200 {
+            b.ms(10);
+            connect_all(&mut b);
+            events.extend(b.events());
+        }
+        assert!(events.contains(&LogEvent::Gap { from: Gsn(0), until: Gsn(2) }), "asked: {asked}");
+        b.client.subscribe(Gsn(2));
+        b.drain();
+        let (conn, m) = reads(&mut b).pop().expect("it reads on");
+        let (request, shard, from, covers, end) = (m.request, m.shard, m.from, m.to, ReadEnd::Complete);
+        b.say_with(conn, ReadIs { request, shard, from, covers, end, gsns: vec![Gsn(2)] }, &other);
+        assert_eq!(b.committed().len(), 1);
+    }
 }

@@ -97,6 +97,10 @@ impl Fetches {
                 fetch.parts.entry(shard.id).or_insert_with(|| Part::new(fetch.next, cx.now));
             }
         }
+        if fetch.only.is_some_and(|o| view.shard(o).is_none()) {
+            // All that was in it is trimmed: nobody is left who could say so.
+            fetch.trimmed = fetch.trimmed.max(Some(fetch.to));
+        }
     }
 
     /// A shard that was missing when a range was opened may hold part of it.
