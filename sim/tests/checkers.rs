@@ -320,6 +320,32 @@ fn a_batch_goes_to_another_lane_only_when_the_first_is_over() {
     h.seen(1, Observation::Subscribed { from: Gsn(0) }).unwrap();
     h.read(1, 0, &fence).unwrap();
     assert_eq!(h.read(1, 1, &placed(0, 1, &[b"one"])), Err("LOG-3"), "behind its fence");
+    // In the writer's next opening the lane is open again, to the same records.
+    let again = |epoch, record: &[u8]| {
+        let mut b = BatchBuilder::new();
+        b.push(record);
+        let batch = b.finish(BatchKind::Data, WRITER, Epoch(epoch), Seq(0));
+        wire::encode_with(Append { lane: LANE, start: Seq(0), prompt: true }, &[batch.bytes()])
+    };
+    let fence_of = |epoch| {
+        let mut b = BatchBuilder::new();
+        b.push(b"");
+        let fence = b.finish(BatchKind::Fence, WRITER, Epoch(epoch), Seq(7));
+        wire::encode_with(Fence { lane: LANE }, &[fence.bytes()])
+    };
+    let mut h = History::new();
+    h.append(&a).unwrap();
+    assert_eq!(h.sent(&again(1, b"one")), Err("LOG-3"), "it may be in, of the first opening");
+    let mut h = History::new();
+    h.append(&a).unwrap();
+    h.sent(&fence_of(0)).unwrap();
+    h.sent(&again(1, b"one")).unwrap();
+    assert_eq!(h.sent(&again(2, b"two")), Err("LOG-4"), "other records");
+    let mut h = History::new();
+    h.append(&a).unwrap();
+    h.sent(&fence_of(0)).unwrap();
+    h.sent(&again(1, b"one")).unwrap();
+    assert_eq!(h.sent(&again(2, b"one")), Err("LOG-3"), "that opening has no fence here");
 }
 
 /// Seed 58 had two readers whose answers came in the other order than their states.

@@ -4,14 +4,14 @@
 use super::views::Views;
 use super::{Verdict, promise};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
 use zoolog_core::{Epoch, LaneId, Seq, WriterId};
 
 /// All batches that were ever sent to be appended.
 #[derive(Debug, Default)]
 pub struct Content {
-    sent: BTreeMap<(WriterId, Seq), (BTreeSet<LaneId>, Batch)>,
+    sent: BTreeMap<(WriterId, Seq), (BTreeMap<LaneId, Epoch>, Batch)>,
     /// Fences that were sent, by writer, lane and opening.
     fences: BTreeMap<(WriterId, LaneId, Epoch), Batch>,
     records: BTreeMap<(WriterId, Seq, u32), Bytes>,
@@ -26,21 +26,27 @@ impl Content {
         };
         let (key, epoch) = ((batch.writer(), batch.seq()), batch.epoch());
         if let Some((to, before)) = self.sent.get_mut(&key) {
+            // In a later opening it is the same but for that.
+            let again = epoch > before.epoch() && batch.records().eq(before.records());
             promise!(
                 "LOG-4",
-                before == &batch,
+                before == &batch || again,
                 "batch {} of {:x?} is sent again with other bytes",
                 key.1,
                 key.0
             );
-            let fenced =
-                |lane: LaneId| self.fences.keys().any(|(w, l, e)| (*w, *l) == (key.0, lane) && *e >= epoch);
-            let over = to.iter().all(|l| *l == lane || views.is_final(l.shard()) || fenced(*l));
-            promise!("LOG-3", over, "batch {} of {:x?} goes to lane {lane} after {to:?}", key.1, key.0);
-            to.insert(lane);
+            let fences = &self.fences;
+            let fenced = |at: (LaneId, Epoch)| {
+                fences.keys().any(|(w, l, e)| (*w, *l) == (key.0, at.0) && *e >= at.1)
+            };
+            let over = |at| at == (lane, epoch) || views.is_final(at.0.shard()) || fenced(at);
+            let all_over = to.iter().all(|(&lane, &epoch)| over((lane, epoch)));
+            promise!("LOG-3", all_over, "batch {} of {:x?} goes to lane {lane} after {to:?}", key.1, key.0);
+            to.insert(lane, epoch);
+            *before = batch;
             return Ok(());
         }
-        self.sent.insert(key, (BTreeSet::from([lane]), batch));
+        self.sent.insert(key, (BTreeMap::from([(lane, epoch)]), batch));
         Ok(())
     }
 
@@ -93,7 +99,7 @@ impl Content {
         promise!("LOG-4", sent == &placed.batch, "{name} got batch {seq} of {writer:x?} with other bytes");
         promise!(
             "LOG-4",
-            to.contains(&lane),
+            to.contains_key(&lane),
             "{name} got batch {seq} of {writer:x?} in lane {lane}, sent to {to:?}"
         );
         for (index, record) in placed.batch.records().enumerate() {
