@@ -6,6 +6,7 @@ use crate::bench::{Bench, config};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use zoolog_client::{AppendError, ClientConfig, Committed, LogEvent, Metrics, ReadEnd, RequestId, SharedLog};
 use zoolog_core::rng::Rng;
 use zoolog_core::*;
@@ -46,7 +47,11 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
     let mut rng = Rng::new(seed, "workload");
     let live_within_records = [1, 4, 16, 8192][rng.below(4) as usize];
     let window_batches = [1, 3, 64][rng.below(3) as usize];
-    let cfg = ClientConfig { live_within_records, window_batches, ..config() };
+    let mut cfg = ClientConfig { live_within_records, window_batches, ..config() };
+    if faults.away > 0 {
+        // So that who is away is away for long.
+        (cfg.leave_after, cfg.request_timeout) = (Duration::from_millis(10), Duration::from_millis(100));
+    }
     let mut cluster = Cluster::new(cfg, seed, shards);
     // Some history first; the subscription begins somewhere in it, or beyond it.
     for _ in 0..rng.below(60) {
@@ -90,26 +95,29 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
         told.take(&mut cluster.bench);
     }
     let want = cluster.order.tail;
-    let already = told.delivered.last().map_or(from, |d| d.0.next());
-    let rest = want.since(already.min(want));
-    let before = cluster.bench.client.metrics().delivered;
-    cluster.settle("all delivered", |c| c.bench.client.metrics().delivered >= before + rest);
+    let all = want.since(from.min(want));
+    cluster.settle("all delivered", |c| c.bench.client.metrics().delivered >= all);
     let open = told.asked.len() + cluster.asked_tails.len() - told.read.len() - told.tails.len();
     let answer = |e: &&LogEvent| matches!(e, LogEvent::ReadDone { .. } | LogEvent::Tail { .. });
     cluster.settle("every question answered", |c| c.bench.events.iter().filter(answer).count() == open);
     told.take(&mut cluster.bench);
 
-    let truth: Vec<_> = cluster.truth().into_iter().enumerate().map(|(g, t)| (Gsn(g as u64), t.2)).collect();
-    let expected = &truth[from.0 as usize..];
-    assert!(told.delivered.len() as u64 >= want.since(from), "seed {seed}");
+    let truth = cluster.truth();
+    let records = |from: Gsn, to: Gsn| -> Vec<(Gsn, Bytes)> {
+        let all = (from.0..).zip(&truth[from.0 as usize..to.0 as usize]);
+        all.filter_map(|(gsn, record)| Some((Gsn(gsn), record.clone()?))).collect()
+    };
+    let expected = records(from, Gsn(truth.len() as u64));
+    assert!(told.delivered.len() >= records(from, want.max(from)).len(), "seed {seed}");
     assert_eq!(told.delivered[..], expected[..told.delivered.len()], "seed {seed}");
     // LOG-2, LOG-3: each append is where its acknowledgement says, in order, and nowhere else.
     for ((seq, index), record) in &mine {
         let ack = told.appended.iter().find(|a| a.0 == *seq).expect("all are acknowledged");
         assert!(*index < ack.2);
         let at = ack.1.plus(u64::from(*index));
-        assert_eq!(truth[at.0 as usize].1, record.as_bytes(), "seed {seed}");
-        assert_eq!(truth.iter().filter(|t| t.1 == record.as_bytes()).count(), 1, "seed {seed}");
+        let is = |t: &&Option<Bytes>| t.as_ref().is_some_and(|t| t == record.as_bytes());
+        assert!(is(&&truth[at.0 as usize]), "seed {seed}");
+        assert_eq!(truth.iter().filter(is).count(), 1, "seed {seed}");
     }
     assert!(told.appended.is_sorted_by(|a, b| a.0.next() == b.0 && a.1 < b.1), "seed {seed}");
     // Reads are exact over what they say they cover.
@@ -117,7 +125,7 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
         let (from, to) = told.asked.remove(request).expect("one answer each");
         let got: Vec<_> =
             batches.iter().flat_map(|c| c.records()).map(|(gsn, _, bytes)| (gsn, bytes)).collect();
-        assert_eq!(got[..], truth[from.0 as usize..covers.0.max(from.0) as usize], "seed {seed}");
+        assert_eq!(got, records(from, (*covers).max(from)), "seed {seed}");
         match end {
             ReadEnd::Complete => assert_eq!(*covers, to),
             ReadEnd::More => assert!(from < *covers && *covers < to),
@@ -136,7 +144,8 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
     cluster.bench.client.metrics()
 }
 
-const EVERY: Faults = Faults { close: 1, damage: 5, refuse: 5, unavailable: 20, mute: 1 };
+const EVERY: Faults = Faults { close: 1, damage: 5, refuse: 5, unavailable: 20, mute: 1, end: 0, away: 0 };
+const ENDS: Faults = Faults { end: 3, away: 10, ..EVERY };
 
 /// The runs below mean something: over a few seeds, everything that can go wrong does.
 #[test]
@@ -149,6 +158,11 @@ fn the_model_exercises_every_way_out() {
     }
     eprintln!("{sum:?}");
     assert!(sum.iter().all(|&n| n >= 10), "{sum:?}");
+    let left: Vec<u64> = (0..20).map(|seed| run(seed, ENDS, 2, 5000).left_lanes).collect();
+    assert!(left.iter().sum::<u64>() > 30, "{left:?}");
+    let fenced = Faults { end: 0, ..ENDS };
+    let left: Vec<u64> = (0..12).map(|seed| run(seed, fenced, 2, 5000).left_lanes).collect();
+    assert!(left.iter().sum::<u64>() > 3, "{left:?}");
 }
 
 proptest! {
@@ -167,5 +181,11 @@ proptest! {
     #[test]
     fn delivery_is_exact_under_every_fault(seed in any::<u64>(), shards in 1u32..4) {
         run(seed, EVERY, shards, 3000);
+    }
+
+    /// LOG-3, LOG-7: shards end under the writer and the subscription, and primaries stay away until lanes are fenced.
+    #[test]
+    fn delivery_is_exact_while_shards_end_and_lanes_are_left(seed in any::<u64>(), shards in 1u32..4) {
+        run(seed, ENDS, shards, 5000);
     }
 }

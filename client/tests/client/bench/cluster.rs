@@ -7,6 +7,7 @@ use zoolog_client::SharedLog;
 use zoolog_core::batch::Batch;
 use zoolog_core::cut::Order;
 use zoolog_core::rng::Rng;
+use zoolog_core::view::Final;
 use zoolog_core::wire::*;
 
 /// How often what goes wrong, in percent of steps.
@@ -17,6 +18,25 @@ pub struct Faults {
     pub refuse: u64,
     pub unavailable: u64,
     pub mute: u64,
+    /// Shards end, and others take their place.
+    pub end: u64,
+    /// A replica can't be reached for a while.
+    pub away: u64,
+}
+
+/// What a lane has of a writer.
+#[derive(Default)]
+struct Window {
+    epoch: Epoch,
+    /// (seq, first LSN), ascending; dense but for a fence.
+    batches: Vec<(Seq, Lsn)>,
+    fence: Option<Lsn>,
+}
+
+impl Window {
+    fn next(&self) -> Seq {
+        self.batches.last().map_or(Seq(0), |b| b.0.next())
+    }
 }
 
 #[derive(Default)]
@@ -24,8 +44,7 @@ struct Lane {
     batches: Vec<PlacedBatch>,
     /// Batches that each replica holds durably.
     durable: [usize; 2],
-    /// Per writer: (seq, first LSN), dense from 0.
-    writers: BTreeMap<WriterId, Vec<(Seq, Lsn)>>,
+    writers: BTreeMap<WriterId, Window>,
 }
 
 impl Lane {
@@ -38,11 +57,25 @@ impl Lane {
     fn place(&mut self, id: LaneId, batch: Batch) {
         let prev = self.batches.last().map_or(0, |b| b.placement.crc);
         let placed = PlacedBatch::place(id, Incarnation(1), self.end(), prev, batch);
-        self.writers
-            .entry(placed.batch.writer())
-            .or_default()
-            .push((placed.batch.seq(), placed.placement.first_lsn));
+        let (epoch, lsn) = (placed.batch.epoch(), placed.placement.first_lsn);
+        let w = self.writers.entry(placed.batch.writer()).or_default();
+        if epoch > w.epoch {
+            *w = Window { epoch, ..Window::default() };
+        }
+        w.batches.push((placed.batch.seq(), lsn));
+        if placed.batch.kind() == BatchKind::Fence {
+            w.fence = Some(lsn);
+        }
         self.batches.push(placed);
+    }
+    /// It ends there: what lies beyond is let go.
+    fn end_at(&mut self, len: u64) {
+        self.batches.retain(|b| b.placement.first_lsn.0 < len);
+        self.durable = [self.batches.len(); 2];
+        for w in self.writers.values_mut() {
+            w.batches.retain(|b| b.1.0 < len);
+            w.fence.take_if(|lsn| lsn.0 >= len);
+        }
     }
     /// Index of the batch that begins at `lsn`.
     fn at(&self, lsn: Lsn) -> usize {
@@ -63,8 +96,8 @@ struct Stream {
 struct Conn {
     hello: bool,
     streams: BTreeMap<ShardId, Stream>,
-    /// (writer, next seq to acknowledge)
-    writers: BTreeMap<(WriterId, LaneId), usize>,
+    /// Next number to acknowledge.
+    writers: BTreeMap<(WriterId, LaneId), Seq>,
     watching: bool,
     tails: Vec<u64>,
     to_client: VecDeque<Bytes>,
@@ -83,7 +116,9 @@ pub struct Cluster {
     conns: BTreeMap<ConnId, Conn>,
     leader: usize,
     /// Every batch ever sent by a writer, to compare what it sends again.
-    seen: BTreeMap<(WriterId, Seq), Bytes>,
+    seen: BTreeMap<(WriterId, Epoch, Seq), Bytes>,
+    /// Who can't be reached.
+    away: Option<String>,
     others: u64,
     credit: usize,
     /// Tail when each tail request was made, by the client's number.
@@ -106,31 +141,31 @@ impl Cluster {
             conns: BTreeMap::new(),
             leader: 0,
             seen: BTreeMap::new(),
+            away: None,
             others: 0,
             credit,
             asked_tails: BTreeMap::new(),
         }
     }
 
-    /// The committed records, in order: the truth.
-    pub fn truth(&self) -> Vec<(LaneId, Lsn, Bytes)> {
+    /// The committed records, in order: the truth. Fences are none.
+    pub fn truth(&self) -> Vec<Option<Bytes>> {
         let mut out = Vec::new();
         for run in self.cuts.iter().flat_map(|c| c.runs().collect::<Vec<_>>()) {
             for b in &self.lanes[&run.lane].batches {
                 let first = b.placement.first_lsn;
                 if first >= run.first_lsn && first.0 < run.first_lsn.0 + run.count {
-                    out.extend(b.batch.records().zip(first.0..).map(|(r, l)| (run.lane, Lsn(l), r)));
+                    let data = b.batch.kind() == BatchKind::Data;
+                    out.extend(b.batch.records().map(|r| data.then_some(r)));
                 }
             }
         }
         out
     }
 
-    fn replica_of(&self, addr: &str) -> Option<(ShardId, usize)> {
-        self.view
-            .shards
-            .iter()
-            .find_map(|s| s.replicas.iter().position(|r| r.addr == addr).map(|i| (s.id, i)))
+    fn replicas_of(&self, addr: &str) -> Vec<(ShardId, usize)> {
+        let of = |s: &ShardView| s.replicas.iter().position(|r| r.addr == addr).map(|i| (s.id, i));
+        self.view.shards.iter().filter_map(of).collect()
     }
 
     fn reply(&mut self, conn: ConnId, message: impl Into<Message>) {
@@ -152,7 +187,7 @@ impl Cluster {
 
     /// Another writer's batch.
     pub fn other_append(&mut self) {
-        let lanes: Vec<_> = self.lanes.keys().copied().collect();
+        let lanes: Vec<_> = self.view.live().flat_map(|s| s.lanes()).collect();
         let id = lanes[self.rng.below(lanes.len() as u64) as usize];
         self.others += 1;
         let mut b = BatchBuilder::new();
@@ -160,8 +195,9 @@ impl Cluster {
             b.push(format!("other {} {i}", self.others).as_bytes());
         }
         let lane = self.lanes.get_mut(&id).unwrap();
-        let seq = lane.writers.get(&WriterId(u128::from(id.0))).map_or(0, Vec::len);
-        lane.place(id, b.finish(BatchKind::Data, WriterId(u128::from(id.0)), Epoch(0), Seq(seq as u64)));
+        let writer = WriterId(u128::from(id.0));
+        let seq = lane.writers.get(&writer).map_or(Seq(0), Window::next);
+        lane.place(id, b.finish(BatchKind::Data, writer, Epoch(0), seq));
     }
 
     /// One replica of one lane takes one more batch to disk.
@@ -240,28 +276,111 @@ impl Cluster {
     }
 
     fn on_append(&mut self, conn: ConnId, m: Append, payload: Bytes) {
-        assert_eq!(m.start, Seq(0));
         let batch = Batch::check(payload.clone()).expect("writers send sound batches");
-        let (writer, seq) = (batch.writer(), batch.seq());
-        match self.seen.entry((writer, seq)) {
+        let (writer, epoch, seq) = (batch.writer(), batch.epoch(), batch.seq());
+        match self.seen.entry((writer, epoch, seq)) {
             Entry::Vacant(v) => drop(v.insert(payload)),
             Entry::Occupied(o) => {
                 assert_eq!(*o.get(), payload, "batch {seq} was sent again with other bytes")
             }
         }
         let refuse = self.rng.chance(self.faults.refuse);
+        let live = self.is_live(m.lane);
         let lane = self.lanes.get_mut(&m.lane).unwrap();
-        let have = lane.writers.get(&writer).map_or(0, Vec::len) as u64;
-        if refuse || seq.0 > have {
-            let why = if seq.0 > have { AppendRefusedWhy::Gap } else { AppendRefusedWhy::Recovering };
-            return self.reply(conn, AppendRefused { lane: m.lane, writer, seq, why, expected: Seq(have) });
+        let known = lane.writers.get(&writer).filter(|w| w.epoch >= epoch);
+        let have = known.map_or(m.start, Window::next);
+        let is_in = known.is_some_and(|w| w.batches.iter().any(|b| b.0 == seq && w.fence != Some(b.1)));
+        let over = known.is_some_and(|w| w.epoch > epoch || w.fence.is_some());
+        let why = match () {
+            () if !live || (over && !is_in) => Some(AppendRefusedWhy::Closed),
+            () if seq > have => Some(AppendRefusedWhy::Gap),
+            () if refuse => Some(AppendRefusedWhy::Recovering),
+            () => None,
+        };
+        if let Some(why) = why {
+            return self.reply(conn, AppendRefused { lane: m.lane, writer, seq, why, expected: have });
         }
-        if seq.0 == have {
+        if !is_in {
+            assert_eq!(seq, have, "what comes before the window was acknowledged, or is elsewhere");
             lane.place(m.lane, batch);
         }
-        let from =
-            self.conns.get_mut(&conn).unwrap().writers.entry((writer, m.lane)).or_insert(seq.0 as usize);
-        *from = (*from).min(seq.0 as usize);
+        let from = self.conns.get_mut(&conn).unwrap().writers.entry((writer, m.lane)).or_insert(seq);
+        *from = (*from).min(seq);
+    }
+
+    fn is_live(&self, lane: LaneId) -> bool {
+        self.view.shard(lane.shard()).is_some_and(|s| s.state == ShardState::Live)
+    }
+
+    fn on_fence(&mut self, lane: LaneId, payload: Bytes) {
+        let fence = Batch::check(payload).expect("writers send sound fences");
+        let away = self.view.shard(lane.shard()).map(|s| &s.replicas[usize::from(lane.index())].addr);
+        if !self.is_live(lane) || away == self.away.as_ref() {
+            return;
+        }
+        let at = self.lanes.get_mut(&lane).unwrap();
+        let open = at.writers.get(&fence.writer()).is_none_or(|w| {
+            assert!(
+                w.epoch != fence.epoch() || w.fence.is_some() || w.next() <= fence.seq(),
+                "a number used"
+            );
+            w.epoch < fence.epoch() || (w.epoch == fence.epoch() && w.fence.is_none())
+        });
+        if open {
+            at.place(lane, fence);
+        }
+    }
+
+    fn on_resolve(&mut self, conn: ConnId, m: Resolve) {
+        let committed = self.order.len(m.lane);
+        let w = self.lanes[&m.lane].writers.get(&m.writer).filter(|w| w.epoch == m.epoch);
+        let over = w.and_then(|w| w.fence).is_some_and(|lsn| lsn.0 < committed);
+        let end = match self.is_live(m.lane) {
+            true if !over => ResolveEnd::Open,
+            _ if self.rng.chance(self.faults.unavailable) => ResolveEnd::NotReady,
+            _ => ResolveEnd::Final,
+        };
+        let mut acks = Vec::new();
+        if let (ResolveEnd::Final, Some(w)) = (end, w) {
+            let is_in = |b: &&(Seq, Lsn)| b.0 >= m.from && b.1.0 < committed && w.fence != Some(b.1);
+            acks.extend(w.batches.iter().filter(is_in).map(|b| (b.0, self.gsn(m.lane, b.1).unwrap())));
+        }
+        self.reply(conn, Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks });
+    }
+
+    /// A shard that takes appends ends, and another takes its place.
+    pub fn end_shard(&mut self) {
+        let live: Vec<ShardId> = self.view.live().map(|s| s.id).collect();
+        let id = live[self.rng.below(live.len() as u64) as usize];
+        let next = self.view.shards.last().unwrap().id.0 + 1;
+        let end = self.order.tail;
+        for s in self.view.shards.iter_mut().filter(|s| s.id == id) {
+            let lens: Vec<u64> = s.lanes().map(|l| self.order.len(l)).collect();
+            s.state = ShardState::Finalized(Final { lens: lens.clone(), first: Gsn(0), end });
+            for (lane, len) in s.lanes().zip(lens) {
+                self.lanes.get_mut(&lane).unwrap().end_at(len);
+            }
+        }
+        let mut new = view(0, next).shards.pop().unwrap();
+        if self.rng.chance(50) {
+            // On the same servers as another.
+            let other = self.view.shards[self.rng.below(u64::from(next) - 1) as usize].replicas.clone();
+            new.replicas = other;
+        }
+        self.lanes.extend(new.lanes().map(|l| (l, Lane::default())));
+        self.view.shards.push(new);
+        self.view.number = self.view.number.next();
+        let watchers: Vec<_> = self.conns.iter().filter(|(_, c)| c.watching).map(|(id, _)| *id).collect();
+        for conn in watchers {
+            self.reply(conn, ViewIs { view: self.view.clone() });
+        }
+        // What it pushed beyond its end it doesn't count on.
+        for c in self.conns.values_mut() {
+            let Some(stream) = c.streams.get_mut(&id) else { continue };
+            for (i, at) in stream.at.iter_mut().enumerate() {
+                *at = (*at).min(self.lanes[&LaneId::new(id, i as u8)].batches.len());
+            }
+        }
     }
 
     fn on_message(&mut self, conn: ConnId, packet: Packet) {
@@ -288,6 +407,8 @@ impl Cluster {
             Message::Tail(m) => c.tails.push(m.request),
             Message::Status(m) => self.reply(conn, StatusIs { request: m.request, json: "{}".into() }),
             Message::Append(m) => self.on_append(conn, m, packet.payload),
+            Message::Fence(m) => self.on_fence(m.lane, packet.payload),
+            Message::Resolve(m) => self.on_resolve(conn, m),
             Message::Read(m) => self.on_read(conn, m),
             Message::Subscribe(m) => {
                 let mut at = Vec::new();
@@ -314,7 +435,11 @@ impl Cluster {
 
     /// A replica pushes what it may of one lane of one stream, and acknowledges what it can.
     fn serve(&mut self, conn: ConnId) {
-        let Some((shard, r)) = self.replica_of(&self.bench.up[&conn]) else { return self.answer_tails(conn) };
+        let here = self.replicas_of(&self.bench.up[&conn]);
+        if here.is_empty() {
+            return self.answer_tails(conn);
+        }
+        let (shard, r) = here[self.rng.below(here.len() as u64) as usize];
         let index = self.rng.below(2) as u8;
         let id = LaneId::new(shard, index);
         let lane = &self.lanes[&id];
@@ -333,10 +458,11 @@ impl Cluster {
         }
         let writers: Vec<_> = self.conns[&conn].writers.iter().map(|(k, v)| (*k, *v)).collect();
         for ((writer, id), next) in writers {
-            let entries = self.lanes[&id].writers[&writer].iter().skip(next);
+            let Some(w) = self.lanes[&id].writers.get(&writer) else { continue };
+            let entries = w.batches.iter().filter(|b| b.0 >= next && w.fence != Some(b.1));
             let acks: Vec<_> = entries.map_while(|&(seq, lsn)| Some((seq, self.gsn(id, lsn)?))).collect();
-            if !acks.is_empty() {
-                self.conns.get_mut(&conn).unwrap().writers.insert((writer, id), next + acks.len());
+            if let Some(&(newest, _)) = acks.last() {
+                self.conns.get_mut(&conn).unwrap().writers.insert((writer, id), newest.next());
                 self.reply(conn, Appended { writer, acks });
             }
         }
@@ -396,6 +522,7 @@ impl Cluster {
             65..72 => {
                 let dial = self.bench.dials.keys().next().copied();
                 match dial {
+                    Some(conn) if self.away.as_ref() == Some(&self.bench.dials[&conn]) => self.close(conn),
                     Some(conn) if self.rng.chance(self.faults.close * 5) => self.close(conn),
                     Some(conn) => {
                         self.bench.connected(conn);
@@ -419,6 +546,12 @@ impl Cluster {
 
     fn fault(&mut self) {
         let (close, mute) = (self.rng.chance(self.faults.close * 20), self.rng.chance(self.faults.mute * 20));
+        if self.rng.chance(self.faults.end) {
+            return self.end_shard();
+        }
+        if self.faults.away > 0 && self.rng.chance(if self.away.is_some() { 1 } else { self.faults.away }) {
+            return self.go_away();
+        }
         let Some(conn) = self.any_conn() else { return };
         if close {
             if self.rng.chance(20) {
@@ -431,9 +564,22 @@ impl Cluster {
         }
     }
 
+    /// A replica can't be reached any more, or the one that couldn't can be again.
+    fn go_away(&mut self) {
+        if self.away.take().is_some() {
+            return;
+        }
+        let replicas: Vec<String> =
+            self.view.live().flat_map(|s| s.replicas.iter().map(|r| r.addr.clone())).collect();
+        let addr = replicas[self.rng.below(replicas.len() as u64) as usize].clone();
+        let conns: Vec<_> = self.bench.up.iter().filter(|(_, a)| **a == addr).map(|(c, _)| *c).collect();
+        conns.into_iter().for_each(|c| self.close(c));
+        self.away = Some(addr);
+    }
+
     /// No more faults; runs until `done`, which must come to be.
     pub fn settle(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        self.faults = Faults::default();
+        (self.faults, self.away) = (Faults::default(), None);
         for _ in 0..200_000 {
             if done(self) {
                 return;
