@@ -52,6 +52,9 @@ pub struct Bounds {
     pub silence: Duration,
     /// The leader of the orderers gets a sign of life at least this often.
     pub alive_every: Duration,
+    /// Silence of that leader after which it is asked for one, and after as long again given up. Twice this, and finding
+    /// the next one, must take less than a failure timeout: from its election on, that one takes silence for death.
+    pub leader_silence: Duration,
 }
 
 impl Default for Bounds {
@@ -70,6 +73,7 @@ impl Default for Bounds {
             connections: 4096,
             silence: Duration::from_secs(1),
             alive_every: Duration::from_millis(200),
+            leader_silence: Duration::from_millis(400),
         }
     }
 }

@@ -198,3 +198,26 @@ fn a_shard_that_dies_with_what_was_not_ordered_loses_nothing_acknowledged() {
     assert!(world.checks.views.finalized() > 0);
     ends_well(&mut world);
 }
+
+/// No false alarm: the leader is cut off from everybody, without a word, and slots take their time to find the next.
+#[test]
+fn a_leader_that_is_cut_off_takes_no_shard_with_it() {
+    for seed in 1..5 {
+        let mut o = options(seed, 12_000);
+        // Some lanes are written all the time, others now and then.
+        (o.writers, o.write_every) = (2, 100 * MS);
+        let roles = roles(&o);
+        let mut world = World::new(o, &roles, TraceMode::Collect);
+        world.start_all();
+        run_for(&mut world, 4_000 * MS);
+        assert!(world.checks.durability.count() > 5);
+        let old = leader(&world);
+        let others: Vec<NodeId> = all_but(&world, |_| true).into_iter().filter(|n| *n != old).collect();
+        let partition = world.network.block(between(&[old], &others));
+        run_for(&mut world, 6_000 * MS);
+        assert_ne!(leader(&world), old, "seed {seed}");
+        assert_eq!(world.checks.views.finalized(), 0, "seed {seed}: the servers are well");
+        world.network.heal(&mut world.schedule, partition);
+        ends_well(&mut world);
+    }
+}

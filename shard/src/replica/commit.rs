@@ -165,11 +165,6 @@ impl Replica {
         self.history.lanes().is_none() && self.lanes.iter().all(|l| l.accepted == 0)
     }
 
-    /// Whether something is durable here and not ordered yet.
-    pub fn waits_for_cut(&self) -> bool {
-        self.live && self.lanes.iter().any(|l| l.durable > l.committed)
-    }
-
     /// The run of the own lane that holds `lsn`.
     fn run_at(&self, lsn: u64) -> Option<Run> {
         let i = usize::from(self.index);

@@ -40,6 +40,8 @@ pub(crate) struct Leader {
     known: Vec<String>,
     /// Which orderer to try next.
     next: usize,
+    /// Who was dialled last.
+    addr: String,
     fails: u32,
     /// Which cuts we said that we want at once.
     told: CutsWanted,
@@ -58,12 +60,19 @@ impl Slot {
     }
 
     fn dial_leader(&mut self, now: Instant) {
-        let leader = &mut self.leader;
+        let (leader, configured) = (&mut self.leader, &self.cfg.orderers);
+        let (known, next) = (&leader.known, &mut leader.next);
+        let mut turn = || {
+            let i = *next % (known.len() + configured.len());
+            *next = next.wrapping_add(1);
+            known.iter().chain(configured).nth(i).expect("one of them")
+        };
         let addr = leader.hint.take().unwrap_or_else(|| {
-            let i = leader.next % (leader.known.len() + self.cfg.orderers.len());
-            leader.next = leader.next.wrapping_add(1);
-            leader.known.iter().chain(&self.cfg.orderers).nth(i).expect("one of them").clone()
+            // Whoever was lost just now is not the one to begin with.
+            let addr = turn();
+            if *addr == leader.addr { turn().clone() } else { addr.clone() }
         });
+        leader.addr.clone_from(&addr);
         leader.retry_at = None;
         leader.watch = Watch::dialled(now);
         let conn = self.dial(addr, Kind::Leader);
@@ -249,9 +258,9 @@ impl Slot {
             self.dial_leader(now);
         }
         let Some(conn) = self.leader.conn else { return };
-        let owes = !self.leader.registered || self.replicas.values().any(|r| r.waits_for_cut());
-        self.leader.watch.owes(now, owes);
-        match self.leader.watch.look(now, self.cfg.bounds.silence) {
+        // It always owes a sign of life: who doesn't notice that it is gone is soon taken for dead by the next one.
+        self.leader.watch.owes(now, true);
+        match self.leader.watch.look(now, self.cfg.bounds.leader_silence) {
             Verdict::Fine => {}
             Verdict::Ask if self.leader.up => self.fx.send(conn, Status { request: 0 }),
             Verdict::Ask => {}
@@ -264,7 +273,7 @@ impl Slot {
 
     pub(super) fn leader_deadline(&self) -> Option<(Instant, &'static str)> {
         let retry = self.leader.retry_at.map(|at| (at, "dial an orderer"));
-        let watch = self.leader.conn.and_then(|_| self.leader.watch.deadline(self.cfg.bounds.silence));
+        let watch = self.leader.conn.and_then(|_| self.leader.watch.deadline(self.cfg.bounds.leader_silence));
         let alive = self.leader.conn.filter(|_| self.leader.registered);
         let alive = alive.map(|_| (self.leader.reported + self.cfg.bounds.alive_every, "a sign of life"));
         [retry, watch.map(|at| (at, "the leader is silent")), alive].into_iter().flatten().min()

@@ -285,11 +285,29 @@ fn a_silent_leader_is_asked_and_then_given_up() {
     world.orderer.mute = true;
     let w = world.client(0);
     world.send(w, append(lane(1, 0), &batch(9, 0, 1, 5)));
-    world.run(1500);
+    // It has said nothing for 200 ms by now, is asked at 400 and given up at 800.
+    world.run(580);
     world.orderer.mute = false;
     world.run(3000);
     assert!(world.orderer.registrations > registrations);
     assert_eq!(world.clients[w].acks(), [(Seq(0), Gsn(0))]);
+}
+
+/// A leader that is cut off without a word is missed though nothing waits for it: the next one takes whoever hasn't
+/// found it by then for dead.
+#[test]
+fn an_idle_slot_misses_its_leader_within_a_failure_timeout() {
+    let mut world = World::ready(11, &[&[0, 1]], &Bounds::default());
+    let registrations = world.orderer.registrations;
+    world.run(10_000);
+    assert_eq!(
+        world.orderer.registrations, registrations,
+        "a leader with nothing to say is none that is gone"
+    );
+    let dialled = world.links.len();
+    world.orderer.mute = true;
+    world.run(900);
+    assert!(world.links.len() >= dialled + 2, "both look for another");
 }
 
 /// Windows, parts and lanes come from checkpoints once the log has rolled.

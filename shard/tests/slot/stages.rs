@@ -45,18 +45,18 @@ fn a_slot_measures_its_syncs_and_what_its_writers_wait_for() {
     let second = batch(9, 1, 1, 10);
     world.send(w, encode_with(Append { lane: l, start: Seq(0), prompt: false }, &[second.bytes()]));
     let at = |world: &mut World, ms: u64| world.now = Instant(1) + Duration::from_millis(ms);
-    at(&mut world, 1000);
+    at(&mut world, 300);
     deliver_to(&mut world, 0);
-    at(&mut world, 1001);
+    at(&mut world, 301);
     deliver_to(&mut world, 1);
-    at(&mut world, 1004);
+    at(&mut world, 304);
     for n in [0, 1] {
         while world.actions().contains(&Action::Sync(n)) {
             world.act(Action::Sync(n));
         }
     }
     world.settle();
-    at(&mut world, 1010);
+    at(&mut world, 310);
     world.cut();
     world.settle();
     assert_eq!(world.clients[w].acks().len(), 2);
