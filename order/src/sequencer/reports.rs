@@ -132,6 +132,9 @@ impl Reports {
         for r in &report.shards {
             let place = state.position(&mut at, r.shard);
             let place = place.and_then(|i| Some((i, self.boards[i].replica(number)?)));
+            if place.is_none() && r.shard < state.next_shard && state.view.shard(r.shard).is_none() {
+                continue; // it has left the view, which the slot has yet to hear
+            }
             let Some((i, replica)) = place else {
                 let text = format!("slot {slot} reports for shard {}, of which it has no replica", r.shard);
                 return Err(Refusal::new(RefusedWhy::Invalid, text));
@@ -256,8 +259,8 @@ fn set_bits(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Command;
     use super::super::tests::{formed, slot};
+    use super::super::{Command, FormView};
     use super::*;
     use proptest::prelude::*;
     use zoolog_core::cut::CutLane;
@@ -288,6 +291,30 @@ mod tests {
 
     fn commit(s: &mut State, cut: ProposedCut) {
         s.apply(&Command::Cut(cut).encode());
+    }
+
+    /// What was on its way when the view changed costs no connection.
+    #[test]
+    fn a_report_of_a_shard_that_has_left_the_view_is_passed_over() {
+        let (mut s, mut r) = two();
+        let form = FormView {
+            expected: s.view.number,
+            finalize: vec![ShardId(1)],
+            shards: vec![vec![slot(0), slot(1)]],
+        };
+        s.apply(&Command::FormView(form).encode());
+        let mut both = report(slot(0), 1, 1, &[0, 0], 0);
+        both.shards.push(report(slot(0), 1, 2, &[3, 0], 0).shards.remove(0));
+        r.take(&s, ConnId(0), both.clone()).unwrap();
+        s.apply(&Command::DropShards(vec![ShardId(1)]).encode());
+        assert!(s.view.shard(ShardId(1)).is_none());
+        both.shards[1].durable[0] = 4;
+        both.shards[1].accepted[0] = 4;
+        r.take(&s, ConnId(0), both).unwrap();
+        r.take(&s, ConnId(1), report(slot(1), 1, 2, &[4, 0], 0)).unwrap();
+        assert_eq!(r.proposal(&s).unwrap().lanes, [(LaneId::new(ShardId(2), 0), 4)], "the rest counts");
+        let unknown = r.take(&s, ConnId(0), report(slot(0), 1, 3, &[0, 0], 0));
+        assert_eq!(unknown.unwrap_err().why, RefusedWhy::Invalid);
     }
 
     /// Defect 24, and LOG-2: the minimum over exactly the shard's replicas, and only once all have spoken.

@@ -105,9 +105,11 @@ impl State {
         Applied::Nothing("so many shards are wanted")
     }
 
-    /// Whether all that the shard at that place in the view holds is trimmed, for good.
+    /// Whether all that the shard at that place in the view holds is trimmed, for good. Nothing is soon trimmed: shards
+    /// that ended before anything was in them don't pile up where nobody trims.
     pub(crate) fn is_spent(&self, i: usize) -> bool {
-        matches!(&self.view.shards[i].state, ShardState::Finalized(f) if f.end <= self.trim)
+        let is_empty = || self.parts[i].span.is_none();
+        matches!(&self.view.shards[i].state, ShardState::Finalized(f) if f.end <= self.trim || is_empty())
     }
 
     /// Of these shards, those that are spent leave the view: nobody has to ask for them any more.
@@ -242,6 +244,17 @@ mod tests {
         assert!(s.view.shard(ShardId(1)).is_none() && s.view.number == view.next());
         assert_eq!(s.lens(ShardId(2)), [3, 0], "the others stay in their places");
         grow(&mut s, 3, 2);
+        assert_eq!(State::decode(ClusterId(5), &s.encode()).unwrap(), s);
+    }
+
+    /// SYS-1: a server on which no shard ever comes to serve makes a new one each time; none is kept for nothing.
+    #[test]
+    fn a_shard_that_ended_with_nothing_in_it_needs_no_trim_to_leave_the_view() {
+        let mut s = formed(3, 3, 2);
+        grow(&mut s, 2, 3);
+        change(&mut s, vec![ShardId(1), ShardId(2)], vec![]);
+        s.apply(&Command::DropShards(vec![ShardId(1), ShardId(2), ShardId(3)]).encode());
+        assert_eq!(s.view.shards.iter().map(|s| s.id.0).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(State::decode(ClusterId(5), &s.encode()).unwrap(), s);
     }
 
