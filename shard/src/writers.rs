@@ -98,8 +98,6 @@ impl Writers {
                 Some(t) if t.crc == batch.crc() && t.count == batch.count() => {
                     Judged::Known(t.first_lsn, t.gsn)
                 }
-                // The fence's number is that of a batch that is to go elsewhere.
-                Some(t) if w.closed == Some(t.first_lsn) => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
                 None if w.closed.is_some() => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 None => Judged::Refused(AppendRefusedWhy::Window, w.next),

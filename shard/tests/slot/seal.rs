@@ -3,7 +3,7 @@
 
 use crate::world::client::*;
 use crate::world::*;
-use zoolog_core::batch::BatchKind;
+use zoolog_core::batch::{BatchBuilder, BatchKind};
 use zoolog_core::wal::WalSource;
 use zoolog_core::wire::*;
 use zoolog_core::*;
@@ -671,4 +671,74 @@ fn nothing_is_resolved_by_a_replica_that_lost_what_is_committed() {
     assert_eq!(lane_status(&world, 1, lane(1, 0)).0, "damaged");
     assert_eq!(world.resolve(1, lane(1, 0), W, Seq(2)).end, ResolveEnd::NotReady);
     assert_eq!(world.resolve(0, lane(1, 0), W, Seq(2)).acks, acks);
+}
+
+/// The writer's next opening may use a lane that the last one has fenced. What comes late of that one is refused.
+#[test]
+fn a_fenced_lane_is_open_for_the_writers_next_opening() {
+    let of = |epoch: u32, kind: BatchKind, seq: u64| {
+        let mut b = BatchBuilder::new();
+        b.push(&seq.to_le_bytes());
+        b.finish(kind, WriterId(W), Epoch(epoch), Seq(seq))
+    };
+    let data = |epoch, start, seq| append_from(lane(1, 0), start, &of(epoch, BatchKind::Data, seq));
+    let fence_of =
+        |epoch, seq| encode_with(Fence { lane: lane(1, 0) }, &[of(epoch, BatchKind::Fence, seq).bytes()]);
+    let ask = |world: &mut World, n: usize, epoch, from| {
+        let c = world.client(n);
+        let (writer, from) = (WriterId(W), Seq(from));
+        world.send(c, encode(Resolve { request: 7, lane: lane(1, 0), writer, epoch: Epoch(epoch), from }));
+        world.settle();
+        match world.clients[c].inbox.pop().expect("an answer").message {
+            Message::Resolved(m) => (m.end, taken(&m.acks)),
+            other => panic!("{other:?}"),
+        }
+    };
+    for restarts in [false, true] {
+        let mut world = World::ready(71, &[&[0, 1]], &tiny());
+        let again = |world: &mut World| {
+            if restarts {
+                (0..2).for_each(|n| restart(world, n));
+                world.run(1000);
+            }
+        };
+        let c = world.client(0);
+        (0..3).for_each(|seq| world.send(c, data(0, 0, seq)));
+        world.send(c, fence_of(0, 5));
+        world.settle();
+        assert_eq!(taken(&world.clients[c].acks()), [0, 1, 2]);
+        again(&mut world);
+        assert_eq!(ask(&mut world, 1, 0, 0), (ResolveEnd::Final, vec![0, 1, 2]));
+        assert_eq!(ask(&mut world, 1, 1, 3), (ResolveEnd::Open, vec![]), "the next has yet to come");
+        let c = world.client(0);
+        (3..5).for_each(|seq| world.send(c, data(1, 3, seq)));
+        world.settle();
+        assert_eq!(taken(&world.clients[c].acks()), [3, 4]);
+        again(&mut world);
+        let late = world.client(0);
+        world.send(late, data(0, 0, 3));
+        world.send(late, fence_of(0, 5));
+        world.settle();
+        assert_eq!(world.clients[late].append_refusals()[0].1, AppendRefusedWhy::Closed);
+        for n in 0..2 {
+            assert_eq!(ask(&mut world, n, 1, 3), (ResolveEnd::Open, vec![]), "an old fence closes nothing");
+        }
+        world.send(late, fence_of(1, 5));
+        world.settle();
+        again(&mut world);
+        for n in 0..2 {
+            assert_eq!(ask(&mut world, n, 1, 3), (ResolveEnd::Final, vec![3, 4]));
+            assert_eq!(
+                ask(&mut world, n, 0, 0).0,
+                ResolveEnd::Forgotten,
+                "of the one before nobody asks any more"
+            );
+        }
+        finalize(&mut world, 1, &[0, 1]);
+        world.settle();
+        for n in 0..2 {
+            assert_eq!(ask(&mut world, n, 1, 4), (ResolveEnd::Final, vec![4]));
+            assert_eq!(ask(&mut world, n, 2, 5), (ResolveEnd::Final, vec![]), "a third was never there");
+        }
+    }
 }
