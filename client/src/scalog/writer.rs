@@ -308,7 +308,12 @@ impl Writer {
         self.closed.clear();
         self.opening = self.opening.next();
         for p in &mut self.pending {
-            assert!(p.acked.is_none(), "writer {}: {} is in a lane and goes to another", self.id, p.batch.seq());
+            assert!(
+                p.acked.is_none(),
+                "writer {}: {} is in a lane and goes to another",
+                self.id,
+                p.batch.seq()
+            );
             let mut builder = BatchBuilder::new();
             p.batch.records().for_each(|record| builder.push(&record));
             p.batch = builder.finish(BatchKind::Data, self.id, self.opening, p.batch.seq());

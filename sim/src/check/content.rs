@@ -36,10 +36,10 @@ impl Content {
                 key.0
             );
             let fences = &self.fences;
-            let fenced = |at: (LaneId, Epoch)| {
-                fences.keys().any(|(w, l, e)| (*w, *l) == (key.0, at.0) && *e >= at.1)
-            };
-            let over = |at| at == (lane, epoch) || views.is_final(at.0.shard()) || fenced(at);
+            let fenced =
+                |at: (LaneId, Epoch)| fences.keys().any(|(w, l, e)| (*w, *l) == (key.0, at.0) && *e >= at.1);
+            let over =
+                |at: (LaneId, Epoch)| at == (lane, epoch) || views.is_final(at.0.shard()) || fenced(at);
             let all_over = to.iter().all(|(&lane, &epoch)| over((lane, epoch)));
             promise!("LOG-3", all_over, "batch {} of {:x?} goes to lane {lane} after {to:?}", key.1, key.0);
             to.insert(lane, epoch);
