@@ -345,7 +345,10 @@ impl Cluster {
             let is_in = |b: &&(Seq, Lsn)| b.0 >= m.from && b.1.0 < committed && w.fence != Some(b.1);
             acks.extend(w.batches.iter().filter(is_in).map(|b| (b.0, self.gsn(m.lane, b.1).unwrap())));
         }
-        self.reply(conn, Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks });
+        self.reply(
+            conn,
+            Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail: None },
+        );
     }
 
     /// A shard that takes appends ends, and another takes its place.
