@@ -6,7 +6,7 @@
 
 use crate::marks::WriterMark;
 use std::collections::{BTreeMap, VecDeque};
-use zoolog_core::batch::{Batch, BatchKind, FENCE_SEQ};
+use zoolog_core::batch::{Batch, BatchKind};
 use zoolog_core::limits::WRITER_WINDOW;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::AppendRefusedWhy;
@@ -98,6 +98,7 @@ impl Writers {
                 Some(t) if t.crc == batch.crc() && t.count == batch.count() => {
                     Judged::Known(t.first_lsn, t.gsn)
                 }
+                Some(t) if w.closed == Some(t.first_lsn) => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 Some(_) => Judged::Refused(AppendRefusedWhy::Malformed, w.next),
                 None if w.closed.is_some() => Judged::Refused(AppendRefusedWhy::Closed, w.next),
                 None => Judged::Refused(AppendRefusedWhy::Window, w.next),
@@ -260,7 +261,7 @@ impl Writers {
     /// The writer's last batch of records before `end`: first LSN, records, and position if it was kept.
     pub fn last(&self, writer: WriterId, end: u64) -> Option<(u64, u32, Option<Gsn>)> {
         let w = self.map.get(&writer)?;
-        let data = w.taken.iter().rev().find(|t| t.first_lsn < end && t.seq != FENCE_SEQ)?;
+        let data = w.taken.iter().rev().find(|t| t.first_lsn < end && w.closed != Some(t.first_lsn))?;
         Some((data.first_lsn, data.count, data.gsn))
     }
 

@@ -19,7 +19,7 @@ use zoolog_sim::world::World;
 
 const MS: Duration = Duration::from_millis(1);
 /// The operator begins.
-const BEGIN: Instant = Instant(700_000_000);
+const BEGIN: Instant = Instant(1_200_000_000);
 
 fn addr(n: u64) -> String {
     Role::Orderer(n).addr()
@@ -173,9 +173,8 @@ fn a_learner_whose_snapshot_is_lost_gets_another() {
         run_to(&mut world, 0, &["MembersChanged", "(4, Learner)"]);
         let mut cuts = 0;
         for _ in 0..6 {
-            let (from, links) = (leader(&world), world.network.links_of(new));
+            let from = leader(&world);
             let to_new = world.network.links_between(from, new);
-            assert!(links.len() >= to_new.len());
             for link in to_new {
                 world.network.break_link(&mut world.schedule, link, MS);
                 cuts += 1;

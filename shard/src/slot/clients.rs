@@ -6,7 +6,7 @@ use super::conns::Hold;
 use crate::effects::Refusal;
 use crate::replica::{read_answer, unavailable};
 use bytes::Bytes;
-use zoolog_core::batch::{Batch, BatchKind, FENCE_SEQ, PlacedBatch};
+use zoolog_core::batch::{Batch, BatchKind, PlacedBatch};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{
     self, Append, AppendRefused, AppendRefusedWhy, DiskRoom, Fence, Message, Read, ReadIs, RefusedWhy,
@@ -67,7 +67,7 @@ impl Slot {
     pub(super) fn on_fence(&mut self, m: &Fence, payload: Bytes) -> Result<(), Refusal> {
         let invalid = |text: String| Refusal::new(RefusedWhy::Invalid, text);
         let batch = Batch::check(payload).map_err(|e| invalid(format!("a fence of lane {}: {e}", m.lane)))?;
-        if batch.kind() != BatchKind::Fence || batch.seq() != FENCE_SEQ {
+        if batch.kind() != BatchKind::Fence {
             return Err(invalid(format!("a batch of records as a fence of lane {}", m.lane)));
         }
         let Some(replica) = self.replicas.get_mut(&m.lane.shard()) else { return Ok(()) };

@@ -21,6 +21,7 @@ const PROVED: &[u8] = b"sim:Jl1f/DfyjoVuCcHuWltMRtZew8g=";
 const BOXES: u64 = 3;
 
 const NO_NODE: i32 = -101;
+const SYSTEM_ERROR: i32 = -1;
 const NO_AUTH: i32 = -102;
 const BAD_VERSION: i32 = -103;
 const NODE_EXISTS: i32 = -110;
@@ -172,7 +173,10 @@ impl ZkClient {
 
     /// The answer to one of these requests.
     pub(super) fn answered_more(&mut self, more: More, zxid: i64, err: i32, r: &mut Reader<'_>) {
+        let writes = !matches!(more, More::Watch(_) | More::ReadPair);
         let good = match &more {
+            // The disks were short of room: nothing was done.
+            _ if writes && err == SYSTEM_ERROR => true,
             More::Make => matches!(err, 0 | NODE_EXISTS),
             More::Box => matches!(err, 0 | NO_NODE | NODE_EXISTS | NOT_EMPTY),
             More::SetGuarded => err == if self.proves() { 0 } else { NO_AUTH },
