@@ -36,7 +36,7 @@ pub fn order_process(file: &Path, join: bool) -> Result<(), String> {
             })?,
             listen => listen,
         };
-        let listener = rt::listen(listen)?;
+        let listener = rt::listen_when_free(listen)?;
         Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
     })
 }
@@ -50,7 +50,7 @@ pub fn shard_process(file: &Path) -> Result<(), String> {
     process(&config.cluster_file.clone(), config.spin_us, config.slots.into(), |cluster, stop, ready| {
         (0..config.slots)
             .map(|slot| {
-                let listener = rt::listen(&slot_listen(&config, slot))?;
+                let listener = rt::listen_when_free(&slot_listen(&config, slot))?;
                 slot_job(config.clone(), slot, cluster.clone(), listener, stop.clone(), ready.clone())
             })
             .collect()
@@ -68,7 +68,7 @@ pub fn zk_process(file: &Path, executors: Option<u16>) -> Result<(), String> {
     let executors = config.executors_on(std::thread::available_parallelism().map_or(1, usize::from));
     process(&config.cluster_file.clone(), config.spin_us, 1, |cluster, stop, ready| {
         if executors == 1 {
-            let listener = rt::listen(&config.listen)?;
+            let listener = rt::listen_when_free(&config.listen)?;
             return Ok(vec![zk_job(config, cluster.clone(), listener, stop, ready)?]);
         }
         let listeners = rt::listen_shared(&config.listen, executors - 1)?;

@@ -32,6 +32,8 @@ pub use pump::NodeSpec;
 pub use space::SpaceLimits;
 pub use wake::{Stop, Waker};
 
+use std::time::Duration;
+
 /// Binds a listening socket, so that a port in use is reported before anything starts.
 ///
 /// # Errors
@@ -43,16 +45,42 @@ pub fn listen(addr: &str) -> Result<std::net::TcpListener, String> {
 /// Binds several listening sockets to one address, between which the kernel spreads connections.
 ///
 /// # Errors
-/// As [`listen`]; also if it is in use by somebody who would share it.
+/// As [`listen_when_free`]; also if it is in use by somebody who would share it.
 pub fn listen_shared(addr: &str, sockets: u16) -> Result<Vec<std::net::TcpListener>, String> {
     // Who shares an address is not told of others who do: only one who doesn't is.
-    drop(bind(addr, false)?);
+    drop(listen_when_free(addr)?);
     (0..sockets).map(|_| bind(addr, true)).collect()
 }
 
+/// As [`listen`], for a node of its own process: waits a while for a port that is in use. What a process that was killed
+/// listened on is only given back once the kernel has taken its ring apart, which may be after it is gone and its
+/// successor is there.
+///
+/// # Errors
+/// As [`listen`].
+#[allow(clippy::disallowed_methods, reason = "nothing runs yet; there is only this to wait for")]
+pub fn listen_when_free(addr: &str) -> Result<std::net::TcpListener, String> {
+    let until = clock::now() + PORT_PATIENCE;
+    loop {
+        match try_bind(addr, false) {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && clock::now() < until => {
+                std::thread::sleep(PORT_PAUSE);
+            }
+            result => return result.map_err(|e| why_not(addr, &e)),
+        }
+    }
+}
+
+/// How long a node waits for its port, and how often it tries.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+const PORT_PAUSE: Duration = Duration::from_millis(20);
+
 fn bind(addr: &str, shared: bool) -> Result<std::net::TcpListener, String> {
-    use std::net::ToSocketAddrs;
-    let wrong = |e: std::io::Error| match e.kind() {
+    try_bind(addr, shared).map_err(|e| why_not(addr, &e))
+}
+
+fn why_not(addr: &str, e: &std::io::Error) -> String {
+    match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!(
                 "{addr} is in use by another process (`ss -ltnp` names it): stop it, or choose another port"
@@ -62,13 +90,42 @@ fn bind(addr: &str, shared: bool) -> Result<std::net::TcpListener, String> {
             format!("may not listen on {addr}: choose a port above 1023, or grant CAP_NET_BIND_SERVICE")
         }
         _ => format!("can't listen on {addr}: {e}"),
-    };
-    let at = addr.to_socket_addrs().map_err(wrong)?.next().ok_or_else(|| format!("{addr} is no address"))?;
-    let socket = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None);
-    let socket = socket.map_err(wrong)?;
-    socket.set_reuse_address(true).map_err(wrong)?;
-    socket.set_reuse_port(shared).map_err(wrong)?;
-    socket.bind(&at.into()).map_err(wrong)?;
-    socket.listen(1024).map_err(wrong)?;
+    }
+}
+
+fn try_bind(addr: &str, shared: bool) -> std::io::Result<std::net::TcpListener> {
+    use std::net::ToSocketAddrs;
+    let at = addr.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("it is no address"))?;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&at.into())?;
+    socket.listen(1024)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the drill: an orderer that was killed and started again at once ended, since its port was in use.
+    #[test]
+    fn a_port_that_is_given_back_soon_is_waited_for() {
+        for _ in 0..20 {
+            let before = listen("127.0.0.1:0").unwrap();
+            let addr = before.local_addr().unwrap().to_string();
+            let (begins, begun) = std::sync::mpsc::channel();
+            let after = std::thread::spawn({
+                let addr = addr.clone();
+                move || {
+                    begins.send(()).unwrap();
+                    listen_when_free(&addr)
+                }
+            });
+            begun.recv().unwrap();
+            assert!(listen(&addr).unwrap_err().contains("in use"));
+            drop(before);
+            assert!(after.join().unwrap().is_ok());
+        }
+    }
 }
