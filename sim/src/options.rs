@@ -172,7 +172,7 @@ impl Options {
         let retain_time = kept(30, 300, 3_000).map(Duration::from_millis);
         let retain_bytes = kept(30, 50_000, 400_000);
         // A state that nobody keeps a snapshot of must not go for good because all its nodes were away.
-        let consumer_max_age = kept(30, 300, 2_000).map(Duration::from_millis).filter(|_| !with_zk);
+        let consumer_max_age = kept(40, 100, 700).map(Duration::from_millis).filter(|_| !with_zk);
         let trims_by_hand = kept(40, 1, 2).is_some();
         let mut fills = Rng::new(seed, "full disks");
         let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
