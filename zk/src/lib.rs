@@ -8,7 +8,7 @@
 //! - [`access`]: whose identities an ACL lets do what.
 //! - [`watch`]: who wants to be told of what, on one node.
 //! - [`node`]: the machine that joins them: connections, sessions, queues, expiry. [`Node`] is pure; whoever
-//!   drives it cuts its clients' bytes into frames with [`framing`].
+//!   drives it cuts its clients' bytes into frames with [`framing`]. Its parts can also live on several executors.
 //!
 //! # Life of a write
 //! A request becomes a [`txn::Txn`] and goes to the log, in the turn in which it arrives. When the log delivers

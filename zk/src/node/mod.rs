@@ -5,11 +5,14 @@
 //! inside, whose outputs pass through and whose events drive the state. One turn: requests come in and become
 //! records of one batch, the log's deliveries are applied, and each connection gets all its answers at once.
 //!
-//! A [`Node`] is its [`Back`], which does all that, and the state, which it lends to it.
+//! A [`Node`] is its [`Back`], which does all that, and the state, which it lends to it. With several executors a
+//! back has the log and the state, and clients are at [`Front`]s: see [`Published`] for what they say to each other, and
+//! [`Team`] for all of it together.
 //!
 //! # Rooms
-//! `back`: what it has in hand;
-//! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits; `held`: writes wait
+//! `back`: what it has in hand; `front`, `fronts`, `published`, `team`: the same with connections elsewhere;
+//! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits;
+//! `held`: writes wait
 //! for answers to be taken;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
