@@ -57,6 +57,7 @@ for step in "${steps[@]}"; do
             [ -f /usr/share/java/zookeeper.jar ] || apt-get install -y -qq --no-install-recommends zookeeper || true
             if command -v java >/dev/null && [ -f /usr/share/java/zookeeper.jar ]; then
                 python3 scripts/oracle.py --zoolog target/release/zoolog --seeds 40
+                python3 scripts/oracle.py --zoolog target/release/zoolog --seeds 20 --seed 100 --executors 3 --no-scenes
             else
                 echo "!!! Apache ZooKeeper can't be installed: ANSWERS ARE NOT COMPARED !!!"
             fi ;;
