@@ -6,6 +6,7 @@
 //! - [`LogClient`]: that trait on the sharded log: a pure state machine that its owner embeds (forwarding
 //!   the inputs of its dialled connections) or runs alone.
 //! - [`ClientConfig`]: its settings, with units and reasons.
+//! - [`LocalLog`]: the same trait on one disk, without servers.
 //!
 //! # Life of an append
 //! [`LogClient::append`] puts the record into the open batch of the turn and says which (seq, index) it
@@ -18,10 +19,12 @@
 //! [`LogEvent::Committed`], each position exactly once. What it has missed, on either side, it reads.
 
 mod config;
+mod local;
 mod log;
 mod scalog;
 
 pub use config::ClientConfig;
+pub use local::{LocalConfig, LocalLog};
 pub use log::{
     AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed, WriterLost,
 };

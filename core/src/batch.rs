@@ -138,6 +138,11 @@ impl Batch {
         if bytes[5] > 1 {
             return Err(BatchError::Header("kind"));
         }
+        // So there is always a next number, and a fence never has that of a batch.
+        let (seq, fence) = (u64_at(bytes, 24), bytes[5] == 1);
+        if seq > FENCE_SEQ.0 || fence != (seq == FENCE_SEQ.0) {
+            return Err(BatchError::Header("number"));
+        }
         let count = u32_at(bytes, 36);
         if count > BATCH_RECORDS_MAX || count == 0 {
             return Err(BatchError::Header("count"));

@@ -1,7 +1,7 @@
 //! Would the checkers notice? Each is shown a small history that breaks its promise, and its honest twin.
 
 use bytes::Bytes;
-use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView, View};
 use zoolog_core::wire::{
@@ -310,7 +310,7 @@ fn a_batch_goes_to_another_lane_only_when_the_first_is_over() {
     // Or because it was fenced; then nothing of that writer may follow in it.
     let mut fence = BatchBuilder::new();
     fence.push(b"");
-    let fence = fence.finish(BatchKind::Fence, WRITER, Epoch(0), Seq(7));
+    let fence = fence.finish(BatchKind::Fence, WRITER, Epoch(0), FENCE_SEQ);
     let sent = wire::encode_with(Fence { lane: LANE }, &[fence.bytes()]);
     let mut h = History::new();
     h.append(&a).unwrap();
@@ -330,7 +330,7 @@ fn a_batch_goes_to_another_lane_only_when_the_first_is_over() {
     let fence_of = |epoch| {
         let mut b = BatchBuilder::new();
         b.push(b"");
-        let fence = b.finish(BatchKind::Fence, WRITER, Epoch(epoch), Seq(7));
+        let fence = b.finish(BatchKind::Fence, WRITER, Epoch(epoch), FENCE_SEQ);
         wire::encode_with(Fence { lane: LANE }, &[fence.bytes()])
     };
     let mut h = History::new();

@@ -3,7 +3,7 @@
 
 use crate::world::client::*;
 use crate::world::*;
-use zoolog_core::batch::{BatchBuilder, BatchKind};
+use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ};
 use zoolog_core::wal::WalSource;
 use zoolog_core::wire::*;
 use zoolog_core::*;
@@ -267,7 +267,7 @@ fn a_writer_is_told_the_same_after_trims_and_restarts() {
         let mut world = World::ready(13, &[&[0, 1], &[1, 0]], &tiny());
         let acks = write(&mut world, 0, W, 0..20);
         if live {
-            world.fence(0, lane(1, 0), W, 25);
+            world.fence(0, lane(1, 0), W);
             world.settle();
         } else {
             finalize(&mut world, 1, &[0, 1]);
@@ -380,11 +380,11 @@ fn a_writer_that_moved_in_is_told_what_it_has_here() {
     }
 }
 
-/// A fence ends a writer's use of a lane that lives on: sent to the primary or to a backup, once or more often, with
-/// numbers left out before it. It is never acknowledged, and found again after a restart.
+/// A fence ends a writer's use of a lane that lives on: sent to the primary or to a backup, once or more often.
+/// It is never acknowledged, and found again after a restart.
 #[test]
 fn a_fence_closes_the_lane_for_its_writer_alone() {
-    for (through, number, times) in [(0, 3, 1), (1, 3, 1), (0, 9, 3), (1, 40, 2)] {
+    for (through, times) in [(0, 1), (1, 1), (0, 3), (1, 2)] {
         let mut world = World::ready(29, &[&[0, 1]], &tiny());
         let acks = write(&mut world, 0, W, 0..3);
         assert_eq!(world.resolve(1, lane(1, 0), W, Seq(0)).end, ResolveEnd::Open);
@@ -395,7 +395,7 @@ fn a_fence_closes_the_lane_for_its_writer_alone() {
         world.orderer.auto = false;
         let before = world.orderer.tail;
         (0..times).for_each(|_| {
-            world.fence(through, lane(1, 0), W, number);
+            world.fence(through, lane(1, 0), W);
             world.settle();
         });
         for n in 0..2 {
@@ -405,7 +405,7 @@ fn a_fence_closes_the_lane_for_its_writer_alone() {
         world.send(c, append(lane(1, 0), &batch(W, 3, 2, 120)));
         world.settle();
         let told = world.clients[c].append_refusals();
-        assert_eq!(told, [(Seq(3), AppendRefusedWhy::Closed, Seq(number + 1))]);
+        assert_eq!(told, [(Seq(3), AppendRefusedWhy::Closed, FENCE_SEQ.next())]);
         world.orderer.auto = true;
         world.settle();
         assert_eq!(world.orderer.tail, before.plus(1), "one fence, of one record, whatever is sent");
@@ -413,14 +413,14 @@ fn a_fence_closes_the_lane_for_its_writer_alone() {
         for round in 0..3 {
             for n in 0..2 {
                 let got = world.resolve(n, lane(1, 0), W, Seq(0));
-                assert_eq!((got.end, &got.acks), (ResolveEnd::Final, &acks), "{number}, {round}, node {n}");
+                assert_eq!((got.end, &got.acks), (ResolveEnd::Final, &acks), "{through}, {round}, node {n}");
                 let got = world.resolve(n, lane(1, 0), W, Seq(3));
                 assert_eq!((got.end, got.acks.len()), (ResolveEnd::Final, 0));
             }
             let c = world.client(0);
             world.send(c, append(lane(1, 0), &batch(W, 3, 2, 120)));
             world.send(c, append(lane(1, 0), &batch(W, 1, 2, 120)));
-            world.fence(1 - through, lane(1, 0), W, number);
+            world.fence(1 - through, lane(1, 0), W);
             world.settle();
             let (mut closed, mut known) = (0, 0);
             for p in std::mem::take(&mut world.clients[c].inbox) {
@@ -459,7 +459,7 @@ fn what_races_with_a_fence_is_before_it_or_refused() {
         for seq in 0..6 {
             world.send(c, append(lane(1, 0), &batch(W, seq, 1, 30)));
         }
-        world.fence((seed % 2) as usize, lane(1, 0), W, 6);
+        world.fence((seed % 2) as usize, lane(1, 0), W);
         for _ in 0..400 {
             let actions = world.actions();
             let i = world.rng.below(actions.len().max(1) as u64) as usize;
@@ -475,7 +475,11 @@ fn what_races_with_a_fence_is_before_it_or_refused() {
         let all = committed(&mut world, 0);
         let seqs: Vec<u64> = all.iter().map(|(_, b)| b.batch.seq().0).collect();
         let n = got.acks.len() as u64;
-        assert_eq!(seqs, (0..n).chain([6]).collect::<Vec<_>>(), "seed {seed}: the fence comes last");
+        assert_eq!(
+            seqs,
+            (0..n).chain([FENCE_SEQ.0]).collect::<Vec<_>>(),
+            "seed {seed}: the fence comes last"
+        );
         let (mut acked, mut refused) = (Vec::new(), Vec::new());
         for p in std::mem::take(&mut world.clients[c].inbox) {
             match p.message {
@@ -495,7 +499,7 @@ fn what_races_with_a_fence_is_before_it_or_refused() {
 #[test]
 fn a_fence_of_a_writer_that_was_never_there_says_that_nothing_of_it_is() {
     let mut world = World::ready(31, &[&[0, 1]], &Bounds::default());
-    world.fence(1, lane(1, 0), W, 12);
+    world.fence(1, lane(1, 0), W);
     world.settle();
     for n in [0, 1, 0, 1] {
         let got = world.resolve(n, lane(1, 0), W, Seq(4));
@@ -522,7 +526,7 @@ fn a_fence_comes_too_late_for_a_lane_that_has_ended() {
     finalize(&mut world, 1, &[0, 1]);
     world.settle();
     let tail = world.orderer.tail;
-    (0..2).for_each(|n| world.fence(n, lane(1, 0), W, 3));
+    (0..2).for_each(|n| world.fence(n, lane(1, 0), W));
     world.run(500);
     assert_eq!(world.orderer.tail, tail);
     for n in 0..2 {
@@ -540,7 +544,7 @@ fn a_fence_behind_a_full_window_leaves_all_of_it_known() {
     let c = world.client(0);
     (0..n).for_each(|seq| world.send(c, append(lane(1, 0), &batch(W, seq, 1, 1))));
     world.settle();
-    world.fence(1, lane(1, 0), W, n);
+    world.fence(1, lane(1, 0), W);
     world.settle();
     world.orderer.auto = true;
     world.settle();
@@ -632,7 +636,7 @@ fn a_shard_that_leaves_the_view_is_gone_for_good() {
             for n in 0..2 {
                 assert!(!world.status(n).contains("\"lane\":\"1/"), "round {round}: {}", world.status(n));
                 assert_eq!(world.resolve(n, lane(1, 0), W, Seq(0)).end, ResolveEnd::NotReady);
-                world.fence(n, lane(1, 0), W, 150);
+                world.fence(n, lane(1, 0), W);
                 let c = world.client(n);
                 world.send(c, append(lane(1, n as u8), &batch(W, 150, 2, 150)));
                 world.settle();
@@ -681,8 +685,10 @@ fn a_fenced_lane_is_open_for_the_writers_next_opening() {
         b.finish(kind, WriterId(W), Epoch(epoch), Seq(seq))
     };
     let data = |epoch, start, seq| append_from(lane(1, 0), start, &of(epoch, BatchKind::Data, seq));
-    let fence_of =
-        |epoch, seq| encode_with(Fence { lane: lane(1, 0) }, &[of(epoch, BatchKind::Fence, seq).bytes()]);
+    let fence_of = |epoch| {
+        let fence = of(epoch, BatchKind::Fence, FENCE_SEQ.0);
+        encode_with(Fence { lane: lane(1, 0) }, &[fence.bytes()])
+    };
     let ask = |world: &mut World, n: usize, epoch, from| {
         let c = world.client(n);
         let (writer, from) = (WriterId(W), Seq(from));
@@ -703,7 +709,7 @@ fn a_fenced_lane_is_open_for_the_writers_next_opening() {
         };
         let c = world.client(0);
         (0..3).for_each(|seq| world.send(c, data(0, 0, seq)));
-        world.send(c, fence_of(0, 5));
+        world.send(c, fence_of(0));
         world.settle();
         assert_eq!(taken(&world.clients[c].acks()), [0, 1, 2]);
         again(&mut world);
@@ -716,13 +722,13 @@ fn a_fenced_lane_is_open_for_the_writers_next_opening() {
         again(&mut world);
         let late = world.client(0);
         world.send(late, data(0, 0, 3));
-        world.send(late, fence_of(0, 5));
+        world.send(late, fence_of(0));
         world.settle();
         assert_eq!(world.clients[late].append_refusals()[0].1, AppendRefusedWhy::Closed);
         for n in 0..2 {
             assert_eq!(ask(&mut world, n, 1, 3), (ResolveEnd::Open, vec![]), "an old fence closes nothing");
         }
-        world.send(late, fence_of(1, 5));
+        world.send(late, fence_of(1));
         world.settle();
         again(&mut world);
         for n in 0..2 {
@@ -738,6 +744,46 @@ fn a_fenced_lane_is_open_for_the_writers_next_opening() {
         for n in 0..2 {
             assert_eq!(ask(&mut world, n, 1, 4), (ResolveEnd::Final, vec![4]));
             assert_eq!(ask(&mut world, n, 2, 5), (ResolveEnd::Final, vec![]), "a third was never there");
+        }
+    }
+}
+
+/// SYS-1: a number is the sender's to choose; none makes a slot panic, or forget what it knows of the writer.
+#[test]
+fn a_batch_with_an_absurd_number_harms_nobody() {
+    let of = |kind, seq| {
+        let mut b = BatchBuilder::new();
+        b.push(b"x");
+        b.finish(kind, WriterId(W), Epoch(0), Seq(seq))
+    };
+    let mut world = World::ready(73, &[&[0, 1]], &tiny());
+    let acks = write(&mut world, 0, W, 0..3);
+    let tail = world.orderer.tail;
+    for number in [0, 1, 3, 9, u64::MAX - 2, u64::MAX - 1, u64::MAX] {
+        let c = world.client(0);
+        let in_place = number < FENCE_SEQ.0;
+        if !in_place {
+            world.send(c, append_from(lane(1, 0), number, &of(BatchKind::Data, number)));
+        }
+        world.send(c, append_from(lane(1, 0), number, &of(BatchKind::Fence, number)));
+        world.settle();
+        let told = world.clients[c].append_refusals();
+        let bad = |n: usize| vec![(Seq(0), AppendRefusedWhy::Malformed, Seq(0)); n];
+        if number == FENCE_SEQ.0 {
+            continue; // as good as one that comes as such
+        }
+        assert_eq!(told, bad(if in_place { 1 } else { 2 }), "number {number}");
+        let c = world.client(1);
+        world.send(c, encode_with(Fence { lane: lane(1, 0) }, &[of(BatchKind::Fence, number).bytes()]));
+        world.settle();
+        assert_eq!(world.clients[c].refused(), Some(RefusedWhy::Invalid), "number {number}");
+    }
+    assert!(world.orderer.tail <= tail.plus(1), "at most the one that is a fence");
+    for round in 0..3 {
+        for n in 0..2 {
+            let got = world.resolve(n, lane(1, 0), W, Seq(0));
+            assert_eq!((got.end, &got.acks), (ResolveEnd::Final, &acks), "round {round}, node {n}");
+            restart(&mut world, n);
         }
     }
 }

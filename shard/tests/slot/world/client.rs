@@ -2,7 +2,7 @@
 
 use super::{CLUSTER, Item, World};
 use bytes::Bytes;
-use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::wire::*;
 use zoolog_core::*;
 
@@ -85,10 +85,10 @@ pub fn append_from(lane: LaneId, start: u64, batch: &Batch) -> Bytes {
 }
 
 /// The fence of a writer.
-pub fn fence(lane: LaneId, writer: u128, seq: u64) -> Bytes {
+pub fn fence(lane: LaneId, writer: u128) -> Bytes {
     let mut b = BatchBuilder::new();
     b.push(b"");
-    let fence = b.finish(BatchKind::Fence, WriterId(writer), Epoch(0), Seq(seq));
+    let fence = b.finish(BatchKind::Fence, WriterId(writer), Epoch(0), FENCE_SEQ);
     encode_with(Fence { lane }, &[fence.bytes()])
 }
 
@@ -171,8 +171,8 @@ impl World {
     }
 
     /// Sends a node a fence of that writer.
-    pub fn fence(&mut self, n: usize, lane: LaneId, writer: u128, seq: u64) {
+    pub fn fence(&mut self, n: usize, lane: LaneId, writer: u128) {
         let c = self.client(n);
-        self.send(c, fence(lane, writer, seq));
+        self.send(c, fence(lane, writer));
     }
 }

@@ -29,8 +29,8 @@ pub struct Writer {
 /// The way out of a lane.
 #[derive(Clone, Copy)]
 struct Leaving {
-    /// The number of its fence, if there is to be one.
-    fence: Option<u64>,
+    /// Whether behind a fence.
+    fence: bool,
     /// Whom it asks what is in.
     asked: Option<usize>,
 }
@@ -75,7 +75,7 @@ impl Writer {
                 }
                 Message::AppendRefused(m) if m.lane != self.lane || self.leaving.is_some() => {}
                 Message::AppendRefused(m) => match m.why {
-                    AppendRefusedWhy::Closed => self.leaving = Some(Leaving { fence: None, asked: None }),
+                    AppendRefusedWhy::Closed => self.leaving = Some(Leaving { fence: false, asked: None }),
                     AppendRefusedWhy::Gap => self.resend_from = Some(m.expected.0),
                     AppendRefusedWhy::Recovering | AppendRefusedWhy::Window => self.resend_from = Some(0),
                     AppendRefusedWhy::NotPrimary => self.client = None,
@@ -119,12 +119,12 @@ impl Writer {
     /// Begins to leave a lane that lives on, once in its life.
     pub fn fence(&mut self) {
         if self.leaving.is_none() && self.fenced.is_empty() {
-            self.leaving = Some(Leaving { fence: Some(self.next), asked: None });
+            self.leaving = Some(Leaving { fence: true, asked: None });
         }
     }
 
     fn ask_what_is_in(&mut self, world: &mut World) {
-        let Some(Leaving { fence: number, asked }) = self.leaving else { return };
+        let Some(Leaving { fence: fenced, asked }) = self.leaving else { return };
         let shard = world.orderer.view.shard(self.lane.shard()).expect("shards stay in the view");
         let nodes: Vec<usize> = shard.replicas.iter().map(|r| r.slot.server.0 as usize - 1).collect();
         let up: Vec<usize> = nodes.into_iter().filter(|&n| world.nodes[n].slot.is_some()).collect();
@@ -133,12 +133,12 @@ impl Writer {
         }
         let n = up[world.rng.below(up.len() as u64) as usize];
         let c = world.client(n);
-        if let Some(number) = number {
-            world.send(c, fence(self.lane, self.id, number));
+        if fenced {
+            world.send(c, fence(self.lane, self.id));
         }
         let (writer, from) = (WriterId(self.id), Seq(self.next - self.unacked.len() as u64));
         world.send(c, encode(Resolve { request: c as u64, lane: self.lane, writer, epoch: Epoch(0), from }));
-        self.leaving = Some(Leaving { fence: number, asked: Some(c) });
+        self.leaving = Some(Leaving { fence: fenced, asked: Some(c) });
     }
 
     fn hear_what_is_in(&mut self, world: &mut World) {
@@ -158,7 +158,7 @@ impl Writer {
         }
         let first = self.next - self.unacked.len() as u64;
         assert!(self.unacked.iter().map(|b| b.seq().0).eq(first..self.next), "what is in comes first");
-        if fence.is_some() {
+        if fence {
             self.fenced.insert(self.lane);
         }
         let open = |l: &LaneId| !self.fenced.contains(l);
