@@ -15,7 +15,7 @@ use crate::{out, selftest, stages, start, status};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
-use zoolog_core::config::{ClusterConfig, Config};
+use zoolog_core::config::{BirthConfig, ClusterConfig, Config};
 use zoolog_core::rt::datadir::write_durably;
 
 /// Carries out `zoolog admin ...`.
@@ -69,24 +69,31 @@ pub fn new_cluster(
     replicas: u32,
     servers: u32,
 ) -> Result<ClusterConfig, String> {
+    let BirthConfig { id, secret } = new_birth()?;
+    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers };
+    cluster.validate().map_err(|e| e.to_string())?;
+    Ok(cluster)
+}
+
+/// An id and a secret, drawn now.
+///
+/// # Errors
+/// If the system gives no random bytes.
+pub fn new_birth() -> Result<BirthConfig, String> {
     let hex = |bytes: &[u8]| {
         bytes.iter().fold(String::new(), |mut text, b| {
             let _ = write!(text, "{b:02x}");
             text
         })
     };
-    let id = hex(&start::random_bytes::<16>()?);
-    let secret = hex(&start::random_bytes::<32>()?);
-    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers };
-    cluster.validate().map_err(|e| e.to_string())?;
-    Ok(cluster)
+    Ok(BirthConfig { id: hex(&start::random_bytes::<16>()?), secret: hex(&start::random_bytes::<32>()?) })
 }
 
 /// Writes a birth certificate, readable by its owner only.
 ///
 /// # Errors
 /// With the path.
-pub fn save(cluster: &ClusterConfig, path: &Path) -> Result<(), String> {
+pub fn save(cluster: &impl Config, path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     let text = toml::to_string(cluster).map_err(|e| e.to_string())?;
     write_durably(path, text.as_bytes())?;

@@ -3,10 +3,11 @@
 mod log;
 
 use crate::exit::{Code, Failure};
+use crate::local::LogPlace;
 use clap::{Parser, Subcommand, ValueEnum};
 pub use log::*;
 use std::path::{Path, PathBuf};
-use zoolog_core::config::{self, ClusterConfig};
+use zoolog_core::config::{self, ClusterConfig, ZkConfig};
 use zoolog_core::{LaneId, ShardId};
 
 /// ZooKeeper on a shared log.
@@ -157,13 +158,36 @@ pub struct NodeArgs {
 /// `zoolog zk`.
 #[derive(Debug, clap::Args)]
 pub struct ZkArgs {
-    /// Its settings
-    #[command(flatten)]
-    pub node: NodeArgs,
+    /// Its settings; every key has a default (see docs/OPERATING.md)
+    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    pub config: Option<PathBuf>,
+    /// `local:DIR`: the log is DIR, in this process; no orderers, no data servers, no file of settings needed
+    #[arg(long, value_name = "LOG")]
+    pub log: Option<LogPlace>,
+    /// Where its snapshots are, instead of `data_dir` in FILE
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where clients connect, instead of the port of `listen` in FILE
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
     /// Threads, instead of `executors` in FILE: 1 does everything; of more, one applies and the others have the
     /// connections; 0 takes what suits the cores
     #[arg(long, value_name = "N")]
     pub executors: Option<u16>,
+}
+
+impl ZkArgs {
+    /// What the command line says goes before what the file says.
+    pub fn apply(&self, config: &mut ZkConfig) {
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        if let Some(port) = self.port {
+            let host = config.listen.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+            config.listen = format!("{host}:{port}");
+        }
+        config.executors = self.executors.unwrap_or(config.executors);
+    }
 }
 
 /// `zoolog order`.

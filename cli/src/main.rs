@@ -16,6 +16,7 @@ mod dev;
 mod executors;
 mod exit;
 mod http;
+mod local;
 mod log;
 mod newcomers;
 mod nodes;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev::run(dev).map_err(Failure::from),
         Command::Order(node) => nodes::order_process(&node.config, node.join).map_err(Failure::from),
         Command::Shard(node) => nodes::shard_process(&node.config).map_err(Failure::from),
-        Command::Zk(zk) => nodes::zk_process(&zk.node.config, zk.executors).map_err(Failure::from),
+        Command::Zk(zk) => nodes::zk_process(&zk).map_err(Failure::from),
         Command::Log(command) => log::run(command),
         Command::Admin(command) => admin::run(command),
     })

@@ -1,6 +1,8 @@
 //! How is one node of each kind started? From its settings to a job for an executor, alike in a process of its
 //! own and within `dev`.
 
+use crate::args::ZkArgs;
+use crate::local::{self, LogPlace};
 use crate::{executors, remembered, start};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
@@ -61,9 +63,13 @@ pub fn shard_process(file: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// Text for a person.
-pub fn zk_process(file: &Path, executors: Option<u16>) -> Result<(), String> {
+pub fn zk_process(args: &ZkArgs) -> Result<(), String> {
+    if let Some(LogPlace::Local(dir)) = &args.log {
+        return local::zk_process(args, dir);
+    }
+    let file = args.config.as_deref().ok_or("give --config FILE, or --log local:DIR")?;
     let mut config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
-    config.executors = executors.unwrap_or(config.executors);
+    args.apply(&mut config);
     config.validate().map_err(|e| e.to_string())?;
     let executors = config.executors_on(std::thread::available_parallelism().map_or(1, usize::from));
     process(&config.cluster_file.clone(), config.spin_us, 1, |cluster, stop, ready| {
@@ -86,8 +92,29 @@ fn process(
     start::prepare()?;
     let stop = start::stop_on_signals()?;
     let Some(cluster) = wait_for_cluster(cluster_file, &stop)? else { return Ok(()) };
+    drive(stop, spin_us, readies, |stop, ready| jobs(&cluster, stop, ready))
+}
+
+/// As `process`, of a node that needs no cluster.
+///
+/// # Errors
+/// Text for a person.
+pub fn run(
+    spin_us: u32,
+    readies: usize,
+    jobs: impl FnOnce(Stop, Ready) -> Result<Vec<Job>, String>,
+) -> Result<(), String> {
+    drive(start::stop_on_signals()?, spin_us, readies, jobs)
+}
+
+fn drive(
+    stop: Stop,
+    spin_us: u32,
+    readies: usize,
+    jobs: impl FnOnce(Stop, Ready) -> Result<Vec<Job>, String>,
+) -> Result<(), String> {
     let (ready, is_ready) = std::sync::mpsc::channel();
-    let jobs = jobs(&cluster, stop.clone(), ready)?;
+    let jobs = jobs(stop.clone(), ready)?;
     let spin = Duration::from_micros(spin_us.into());
     let executors: Vec<_> =
         jobs.into_iter().map(|job| Executor::start("node", spin, vec![job])).collect::<Result<_, _>>()?;
@@ -143,7 +170,7 @@ pub fn slot_listen(config: &ShardConfig, slot: u16) -> String {
     format!("{host}:{}", port.parse::<u16>().expect("validated") + slot)
 }
 
-fn seed() -> Result<u64, String> {
+pub fn seed() -> Result<u64, String> {
     Ok(u64::from_le_bytes(start::random_bytes()?))
 }
 
@@ -370,7 +397,10 @@ pub fn zk_jobs(
 }
 
 /// Its name, and the settings of its machine.
-fn zk_machine(config: &ZkConfig, cluster: &ClusterConfig) -> Result<(String, zoolog_zk::NodeConfig), String> {
+pub fn zk_machine(
+    config: &ZkConfig,
+    cluster: &ClusterConfig,
+) -> Result<(String, zoolog_zk::NodeConfig), String> {
     config.validate().map_err(|e| e.to_string())?;
     let name = format!("zk-{}", config.id);
     let (min_session_timeout_ms, max_session_timeout_ms) = config.session_timeouts_ms();
@@ -395,7 +425,7 @@ fn zk_machine(config: &ZkConfig, cluster: &ClusterConfig) -> Result<(String, zoo
 }
 
 /// Its directory, locked as long as that lives, its snapshots, and the state to start from.
-fn zk_files(
+pub fn zk_files(
     name: &str,
     config: &ZkConfig,
     machine: &zoolog_zk::NodeConfig,
@@ -406,7 +436,7 @@ fn zk_files(
     Ok((dir, snapshots, restored))
 }
 
-fn zk_spec(
+pub fn zk_spec(
     name: &str,
     machine: &zoolog_zk::NodeConfig,
     listener: Option<TcpListener>,
@@ -425,7 +455,7 @@ fn zk_spec(
 }
 
 /// What is done with what it says.
-fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEvent) -> Result<(), String> {
+pub fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEvent) -> Result<(), String> {
     move |event| {
         // The directory is locked as long as the node runs.
         let dir = dir.path();

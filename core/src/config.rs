@@ -88,14 +88,8 @@ pub struct ClusterConfig {
 
 impl Config for ClusterConfig {
     fn validate(&self) -> Result<(), ConfigError> {
-        if u128::from_str_radix(&self.id, 16).unwrap_or(0) == 0 {
-            return wrong(
-                "`id` must be 32 hexadecimal digits, not all zero: make the file with `zoolog admin init`",
-            );
-        }
-        if self.secret.len() != 64 || !self.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return wrong("`secret` must be 64 hexadecimal digits: make the file with `zoolog admin init`");
-        }
+        let birth = BirthConfig { id: self.id.clone(), secret: self.secret.clone() };
+        birth.validate().map_err(|e| ConfigError(format!("{e}: make the file with `zoolog admin init`")))?;
         if self.orderers.is_empty() || self.orderers.len().is_multiple_of(2) {
             return wrong(format!(
                 "`orderers` has {} members: 1, 3 or 5 are useful, an even number only adds cost",
@@ -113,6 +107,28 @@ impl Config for ClusterConfig {
                 "`servers` is {}, but the {} replicas of a shard must be on different servers",
                 self.servers, self.replicas
             ));
+        }
+        Ok(())
+    }
+}
+
+/// Who an embedded log is, `log.toml` in its directory: made at its first start. Holds a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BirthConfig {
+    /// 128 bits, hexadecimal.
+    pub id: String,
+    /// 256 bits, hexadecimal: session passwords are derived from it.
+    pub secret: String,
+}
+
+impl Config for BirthConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if u128::from_str_radix(&self.id, 16).unwrap_or(0) == 0 {
+            return wrong("`id` must be 32 hexadecimal digits, not all zero");
+        }
+        if self.secret.len() != 64 || !self.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return wrong("`secret` must be 64 hexadecimal digits");
         }
         Ok(())
     }

@@ -170,4 +170,8 @@ impl<L: SharedLog> Machine for Node<L> {
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         self.back.next_deadline()
     }
+
+    fn checkpoint(&self) -> bytes::Bytes {
+        self.back.log().checkpoint()
+    }
 }

@@ -1,0 +1,123 @@
+//! How does a ZooKeeper run in one process, without servers? `zoolog zk --log local:DIR`: its log is a directory.
+
+use crate::args::ZkArgs;
+use crate::{admin, nodes, start};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use zoolog_client::{LocalConfig, LocalLog};
+use zoolog_core::config::{self, BirthConfig, ClusterConfig, Config, ZkConfig};
+use zoolog_core::rt::datadir::DataDir;
+use zoolog_core::rt::{self, Disk, SpaceLimits, clock};
+use zoolog_core::wal::{OnDamage, WalConfig};
+
+/// Where a ZooKeeper node's log is, if it is not the cluster's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogPlace {
+    /// In this directory, in this process.
+    Local(PathBuf),
+}
+
+impl FromStr for LogPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("local", dir)) if !dir.is_empty() => Ok(Self::Local(dir.into())),
+            _ => Err(format!("`{text}` is no log: say local:DIR; without --log it is the cluster's")),
+        }
+    }
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Local(dir) = self;
+        write!(f, "local:{}", dir.display())
+    }
+}
+
+/// Number of the log's WAL: there is one in the directory.
+const WAL: u64 = 1;
+
+/// `zoolog zk --log local:DIR`.
+///
+/// # Errors
+/// Text for a person.
+pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
+    let config = settings(args)?;
+    start::prepare()?;
+    let birth = birth(log_dir)?;
+    let seed = nodes::seed()?;
+    let listener = rt::listen_when_free(&config.listen)?;
+    let (dir, spin_us) = (log_dir.to_path_buf(), config.spin_us);
+    nodes::run(spin_us, 1, move |stop, ready| {
+        // There are no orderers to be found: all that is known of the cluster is who it is.
+        let cluster = ClusterConfig { id: birth.id, secret: birth.secret, ..ClusterConfig::default() };
+        let (name, machine) = nodes::zk_machine(&config, &cluster)?;
+        Ok(vec![Box::new(move |host| {
+            let id = machine.cluster;
+            let log_dir = DataDir::open(&dir.join("log"), id, "log")?;
+            let wal = WalConfig::new(id, WAL, OnDamage::Refuse);
+            let (disk, recovered) = Disk::open(&log_dir.path().join("wal"), wal)?;
+            let log = LocalLog::new(LocalConfig::new(id), &recovered, seed)
+                .map_err(|why| format!("{}: {why}", log_dir.path().display()))?;
+            let (zk_dir, snapshots, restored) = nodes::zk_files(&name, &config, &machine)?;
+            let mut spec = nodes::zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
+            spec.disk = Some(disk.within(SpaceLimits::default()));
+            let machine = zoolog_zk::Node::restore_with_log(machine, log, clock::now(), restored);
+            let mut events = nodes::zk_events(name, ready, zk_dir);
+            host.run(machine, spec, move |event| {
+                let _locked = &log_dir; // as long as the node runs
+                events(event)
+            })
+        })])
+    })
+}
+
+/// The settings: a file's if there is one, and what the command line says instead.
+fn settings(args: &ZkArgs) -> Result<ZkConfig, String> {
+    let mut config = match &args.config {
+        Some(file) => config::load(file).map_err(|e| e.to_string())?,
+        None => ZkConfig::default(),
+    };
+    args.apply(&mut config);
+    if args.executors.is_some_and(|n| n > 1) {
+        return Err("with `--log local:DIR` one executor does it all: leave --executors out".into());
+    }
+    config.executors = 1;
+    config.validate().map_err(|e| e.to_string())?;
+    Ok(config)
+}
+
+/// Who the log is: drawn at the first start, kept beside it.
+fn birth(dir: &Path) -> Result<BirthConfig, String> {
+    let file = dir.join("log.toml");
+    if file.exists() {
+        return config::load(&file).map_err(|e| e.to_string());
+    }
+    if dir.join("log").exists() {
+        return Err(format!(
+            "{} is gone, but there is a log in {}: put it back",
+            file.display(),
+            dir.display()
+        ));
+    }
+    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let birth = admin::new_birth()?;
+    admin::save(&birth, &file)?;
+    Ok(birth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_what_they_say() {
+        assert_eq!("local:/a:b".parse(), Ok(LogPlace::Local("/a:b".into())));
+        assert_eq!(LogPlace::Local("x".into()).to_string(), "local:x");
+        for wrong in ["", "local", "local:", "/a", "scalog:1.2.3.4:5"] {
+            assert!(wrong.parse::<LogPlace>().is_err(), "{wrong}");
+        }
+    }
+}
