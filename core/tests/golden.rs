@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
-use zoolog_core::cut::{Cut, CutLane, ShardPart};
+use zoolog_core::cut::{Cut, CutLane, ShardBase, ShardPart};
 use zoolog_core::view::{ReplicaView, ShardState, ShardView, View};
 use zoolog_core::wire::*;
 use zoolog_core::*;
@@ -36,6 +36,7 @@ fn messages() -> Vec<Message> {
     let cut_lane = CutLane { lane, from: 5, to: 9 };
     let cut = Cut { number: CutNumber(6), base: Gsn(7), view: ViewNumber(9), lanes: vec![cut_lane] };
     let part = ShardPart { number: CutNumber(6), base: Gsn(7), lens: vec![1, 2, 3] };
+    let base = ShardBase { number: CutNumber(5), end: Gsn(6), lens: vec![1, 1, 3] };
     let (shard, writer) = (ShardId(1), WriterId(1 << 100));
     let cluster = ClusterId(0xabcd << 64);
     let report =
@@ -58,8 +59,14 @@ fn messages() -> Vec<Message> {
         NotLeader { leader: Some("b:2".into()) }.into(),
         ViewIs { view: view() }.into(),
         CutIs { cut }.into(),
-        PartsAre { shard, parts: vec![part], lens: vec![1, 2, 3], number: CutNumber(6), tail: Gsn(11) }
-            .into(),
+        PartsAre {
+            shard,
+            parts: vec![part.clone()],
+            lens: vec![1, 2, 3],
+            number: CutNumber(6),
+            tail: Gsn(11),
+        }
+        .into(),
         WatchCuts { request }.into(),
         OrderIs {
             request,
@@ -147,6 +154,12 @@ fn messages() -> Vec<Message> {
         }
         .into(),
         OrderersChanged { request, outcome: ChangeOutcome::Refused("why".into()) }.into(),
+        BatchesWanted { lane, from: Lsn(14), to: Lsn(17) }.into(),
+        BatchesAre { lane, from: Lsn(14), start: Lsn(3), len: Lsn(20), last: 0xdead_beef }.into(),
+        PartsWanted { shard, after: CutNumber(4) }.into(),
+        PartsHeld { shard, after: CutNumber(4), base: Some(base), parts: vec![part] }.into(),
+        Recovering { slot: slot(), incarnation, shards: vec![shard] }.into(),
+        PartsGone { shard, known: CutNumber(6) }.into(),
     ]
 }
 

@@ -163,6 +163,19 @@ messages! {
     62 ChangeOrderers;
     /// The answer.
     63 OrderersChanged;
+
+    /// Replica -> replica: give me batches that I lost.
+    70 BatchesWanted;
+    /// The answer: placed batches, as payload.
+    71 BatchesAre;
+    /// Replica -> replica: give me parts that I lost.
+    72 PartsWanted;
+    /// The answer.
+    73 PartsHeld;
+    /// Slot -> leader: I live, and am mending what I lost.
+    74 Recovering;
+    /// Leader -> slot: the parts that you lack are not kept here, another replica has them.
+    75 PartsGone;
 }
 
 /// A message with its payload.

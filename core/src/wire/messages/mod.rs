@@ -19,6 +19,7 @@ macro_rules! plain_enum {
 mod append;
 mod hello;
 mod members;
+mod mend;
 mod names;
 mod order;
 mod read;
@@ -31,6 +32,7 @@ mod views;
 pub use append::*;
 pub use hello::*;
 pub use members::*;
+pub use mend::*;
 pub use names::*;
 pub use order::*;
 pub use read::*;
