@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::{ConnId, Token};
 use zoolog_core::wal::WalPos;
-use zoolog_core::wire::{FetchLane, ReadIs};
+use zoolog_core::wire::{BatchesAre, FetchLane, ReadIs};
 use zoolog_core::{LaneId, Lsn, ShardId};
 
 /// A batch, or where it lies.
@@ -64,6 +64,13 @@ pub(crate) enum Purpose {
         conn: ConnId,
         /// The question.
         question: FetchLane,
+    },
+    /// For a replica that lost what we hold.
+    Lend {
+        /// Where to answer.
+        conn: ConnId,
+        /// The answer but for its payload.
+        answer: BatchesAre,
     },
     /// For a subscriber.
     Push {

@@ -4,6 +4,7 @@
 mod append;
 mod commit;
 pub(crate) mod invariants;
+mod lend;
 mod read;
 pub(crate) mod recover;
 mod replicate;
@@ -23,7 +24,7 @@ use crate::lane::Lane;
 use crate::stages::Synced;
 use crate::writers::Writers;
 use recover::Images;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use subscribe::Subscription;
 use sync::{Backup, Inbound};
 use trim::Places;
@@ -80,6 +81,8 @@ pub(crate) struct Replica {
     pub inbound: Vec<Inbound>,
     /// By connection.
     pub subs: BTreeMap<ConnId, Subscription>,
+    /// Connections whose question after batches is being answered.
+    pub lending: BTreeSet<ConnId>,
     generation: u64,
     bounds: Bounds,
 }
@@ -181,6 +184,7 @@ impl Replica {
             history,
             inbound,
             subs: BTreeMap::new(),
+            lending: BTreeSet::new(),
             generation: 0,
             bounds: bounds.clone(),
         };
@@ -264,6 +268,7 @@ impl Replica {
     /// Forgets a connection: its subscription, its writers, its streams.
     pub fn closed(&mut self, conn: ConnId) {
         self.subs.remove(&conn);
+        self.lending.remove(&conn);
         self.own_writers().closed(conn);
         self.streams_closed(conn);
     }

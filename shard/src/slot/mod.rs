@@ -3,6 +3,7 @@
 
 mod clients;
 mod conns;
+mod mending;
 mod orderer;
 mod peers;
 mod room;

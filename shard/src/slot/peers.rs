@@ -190,7 +190,7 @@ impl Slot {
                 self.answer_status(conn, m.request);
                 return Ok(());
             }
-            other => return Err(super::unexpected(other)),
+            other => return self.on_wanted(conn, slot, other),
         };
         self.check_primary(lane, slot)?;
         let replica = self.replicas.get_mut(&lane.shard()).expect("checked");

@@ -159,6 +159,13 @@ impl Slot {
                         self.refuse(now, conn, refusal);
                     }
                 }
+                Purpose::Lend { conn, answer } => {
+                    let Some(replica) = self.replicas.get_mut(&answer.lane.shard()) else { continue };
+                    let bytes = replica.lent(conn, answer, &result.unwrap_or_default());
+                    if self.is_open(conn) {
+                        self.fx.send_bytes(conn, bytes);
+                    }
+                }
                 Purpose::Push { conn, lane, generation } => {
                     let replica = self.replicas.get_mut(&lane.shard());
                     let done = replica.map(|r| r.push_loaded(&mut self.fx, conn, lane, generation, result));

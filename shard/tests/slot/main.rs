@@ -2,6 +2,7 @@
 
 mod append;
 mod hostile;
+mod lend;
 mod random;
 mod read;
 mod restart;
