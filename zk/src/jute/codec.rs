@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()? != [0])
     }
 
-    /// A length or count: `None` for -1.
+    /// A length: `None` for -1.
     fn length(&mut self) -> Result<Option<usize>, DecodeError> {
         match self.int()? {
             -1 => Ok(None),
@@ -101,8 +101,8 @@ impl<'a> Reader<'a> {
         self.nullable_string()?.ok_or(DecodeError::Value("a path is null"))
     }
 
-    /// A vector, null counting as empty, whose elements take at least `min_bytes` each on the wire: a count
-    /// that can't fit is refused before anything is allocated for it.
+    /// A vector whose elements take at least `min_bytes` each on the wire: a count that can't fit is refused before
+    /// anything is allocated for it. Null, and any other count below zero, is empty, as in ZooKeeper.
     ///
     /// # Errors
     /// When it is cut short, or an element is.
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         min_bytes: usize,
         mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        let count = self.length()?.unwrap_or(0);
+        let count = usize::try_from(self.int()?).unwrap_or(0);
         let (have, want) = (self.rest.len(), count.saturating_mul(min_bytes.max(1)));
         if want > have {
             return Err(DecodeError::Short { have, want });

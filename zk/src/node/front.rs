@@ -126,6 +126,7 @@ impl Front {
 
     fn on_closed(&mut self, id: ConnId) {
         let Some(slot) = self.conns.slot(id) else { return };
+        self.pass_on_last(slot);
         self.end_conn(slot);
         self.stats.sent_before += self.conns.at(slot).sent;
         self.conns.remove(slot);
@@ -315,6 +316,20 @@ impl Front {
         let conn = self.conns.at(slot);
         let bytes = conn.pass_on();
         self.said.push(Said::Frame { conn: conn_of(self.index, conn.id), bytes });
+    }
+
+    /// The connection broke: what came whole before that counts, a goodbye above all. Nobody hears what reads find.
+    fn pass_on_last(&mut self, slot: Slot) {
+        let conn = self.conns.at(slot);
+        if !matches!(conn.phase, Phase::Open { .. }) {
+            return;
+        }
+        let id = conn_of(self.index, conn.id);
+        while let Some(frame) = conn.pop() {
+            if !op_of(&frame).is_some_and(is_read) {
+                self.said.push(Said::Frame { conn: id, bytes: frame });
+            }
+        }
     }
 
     /// The client is there; the executor that applies hears of it now and then.

@@ -47,6 +47,11 @@ impl Hub {
     pub fn tail(&self) -> Gsn {
         self.tail
     }
+
+    /// All records that were committed, one behind the other.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.committed.iter().flat_map(|(_, placed)| placed.batch.bytes().to_vec()).collect()
+    }
 }
 
 /// One node's side of it.

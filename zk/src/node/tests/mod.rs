@@ -1,6 +1,7 @@
 //! Tests of the node, on a log in memory.
 
 mod acl;
+mod bad_input;
 mod chaos;
 mod executors;
 mod fifo;

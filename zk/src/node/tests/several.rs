@@ -16,6 +16,63 @@ macro_rules! with_fronts {
 }
 
 with_fronts! {
+    bad_input of bad_input [(3, 2)] =>
+        p01_a_negative_length_ends_the_connection
+        p02_a_length_above_the_limit_ends_the_connection_and_one_at_it_is_served
+        p03_an_empty_frame_ends_the_connection
+        p04_a_long_frame_that_is_announced_and_does_not_come_ends_with_the_patience
+        p05_bytes_one_by_one_don_t_keep_a_session_alive
+        p06_half_a_frame_and_the_end_leaves_the_session_to_its_timeout
+        p07_half_a_frame_behind_a_whole_one_and_a_reset_leaves_the_whole_one
+        p08_a_half_open_peer_has_its_session_until_the_timeout
+        p09_a_tls_hello_ends_the_connection
+        p11_an_http_request_ends_the_connection
+        p12_who_connects_and_says_nothing_is_closed_after_a_while
+        p13_unreasonable_lengths_of_strings_and_buffers_are_refused
+        p14_null_is_refused_as_a_path_and_is_data_of_its_own_kind
+        p15_a_count_beyond_the_record_is_refused_before_it_is_allocated
+        p16_a_negative_count_is_an_empty_list
+        p17_a_multi_of_as_many_parts_as_a_frame_holds_is_one_answer
+        p18_a_multi_of_what_it_may_not_have_is_unreadable_as_a_whole
+        p19_bytes_behind_a_request_are_ignored
+        p20_characters_that_no_path_may_have_are_refused
+        p21_malformed_long_and_deep_paths
+        p21_a_deep_tree_is_made_watched_and_torn_down
+        p22_a_sequential_name_may_be_nothing_but_its_number
+        p24_kinds_of_nodes_that_there_are_none_of_are_refused
+        p25_unknown_operations_are_answered_in_order_and_the_connection_stays
+        p26_a_goodbye_before_the_session_ends_the_connection
+        p27_a_second_connect_request_changes_nothing
+        p28_a_request_before_the_connect_request_ends_the_connection
+        p29_a_connect_request_without_the_flag_gets_none_back
+        p30_any_protocol_version_is_taken
+        p31_timeouts_are_brought_into_bounds
+        p32_who_has_seen_more_than_there_is_is_closed_without_an_answer
+        p33_a_wrong_password_never_disturbs_the_owner
+        p34_a_password_computed_from_the_sessions_id_is_refused
+        p35_a_session_asked_for_on_two_nodes_at_once_has_one_connection
+        p36_a_session_that_was_closed_or_has_expired_is_refused_anywhere
+        p37_numbers_that_repeat_decrease_or_mean_something_else_are_echoed
+        p38_numbers_wrap
+        p39_proofs_that_are_none_too_long_or_too_many_end_the_connection
+        p40_sasl_in_any_order_is_answered_with_nothing
+        p44_a_digest_is_shown_to_nobody_but_who_may_change_it
+        p45_no_kind_of_watch_and_no_read_shows_what_may_not_be_read
+        p48_secrets_are_in_no_text_and_in_no_record
+        p49_words_that_are_none_in_the_wrong_case_or_costly_are_not_answered
+        p50_watches_set_again_in_many_packets_are_all_set_or_told
+        p51_watches_have_a_bound_and_who_goes_past_it_loses_his_own_only
+        p52_a_list_of_children_longer_than_a_frame_is_answered_in_one
+        p53_who_never_reads_costs_a_bounded_number_of_bytes
+        p54_a_million_requests_of_who_does_not_read_are_not_all_taken_in
+        p55_connections_beyond_the_limits_are_closed_and_the_places_come_back
+        p55_a_storm_of_connections_and_sessions_leaves_nothing
+        p56_lists_that_are_empty_or_name_nobody_are_refused
+        p56_unknown_permission_bits_permit_nothing
+        p56_a_list_of_as_many_entries_as_fit_is_taken_or_refused_as_a_whole
+        p56_versions_must_match_and_only_minus_one_is_any
+        p56_data_at_the_limit_is_taken_and_read_back_and_a_byte_more_is_not
+        p56_settings_out_of_bounds_do_no_harm;
     chaos of chaos [(3, 2)] =>
         promises_hold_whatever_happens_again;
     fifo of fifo [(1, 1), (3, 2)] =>

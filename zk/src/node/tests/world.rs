@@ -471,6 +471,11 @@ impl World {
         Some(ConnectResponse::decode(&frame).expect("a connect answer"))
     }
 
+    /// The next frame that the client got, without its length.
+    pub fn raw_frame(&mut self, client: usize) -> Option<Vec<u8>> {
+        self.frame(client)
+    }
+
     fn frame(&mut self, client: usize) -> Option<Vec<u8>> {
         let raw = &mut self.clients[client].raw;
         let len = crate::jute::frame_length(raw, usize::MAX).expect("a frame")?;
