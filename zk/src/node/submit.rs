@@ -22,6 +22,21 @@ pub(super) const BODY_AT: usize = LENGTH_BYTES + 8;
 /// it is closed rather than paused.
 const HARD_FACTOR: usize = 64;
 
+/// Bytes that a connection whose writes wait for room gives the log before the next one's turn,
+const SHARE_BYTES: usize = 64 << 10;
+/// and what each record counts for beside its own.
+const RECORD_COST_BYTES: usize = 512;
+
+/// What becomes of a connection whose writes waited.
+enum Then {
+    /// None of them waits any more.
+    Done,
+    /// The next waits for answers to be taken.
+    Hold,
+    /// It has had its share.
+    NextTurn,
+}
+
 /// The session a record is written for: id, and GSN of what its connection rests on.
 type For = Option<(i64, u64)>;
 
@@ -160,31 +175,45 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    /// Gives the log what it had no room for, connection by connection in the order in which they were told.
-    /// Returns whether it took any.
+    /// Gives the log what it had no room for, connection by connection, to each a share in its turn: nobody waits for
+    /// all that another has. Returns whether it took any.
     pub(super) fn submit_blocked(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(&slot) = self.blocked.front() {
-            let mut hold = false;
+            let (mut then, mut share_bytes) = (Then::Done, SHARE_BYTES);
             if let Some(conn) = self.conns.get_mut(slot) {
                 conn.held = false;
                 while let Some(record) = conn.queue.first_unsent() {
-                    hold = !conn.may_send();
-                    if hold {
+                    if !conn.may_send() {
+                        then = Then::Hold;
                         break;
                     }
+                    if share_bytes == 0 {
+                        then = Then::NextTurn;
+                        break;
+                    }
+                    let bytes = record.len() + RECORD_COST_BYTES;
                     match self.log.append(record) {
                         Ok(place) => self.own.push(now, place, Owner::Request(slot, conn.id)),
-                        Err(_) => return any,
+                        Err(_) => {
+                            if share_bytes < SHARE_BYTES {
+                                // It had something: who waits behind it is first when there is room again.
+                                self.blocked.rotate_left(1);
+                            }
+                            return any;
+                        }
                     }
+                    share_bytes = share_bytes.saturating_sub(bytes);
                     conn.queue.first_unsent_is_sent();
                     conn.shown_at = now;
                     any = true;
                 }
             }
             self.blocked.pop_front();
-            if hold {
-                self.hold(now, slot);
+            match then {
+                Then::Done => {}
+                Then::Hold => self.hold(now, slot),
+                Then::NextTurn => self.blocked.push_back(slot),
             }
             self.pause_or_resume(slot);
         }

@@ -94,6 +94,36 @@ pub(super) fn reads_wait_while_their_client_takes_its_answers_too_slowly() {
     assert_eq!(rest, wanted);
 }
 
+/// Who always has writes waiting gets a share of the log's room, not all of it.
+#[test]
+pub(super) fn who_always_has_writes_waiting_leaves_room_for_others() {
+    let mut w = World::new(0);
+    w.start(1);
+    let (greedy, modest) = (w.connect(0).0, w.connect(0).0);
+    w.call(modest, 1, &create("/a", 0));
+    w.hub.borrow_mut().hold = true;
+    let mut sent = 0;
+    let mut feed = |w: &mut World, n: usize| {
+        for _ in 0..n {
+            sent += 1;
+            w.put_request(greedy, sent, &set("/a", &BIG[..200_000]));
+        }
+        w.run();
+    };
+    feed(&mut w, 30);
+    w.put_request(modest, 2, &set("/a", b"small"));
+    let mut rounds = 0;
+    while w.got(modest).is_empty() {
+        rounds += 1;
+        assert!(rounds < 10, "the greedy one's writes are sent before it again and again");
+        w.hub.borrow_mut().commit(1);
+        w.run();
+        let answered = w.got(greedy).len();
+        feed(&mut w, answered);
+    }
+    assert!(sent > 30, "the greedy one had writes waiting all the time");
+}
+
 #[test]
 pub(super) fn a_write_that_fits_no_record_is_refused_in_order() {
     let mut w = World::new(0);

@@ -97,6 +97,7 @@ with_fronts! {
         who_goes_on_sending_while_paused_is_closed_in_the_end
         long_answers_are_spread_over_turns
         reads_wait_while_their_client_takes_its_answers_too_slowly
+        who_always_has_writes_waiting_leaves_room_for_others
         a_write_that_fits_no_record_is_refused_in_order
         create_flags_beyond_the_known_ones_are_told_apart
         operations_that_are_not_served_are_answered_and_the_connection_lives;
