@@ -5,10 +5,10 @@ use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView, View};
 use zoolog_core::wire::{
-    self, Append, Appended, Consumer, ConsumerIs, CutIs, Fence, ReadEnd, ReadIs, TrimIs, ViewIs,
+    self, Append, Appended, Consumer, ConsumerIs, CutIs, Fence, OrderIs, ReadEnd, ReadIs, TrimIs, ViewIs,
 };
 use zoolog_core::{
-    CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId, ViewNumber,
+    ClusterId, CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId, ViewNumber,
     WriterId,
 };
 use zoolog_sim::check::Checks;
@@ -149,6 +149,33 @@ fn cuts_that_contradict_each_other_are_noticed() {
     assert_eq!(h.cut(cut(2, 3, 2, 3)), Err("LOG-1"), "a GSN is left out");
     h.cut(cut(3, 5, 4, 5)).unwrap();
     assert_eq!(h.cut(cut(2, 2, 2, 6)), Err("LOG-1"), "overlaps the next but one");
+}
+
+/// What a leader says of the order counts as a cut does, and must fit them.
+#[test]
+fn an_order_that_fits_no_cut_is_noticed() {
+    let order = |number, tail| {
+        wire::encode(OrderIs {
+            request: 1,
+            cluster: ClusterId(1),
+            number: CutNumber(number),
+            tail: Gsn(tail),
+            view: View { number: ViewNumber(1), shards: Vec::new() },
+            lanes: Vec::new(),
+        })
+    };
+    let mut h = History::new();
+    h.cut(cut(1, 0, 0, 2)).unwrap();
+    assert_eq!(h.sent(&order(1, 3)), Err("LOG-1"), "the cut ends elsewhere");
+    let mut h = History::new();
+    h.cut(cut(1, 0, 0, 2)).unwrap();
+    h.sent(&order(1, 2)).unwrap();
+    h.sent(&order(4, 9)).unwrap();
+    assert_eq!(h.0.cuts.end(), Gsn(9), "nobody was told of the cuts between");
+    assert_eq!(h.cut(cut(5, 8, 7, 9)), Err("LOG-1"), "begins before the order's end");
+    let mut h = History::new();
+    h.sent(&order(4, 9)).unwrap();
+    assert_eq!(h.sent(&order(3, 9)), Err("LOG-1"), "a cut that adds nothing");
 }
 
 #[test]

@@ -14,6 +14,13 @@ fn seed_79_slow_links_and_short_sessions() {
     passes(79);
 }
 
+/// The last cuts were applied while nobody listened, and all of them was trimmed soon: the checker, which had only heard
+/// of cuts, took the reader to be ahead of the log.
+#[test]
+fn seed_430_cuts_that_nobody_was_sent() {
+    passes(430);
+}
+
 #[test]
 fn one_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [1, 6] {

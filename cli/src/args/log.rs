@@ -32,6 +32,8 @@ pub enum LogCommand {
     Tail(TailArgs),
     /// Print records as they come: from a position on, history first, or from now on
     Follow(FollowArgs),
+    /// Forget the records before a position, for everybody and for good. Prints what was really forgotten
+    Trim(TrimArgs),
     /// Show shards, their lanes and who serves them
     View(ViewArgs),
     /// Say which batches of a writer are in the log for good, when its own process can't any more
@@ -171,6 +173,21 @@ pub struct FollowArgs {
     /// Seconds to wait for the log to be there at first; once it is, waiting has no end
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     pub timeout: f64,
+}
+
+/// `zoolog log trim`.
+#[derive(Debug, clap::Args)]
+pub struct TrimArgs {
+    /// First position that stays; at most where the log ends, and not beyond what a consumer still needs
+    #[arg(value_name = "GSN")]
+    pub gsn: u64,
+    #[command(flatten)]
+    pub place: Place,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
 }
 
 /// `zoolog log view`.

@@ -1,7 +1,7 @@
 //! `zoolog log`: the log from a shell. Which command?
 //!
 //! - `session`: a client on a thread of its own (`driven`), and the command that talks to it; `interrupt`: ctrl-c.
-//! - `append` (what is read: `input`), `read` and `tail`, `follow`, `view`, `resolve`: the commands; `records`, `frames`: how
+//! - `append` (what is read: `input`), `read` and `tail`, `follow`, `trim`, `view`, `resolve`: the commands; `records`, `frames`: how
 //!   records look; `range`: which are meant.
 //! - `fsck`, `dump`: a stopped node's data, found by `node_dir`.
 //!
@@ -21,6 +21,7 @@ mod read;
 mod records;
 mod resolve;
 mod session;
+mod trim;
 mod view;
 
 pub use range::Range;
@@ -39,6 +40,7 @@ pub fn run(command: LogCommand) -> Result<(), Failure> {
         LogCommand::Read(args) => read::run(&args),
         LogCommand::Tail(args) => read::tail(&args),
         LogCommand::Follow(args) => follow::run(&args),
+        LogCommand::Trim(args) => trim::run(&args),
         LogCommand::View(args) => view::run(&args),
         LogCommand::Resolve(args) => resolve::run(&args),
         LogCommand::Fsck(args) => fsck::run(&args),

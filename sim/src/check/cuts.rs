@@ -13,6 +13,9 @@ use zoolog_core::{CutNumber, Gsn};
 pub struct Cuts {
     cuts: BTreeMap<CutNumber, Cut>,
     runs: BTreeMap<Gsn, Run>,
+    /// Where the log ends after each cut of which that is known, be it by the next one, or because a leader said so: a
+    /// cut that was applied while nobody listened is never announced.
+    ends: BTreeMap<CutNumber, Gsn>,
     leader: Option<NodeId>,
 }
 
@@ -35,6 +38,18 @@ impl Cuts {
         }
         self.runs.extend(cut.runs().map(|r| (r.first_gsn, r)));
         self.cuts.insert(cut.number, cut.clone());
+        self.stated(CutNumber(cut.number.0.saturating_sub(1)), cut.base)?;
+        self.stated(cut.number, cut.end())
+    }
+
+    /// A leader says, or it follows from a cut, that the log ends at `end` after the cut of that number.
+    pub fn stated(&mut self, number: CutNumber, end: Gsn) -> Verdict {
+        let known = *self.ends.entry(number).or_insert(end);
+        promise!("LOG-1", known == end, "the log ends at {end} after {number}; before it was {known}");
+        let below = self.ends.range(..number).next_back();
+        let above = self.ends.range(number.next()..).next();
+        let ascends = below.is_none_or(|(_, &e)| e < end) && above.is_none_or(|(_, &e)| end < e);
+        promise!("LOG-1", ascends, "the log ends at {end} after {number}, and there are {below:?} and {above:?}");
         Ok(())
     }
 
@@ -65,8 +80,8 @@ impl Cuts {
         self.cuts.len()
     }
 
-    /// First GSN past the newest cut announced.
+    /// First GSN past the newest cut that anybody was told of.
     pub fn end(&self) -> Gsn {
-        self.cuts.values().next_back().map_or(Gsn(0), Cut::end)
+        self.ends.values().next_back().copied().unwrap_or_default()
     }
 }

@@ -144,7 +144,10 @@ impl Checks {
                     self.views.cut(&m.cut)?;
                 }
                 Message::ViewIs(m) => self.views.stated(&m.view)?,
-                Message::OrderIs(m) => self.views.stated(&m.view)?,
+                Message::OrderIs(m) => {
+                    self.views.stated(&m.view)?;
+                    self.cuts.stated(m.number, m.tail)?;
+                }
                 Message::Fence(m) => self.content.fenced(m.lane, packet.payload)?,
                 Message::TrimIs(m) => self.trim.stated("the leader", m.gsn)?,
                 Message::Consumer(m) => self.trim.said(from, m.name, m.upto),
