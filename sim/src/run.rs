@@ -70,7 +70,18 @@ fn phases(world: &mut World) {
 pub fn settle(world: &mut World) {
     world.heal();
     let limit = world.options.heal_phase;
-    let well = world.run_while(limit, is_well);
+    let mut well = world.run_while(limit, is_well);
+    // Who reads all of a long log again, over slow links and in small pieces, may need longer, if it gets on: by a quarter of
+    // the log each time, so that this ends.
+    let mut before = readers(world);
+    while !well && world.violation.is_none() && only_readers_lack(world) {
+        well = world.run_while(limit, is_well);
+        let (now, step) = (readers(world), world.checks.cuts.end().0 / 4);
+        if now.iter().zip(&before).any(|((behind, at), (_, was))| *behind && at.0 < was.0 + step) {
+            break;
+        }
+        before = now;
+    }
     if world.violation.is_some() {
         return;
     }
@@ -82,6 +93,19 @@ pub fn settle(world: &mut World) {
     let tail = world.checks.cuts.end();
     let verdict = world.checks.finally(tail);
     world.judge(verdict);
+}
+
+/// Each reader: whether it is not at the tail, and where it is.
+fn readers(world: &World) -> Vec<(bool, Gsn)> {
+    let tail = world.checks.cuts.end();
+    let at = |i| world.checks.order.position(NodeId(i)).unwrap_or_default();
+    let all = world.nodes.iter().enumerate().filter(|(_, n)| matches!(n.role, Role::Reader(_)));
+    all.map(|(i, _)| (at(i) < tail, at(i))).collect()
+}
+
+/// Whether nothing is missing but that readers are at the tail.
+fn only_readers_lack(world: &World) -> bool {
+    complaints(world).len() == readers(world).iter().filter(|(behind, _)| *behind).count()
 }
 
 /// Whether everything has happened that must happen when nothing is in the way.

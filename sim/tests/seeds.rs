@@ -21,6 +21,12 @@ fn seed_430_cuts_that_nobody_was_sent() {
     passes(430);
 }
 
+/// 36,588 records, read again from the start in pieces of 3 KiB over links of 15 ms: the world was at fault.
+#[test]
+fn seed_1422_a_reader_that_gets_on_slowly() {
+    passes(1422);
+}
+
 #[test]
 fn one_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [1, 6] {
