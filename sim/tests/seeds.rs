@@ -27,6 +27,12 @@ fn seed_1422_a_reader_that_gets_on_slowly() {
     passes(1422);
 }
 
+/// A leader fell silent with the question for a name unanswered, and the client that left it asked nobody again.
+#[test]
+fn seed_1998_a_name_asked_of_a_silent_leader() {
+    passes(1998);
+}
+
 #[test]
 fn one_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [1, 6] {

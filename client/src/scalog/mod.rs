@@ -255,9 +255,8 @@ impl LogClient {
         }
         if !self.orderers.following() || self.tails.deadline(cx).is_some_and(|(t, _)| t <= cx.now) {
             if self.orderers.following() {
-                self.orderers.lost(cx);
-                self.position.lost();
-                self.trims.lost();
+                // Silent for too long.
+                self.orderer_failed();
             }
             self.tails.lost();
         }

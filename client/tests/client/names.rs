@@ -101,6 +101,34 @@ fn a_later_opening_fences_the_lane_of_the_one_before_and_goes_on_from_its_tail()
     }
 }
 
+/// Found by seed 1998: what a leader that fell silent was asked was asked of nobody else, and the writer waited for ever.
+#[test]
+fn a_silent_leader_is_left_and_the_next_one_asked_for_the_name_and_the_lane() {
+    let (mut b, silent, first) = asked(named(None));
+    // Neither the question nor the sign of life that is asked for later is answered.
+    b.ms(3_100);
+    assert!(b.closing.contains(&silent), "left");
+    b.close(silent);
+    b.ms(600);
+    let next = b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
+    let again = b.sent(next).into_iter().find_map(|p| match p.message {
+        Message::OpenWriter(m) => Some(m.request),
+        _ => None,
+    });
+    let again = again.expect("it asks the next one for its name");
+    assert_ne!(again, first);
+    b.say(next, opened(again, 2, None, 0));
+    let claimed = claim(&mut b, next);
+    b.ms(3_100);
+    assert!(b.closing.contains(&next), "left");
+    b.close(next);
+    b.ms(600);
+    let third = b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
+    let claimed_again = claim(&mut b, third);
+    assert_ne!(claimed_again.request, claimed.request);
+    assert_eq!(claimed_again.epoch, Epoch(2));
+}
+
 #[test]
 fn the_fence_is_one_and_names_the_opening_before() {
     let (mut b, orderer, request) = asked(named(None));
