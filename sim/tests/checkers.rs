@@ -8,8 +8,8 @@ use zoolog_core::wire::{
     self, Append, Appended, Consumer, ConsumerIs, CutIs, Fence, OrderIs, ReadEnd, ReadIs, TrimIs, ViewIs,
 };
 use zoolog_core::{
-    ClusterId, CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId, ViewNumber,
-    WriterId,
+    ClusterId, CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId,
+    ViewNumber, WriterId,
 };
 use zoolog_sim::check::Checks;
 use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkReply, ZkStat};

@@ -103,11 +103,30 @@ pub struct Sweeping {
     pub zxids: [i64; 3],
 }
 
+/// A node as it was elsewhere: in a dump, or in another service.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ImportedNode {
+    /// Where. Its parent is there, or comes before it.
+    pub path: String,
+    /// `None` is ZooKeeper's null.
+    pub data: Option<Vec<u8>>,
+    /// Empty: open to everyone.
+    pub acl: Vec<Acl>,
+    /// How long it lives, as [`Lifetime::owner`](crate::tree::Lifetime::owner) says; no ephemeral.
+    pub owner: i64,
+    /// Children ever created below it: its cversion and its sequence numbers rest on it.
+    pub created: u64,
+    /// Changes of its data, and of its ACL.
+    pub versions: [i32; 2],
+    /// Wall clock of its creation and of its last change, ms.
+    pub times: [i64; 2],
+}
+
 pub use op::{ArchivedOp, ArchivedPart, Op, Part};
 
 // A room of its own, closed, because rkyv makes a resolver with fields that nobody can document.
 mod op {
-    use super::{Acl, CreateMode, CreateTtl, Sweeping};
+    use super::{Acl, CreateMode, CreateTtl, ImportedNode, Sweeping};
 
     /// One op of a multi.
     #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -243,6 +262,11 @@ mod op {
             /// Each is kept if it is not as it was seen.
             nodes: Vec<Sweeping>,
         },
+        /// These nodes are to be as they were elsewhere; one that can't be is left out.
+        Import {
+            /// Parents before children.
+            nodes: Vec<ImportedNode>,
+        },
     }
 }
 
@@ -308,7 +332,7 @@ pub enum Outcome {
         /// Why.
         error: ErrorCode,
     },
-    /// A `CloseSession`, `Touch`, `Expire`, `Sweep`, `Nothing` or `RaiseApplyVersion`.
+    /// A `CloseSession`, `Touch`, `Expire`, `Sweep`, `Import`, `Nothing` or `RaiseApplyVersion`.
     Done,
     /// Refused under ZooKeeper's rules; nothing was done.
     Failed(ErrorCode),

@@ -51,9 +51,10 @@ fn refused(gsn: u64, error: &TrimError) -> Failure {
             let text = format!("nothing was trimmed: {error} (`zoolog admin consumers` shows all of them)");
             Failure::new(Code::Unavailable, text)
         }
-        TrimError::BeyondTail { tail } => {
-            Failure::new(Code::NotYet, format!("nothing was trimmed: {gsn} isn't there yet, the log ends at {tail}"))
-        }
+        TrimError::BeyondTail { tail } => Failure::new(
+            Code::NotYet,
+            format!("nothing was trimmed: {gsn} isn't there yet, the log ends at {tail}"),
+        ),
     }
 }
 

@@ -49,7 +49,11 @@ impl Cuts {
         let below = self.ends.range(..number).next_back();
         let above = self.ends.range(number.next()..).next();
         let ascends = below.is_none_or(|(_, &e)| e < end) && above.is_none_or(|(_, &e)| end < e);
-        promise!("LOG-1", ascends, "the log ends at {end} after {number}, and there are {below:?} and {above:?}");
+        promise!(
+            "LOG-1",
+            ascends,
+            "the log ends at {end} after {number}, and there are {below:?} and {above:?}"
+        );
         Ok(())
     }
 

@@ -74,6 +74,10 @@ impl State {
                 }
                 Outcome::Done
             }
+            ArchivedOp::Import { nodes } => {
+                nodes.iter().for_each(|node| self.import(gsn, node, changes));
+                Outcome::Done
+            }
             _ => self.write(gsn, flags, txn, address, changes),
         }
     }

@@ -4,6 +4,7 @@
 mod acl;
 mod apply;
 mod image;
+mod import;
 mod record;
 mod sessions;
 mod write;
@@ -22,8 +23,8 @@ use zoolog_core::Gsn;
 
 /// Highest version of the rules of [`State::apply`] that this build knows. New services begin with it. By the
 /// rules of version 1, ACLs are stored and don't count, and there are neither containers, times to live, multis
-/// nor `setACL`.
-pub const APPLY_VERSION_MAX: u32 = 2;
+/// nor `setACL`; by those of version 2 nothing is imported.
+pub const APPLY_VERSION_MAX: u32 = 3;
 
 /// The replicated state of a ZooKeeper service after the first [`State::applied`] records of its log.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Random histories against the model, agreement of states, garbage, and the session rules one by one.
 
 mod images;
+mod imports;
 mod model;
 
 use super::*;

@@ -14,6 +14,9 @@ use zoolog_core::Gsn;
 /// Rules from which on ACLs count, and which know what came after [`ArchivedOp::RaiseApplyVersion`].
 const ACLS_COUNT: u32 = 2;
 
+/// Rules from which on nodes can be imported.
+const IMPORTS: u32 = 3;
+
 /// Whose write it is.
 struct Whose<'a> {
     session: i64,
@@ -242,6 +245,7 @@ pub(super) fn is_meaningful(txn: &ArchivedTxn, version: u32) -> bool {
             })
         }
         ArchivedOp::SetAcl { .. } | ArchivedOp::Sweep { .. } => new,
+        ArchivedOp::Import { nodes } => version >= IMPORTS && nodes.iter().all(super::import::is_meaningful),
         _ => true,
     }
 }

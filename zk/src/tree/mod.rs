@@ -11,6 +11,7 @@
 mod acls;
 mod children;
 mod image;
+mod import;
 mod lifetime;
 mod load;
 mod node;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use undo::Undo;
 
 pub use acls::world;
+pub use import::{Import, Imported};
 pub use lifetime::{Candidate, Lifetime, TTL_MS_MAX};
 pub(crate) use load::TreeLoader;
 pub(crate) use node::hash_words;

@@ -1,11 +1,13 @@
 //! What does a node look like? One look-up, then whatever of it is asked for, if the caller may see it.
 
+use super::acls::AclId;
+use super::lifetime::Lifetime;
 use super::node::Node;
 use super::slab::Slot;
 use super::{ROOT, Tree};
 use crate::access::Caller;
 use crate::jute::ErrorCode;
-use crate::txn::{Acl, Stat};
+use crate::txn::{Acl, ImportedNode, Stat};
 
 /// A node, to be read.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,25 @@ impl<'a> NodeView<'a> {
     pub fn children(&self) -> ChildNames<'a> {
         let slots = self.node.children.as_ref().map(|c| c.slots());
         ChildNames { tree: self.tree, slots, left: self.node.num_children() }
+    }
+
+    /// Until when it lives.
+    pub fn lifetime(&self) -> Lifetime {
+        Lifetime::of(self.node.owner).expect("a node's owner is one")
+    }
+
+    /// What another tree needs to have it as it is here. `path` is its path.
+    pub fn export(&self, path: &str) -> ImportedNode {
+        let n = self.node;
+        ImportedNode {
+            path: path.into(),
+            data: n.data.as_deref().map(<[u8]>::to_vec),
+            acl: if n.acl == AclId::OPEN { Vec::new() } else { self.acl().to_vec() },
+            owner: n.owner,
+            created: n.created,
+            versions: [n.version, n.aversion],
+            times: [n.ctime, n.mtime],
+        }
     }
 
     /// Number of all nodes below it.
