@@ -264,6 +264,12 @@ pub trait Machine {
         false
     }
 
+    /// Whether [`checkpoint`](Self::checkpoint) may be asked for now. A machine whose state isn't whole says no; its
+    /// log then grows without checkpoints, so that its next start reads more.
+    fn may_checkpoint(&self) -> bool {
+        true
+    }
+
     /// The state that stands for every record put out to be persisted so far, durable already or not: the
     /// first record of the next segment, behind all of them. Asked for by the shell between turns, when the
     /// log rolls. Machines without a log leave it empty.

@@ -41,6 +41,13 @@ pub enum Mark {
         /// Where.
         start: Lsn,
     },
+    /// A lane ended there when a start found damage: what lies before this in the log is of it only before that.
+    End {
+        /// The lane.
+        lane: LaneId,
+        /// Its length.
+        len: Lsn,
+    },
 }
 
 impl Mark {
@@ -52,7 +59,7 @@ impl Mark {
         let mut data = entry.data.clone().ok_or("a record without its data")?;
         let shard = || u32::try_from(entry.key1).map(ShardId).map_err(|_| format!("shard {}", entry.key1));
         let mark = match entry.kind {
-            marks::BATCH => {
+            marks::BATCH | marks::MEND => {
                 let placed = PlacedBatch::check_next(&mut data).map_err(|e| e.to_string())?;
                 let (place, count) = (placed.placement, placed.batch.count());
                 let said = (entry.key1, entry.key2, entry.aux);
@@ -71,6 +78,7 @@ impl Mark {
                 Self::Trim { shard: shard()?, trim: Gsn(entry.key2), base }
             }
             marks::LANE => Self::Lane { lane: LaneId(entry.key1), start: Lsn(entry.key2) },
+            marks::END => Self::End { lane: LaneId(entry.key1), len: Lsn(entry.key2) },
             other => return Err(format!("a record of kind {other}, which this build doesn't know")),
         };
         Ok(mark)
@@ -80,7 +88,7 @@ impl Mark {
     pub fn lane(&self) -> Option<LaneId> {
         match self {
             Self::Batch(placed) => Some(placed.placement.lane),
-            Self::Lane { lane, .. } => Some(*lane),
+            Self::Lane { lane, .. } | Self::End { lane, .. } => Some(*lane),
             _ => None,
         }
     }
@@ -159,6 +167,7 @@ impl Lanes {
                 let held = self.lanes.entry(*lane).or_default();
                 held.start = held.start.max(start.0);
             }
+            Mark::End { lane, len } => self.lanes.entry(*lane).or_default().end_at(len.0),
             Mark::Trim { shard, base, .. } => {
                 for (index, start) in (0..=u8::MAX).zip(&base.lens) {
                     let held = self.lanes.entry(LaneId::new(*shard, index)).or_default();
@@ -208,6 +217,18 @@ impl Lanes {
 }
 
 impl Held {
+    /// The lane had so many records, whichever of them are there.
+    fn end_at(&mut self, len: u64) {
+        let beyond = self.there.split_off(&len);
+        if let Some((_, to)) = self.there.iter_mut().next_back() {
+            *to = len.min(*to);
+        }
+        let had = !beyond.is_empty() || !self.there.is_empty();
+        if had && self.there.values().next_back() != Some(&len) {
+            self.there.insert(len, len);
+        }
+    }
+
     /// Batches mostly come in order, so the last piece mostly grows.
     fn add(&mut self, mut from: u64, mut to: u64) {
         while let Some((&f, &t)) = self.there.range(..=to).next_back().filter(|(_, t)| **t >= from) {
@@ -285,6 +306,8 @@ mod tests {
                 Mark::Trim { shard, trim: Gsn(41), base: base.clone() },
             ),
             (marks::lane_record(LANE, 12, 0).1, Mark::Lane { lane: LANE, start: Lsn(12) }),
+            (marks::mend_record(&placed(9, 2)).1, Mark::Batch(placed(9, 2))),
+            (marks::end_record(LANE, 11, 5, Incarnation(2)).1, Mark::End { lane: LANE, len: Lsn(11) }),
         ];
         for (record, want) in all {
             let mut entry = entry(record);
@@ -328,6 +351,24 @@ mod tests {
         lanes.take(&Mark::Batch(placed(20, 1)));
         assert_eq!(lanes.missing().collect::<Vec<_>>(), [(LANE, vec![])]);
         assert_eq!(lanes.spans().collect::<Vec<_>>(), [(LANE, 10..21)]);
+    }
+
+    /// A lane that lost its end has another one from then on, whatever was read of it before.
+    #[test]
+    fn a_lane_ends_where_a_start_said_so() {
+        let end = |len| Mark::End { lane: LANE, len: Lsn(len) };
+        let missing = |lanes: &Lanes| lanes.missing().flat_map(|(_, m)| m).flatten().collect::<Vec<u64>>();
+        let mut lanes = Lanes::default();
+        lanes.take(&Mark::Batch(placed(0, 4)));
+        lanes.take(&Mark::Batch(placed(6, 2)));
+        assert_eq!(missing(&lanes), [4, 5]);
+        lanes.take(&end(4));
+        assert_eq!((missing(&lanes), lanes.spans().next()), (vec![], Some((LANE, 0..4))));
+        lanes.take(&Mark::Batch(placed(4, 1)));
+        lanes.take(&end(7));
+        assert_eq!(missing(&lanes), [5, 6], "it had them, and has them no more");
+        lanes.take(&Mark::Batch(placed(5, 2)));
+        assert_eq!((missing(&lanes), lanes.spans().next()), (vec![], Some((LANE, 0..7))));
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //! one per turn.
 
 use crate::event::SlotEvent;
-use crate::loads::{Done, Loads, Piece, Purpose};
+use crate::loads::{Done, Loads, Piece, Purpose, Rot};
 use crate::marks::Item;
 use crate::stages::SlotStages;
 use bytes::Bytes;
@@ -36,6 +36,12 @@ pub(crate) struct Effects {
     pub out: VecDeque<Output<SlotEvent>>,
     /// Batches taken in this turn, for its one `Persist`.
     pub staged: Vec<PlacedBatch>,
+    /// New copies of damaged batches, for the turn's one `Persist`.
+    pub mended: Vec<PlacedBatch>,
+    /// The turn's `Persist` is wanted even if there is no batch for it.
+    pub at_once: bool,
+    /// What could not be read back, and wasn't looked at yet.
+    pub rotten: Vec<Rot>,
     /// Cut marks and views, which ride in the next `Persist` that has a batch.
     pub marks: Vec<(Item, WalRecord)>,
     /// Acknowledgements of this turn.
@@ -99,8 +105,9 @@ impl Effects {
 
     /// A record was read back.
     pub fn loaded(&mut self, token: Token, result: Result<Bytes, String>) {
-        let done = self.loads.loaded(token, result);
+        let (done, rot) = self.loads.loaded(token, result);
         self.done.extend(done);
+        self.rotten.extend(rot);
     }
 
     /// The oldest segment that is being read back.

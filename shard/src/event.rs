@@ -1,6 +1,6 @@
 //! What does a slot tell its owner? Turning points, for logs and tests.
 
-use zoolog_core::{CutNumber, Incarnation, LaneId, ShardId, ViewNumber};
+use zoolog_core::{CutNumber, Incarnation, LaneId, Lsn, ShardId, ViewNumber};
 
 /// A turning point in a slot's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +29,34 @@ pub enum SlotEvent {
         adopted: u64,
     },
     /// A replica holds less than what is committed, or contradicts its peers: it serves nothing until it
-    /// is repaired.
+    /// is mended.
     Damaged {
         /// Its shard.
         shard: ShardId,
         /// What is wrong.
+        what: String,
+    },
+    /// The copy of a batch on the disk can't be read: another replica is asked for it.
+    Rotten {
+        /// Its lane.
+        lane: LaneId,
+        /// Its first LSN.
+        first_lsn: Lsn,
+        /// What is wrong.
+        why: String,
+    },
+    /// What a replica had lost before this start is here again.
+    Mended {
+        /// Its shard.
+        shard: ShardId,
+        /// How many batches were mended since the start.
+        batches: u64,
+    },
+    /// Something was lost that no replica has.
+    Lost {
+        /// Its shard.
+        shard: ShardId,
+        /// What.
         what: String,
     },
     /// What the leader says of a shard doesn't fit what is known: it was asked again.

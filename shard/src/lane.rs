@@ -1,8 +1,9 @@
-//! Where are a lane's batches? The newest in memory, the durable ones in the log, found by LSN.
+//! Where are a lane's batches? The newest in memory, the durable ones in the log, found by LSN; and what of them
+//! was durable once and can't be read any more.
 
 use crate::loads::Piece;
 use crate::sizes::Sizes;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::wal::WalPos;
 use zoolog_core::{Incarnation, LaneId, Lsn};
@@ -62,6 +63,11 @@ pub(crate) struct Lane {
     index: VecDeque<Entry>,
     /// How many bytes of them lie behind which LSN.
     sizes: Sizes,
+    /// What was durable and can't be read any more, from which LSN to which: holes of the index, and entries whose
+    /// copy is damaged. Ranges don't touch.
+    lost: BTreeMap<u64, u64>,
+    /// Whether mended copies lie behind what follows them: positions don't ascend with LSNs then.
+    disordered: bool,
     /// The newest batches, contiguous up to `accepted`.
     cache: VecDeque<PlacedBatch>,
     cached_bytes: usize,
@@ -82,6 +88,8 @@ impl Lane {
             end: None,
             index: VecDeque::new(),
             sizes: Sizes::default(),
+            lost: BTreeMap::new(),
+            disordered: false,
             cache: VecDeque::new(),
             cached_bytes: 0,
             cache_bytes_max,
@@ -163,6 +171,7 @@ impl Lane {
             self.cache.clear();
             self.cached_bytes = 0;
         }
+        self.lose(self.durable, entry.first_lsn);
         self.index.push_back(entry);
         self.sizes.add(entry.end(), u64::from(entry.pos.len));
         (self.durable, self.accepted) = (entry.end(), entry.end());
@@ -174,15 +183,21 @@ impl Lane {
         true
     }
 
-    /// States the length and last placement that a checkpoint gives, where the entries end before it.
+    /// States the length and last placement that a checkpoint gives, or the mark of a start: entries that end before
+    /// it are lost, those behind it were lost by then, and are not of the lane any more.
     pub fn recovered_len(&mut self, len: u64, last: u32, placed_by: Incarnation) {
-        if len >= self.durable {
-            (self.durable, self.accepted) = (len, len);
-            (self.last, self.placed_by) = (last, placed_by);
-            if self.cache.back().is_some_and(|b| b.end_lsn().0 != len) {
-                self.cache.clear();
-                self.cached_bytes = 0;
-            }
+        if len < self.start {
+            return;
+        }
+        self.lose(self.durable, len);
+        self.found(len, u64::MAX);
+        self.index.truncate(self.index.partition_point(|e| e.end() <= len));
+        self.sizes.cut_back(len);
+        (self.durable, self.accepted) = (len, len);
+        (self.last, self.placed_by) = (last, placed_by);
+        if self.cache.back().is_some_and(|b| b.end_lsn().0 != len) {
+            self.cache.clear();
+            self.cached_bytes = 0;
         }
     }
 
@@ -205,6 +220,7 @@ impl Lane {
         while self.index.back().is_some_and(|e| e.end() > end) {
             self.index.pop_back();
         }
+        self.found(end, u64::MAX);
         (self.accepted, self.durable) = (self.accepted.min(end), self.durable.min(end));
     }
 
@@ -230,6 +246,7 @@ impl Lane {
         self.sizes.trim(start);
         let gone = self.index.partition_point(|e| e.end() <= start);
         self.index.drain(..gone);
+        self.found(0, start);
         while self.cache.front().is_some_and(|b| b.end_lsn().0 <= start) {
             let gone = self.cache.pop_front().expect("there is a front");
             self.cached_bytes -= gone.encoded_len();
@@ -248,6 +265,7 @@ impl Lane {
         );
         self.index.clear();
         self.sizes.trim(u64::MAX);
+        self.lost.clear();
         self.cache.clear();
         self.cached_bytes = 0;
         (self.start, self.accepted, self.durable, self.last) = (start, start, start, last);
@@ -255,6 +273,9 @@ impl Lane {
 
     /// The oldest segment that holds a batch of it.
     pub fn oldest_segment(&self) -> Option<u32> {
+        if self.disordered {
+            return self.index.iter().map(|e| e.pos.segment).min();
+        }
         self.index.front().map(|e| e.pos.segment)
     }
 
@@ -266,6 +287,94 @@ impl Lane {
     /// Changes with [`sizes`](Self::sizes), unless `committed` does.
     pub fn sizes_version(&self) -> u64 {
         self.sizes.version()
+    }
+
+    /// Notes that `from..to` can't be read here.
+    fn lose(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        let (mut from, mut to) = (from, to);
+        let touching: Vec<(u64, u64)> =
+            self.lost.range(..=to).rev().take_while(|r| *r.1 >= from).map(|(&f, &t)| (f, t)).collect();
+        for (f, t) in touching {
+            self.lost.remove(&f);
+            (from, to) = (from.min(f), to.max(t));
+        }
+        self.lost.insert(from, to);
+    }
+
+    /// Notes that `from..to` is not lost.
+    fn found(&mut self, from: u64, to: u64) {
+        let met: Vec<(u64, u64)> =
+            self.lost.range(..to).rev().take_while(|r| *r.1 > from).map(|(&f, &t)| (f, t)).collect();
+        for (f, t) in met {
+            self.lost.remove(&f);
+            if f < from {
+                self.lost.insert(f, from);
+            }
+            if t > to {
+                self.lost.insert(to, t);
+            }
+        }
+    }
+
+    /// The durable copy of the batch at `first_lsn`, if it is still the one at `pos`, can't be read. Whether that is
+    /// news.
+    pub fn rotted(&mut self, first_lsn: u64, pos: WalPos) -> bool {
+        let Some(e) = self.entry(first_lsn).filter(|e| e.first_lsn == first_lsn && e.pos == pos).copied()
+        else {
+            return false;
+        };
+        let news = !self.is_lost(first_lsn);
+        self.lose(e.first_lsn, e.end());
+        news
+    }
+
+    /// A copy of a lost batch is durable at `entry`'s place. One that is not lost any more, or was trimmed, changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// A text, when it is not cut as what is known here.
+    pub fn mended(&mut self, entry: Entry) -> Result<bool, String> {
+        if entry.end() <= self.start || entry.first_lsn >= self.durable {
+            return Ok(false);
+        }
+        let at = self.index.partition_point(|e| e.end() <= entry.first_lsn);
+        match self.index.get_mut(at).filter(|e| e.first_lsn < entry.end()) {
+            Some(known) if (known.first_lsn, known.count) == (entry.first_lsn, entry.count) => *known = entry,
+            Some(known) => {
+                return Err(format!(
+                    "lane {}: a mended batch of {} at {}, one of {} at {} is known",
+                    self.id, entry.count, entry.first_lsn, known.count, known.first_lsn
+                ));
+            }
+            None => self.index.insert(at, entry),
+        }
+        self.found(entry.first_lsn, entry.end());
+        self.disordered = true;
+        Ok(true)
+    }
+
+    /// Why `placed` can't be a batch that is lost here, if it can't: batches are cut otherwise.
+    pub fn not_cut_as(&self, placed: &PlacedBatch) -> Option<String> {
+        let (first, end) = (placed.placement.first_lsn.0, placed.end_lsn().0);
+        let known =
+            self.index.get(self.index.partition_point(|e| e.end() <= first)).filter(|e| e.first_lsn < end)?;
+        (known.first_lsn != first || known.end() != end).then(|| {
+            let (f, e) = (known.first_lsn, known.end());
+            format!("lane {}: a batch from {first} to {end}, here it was from {f} to {e}", self.id)
+        })
+    }
+
+    /// Whether that LSN is known to be lost here.
+    pub fn is_lost(&self, lsn: u64) -> bool {
+        self.lost.range(..=lsn).next_back().is_some_and(|r| *r.1 > lsn)
+    }
+
+    /// What is lost, in order.
+    pub fn lost(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.lost.iter().map(|(&f, &t)| (f, t))
     }
 
     /// Durable batches known.
@@ -307,6 +416,9 @@ impl Lane {
                 bytes: b.encoded_len(),
                 piece: Piece::Ready(b.clone()),
             });
+        }
+        if self.is_lost(lsn) {
+            return None;
         }
         let e = self.entry(lsn)?;
         let piece = Piece::At { lane: self.id, first_lsn: Lsn(e.first_lsn), pos: e.pos };

@@ -72,6 +72,15 @@ pub(crate) enum Purpose {
         /// The answer but for its payload.
         answer: BatchesAre,
     },
+    /// For ourselves: the neighbours of lost batches, to compare copies with.
+    Mend {
+        /// The lane.
+        lane: LaneId,
+        /// The copies.
+        batches: Vec<PlacedBatch>,
+        /// Whether the batch before them is read, and the one behind.
+        sides: (bool, bool),
+    },
     /// For a subscriber.
     Push {
         /// Who.
@@ -113,7 +122,20 @@ struct Loading {
     at: usize,
     lane: LaneId,
     first_lsn: Lsn,
-    segment: u32,
+    pos: WalPos,
+}
+
+/// A durable copy that could not be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Rot {
+    /// The lane.
+    pub lane: LaneId,
+    /// First LSN of the batch.
+    pub first_lsn: Lsn,
+    /// Where it lies.
+    pub pos: WalPos,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// All jobs in progress.
@@ -140,8 +162,7 @@ impl Loads {
             batches.push(match piece {
                 Piece::Ready(b) => Some(b),
                 Piece::At { lane, first_lsn, pos } => {
-                    let segment = pos.segment;
-                    let loading = Loading { job, at, lane, first_lsn, segment };
+                    let loading = Loading { job, at, lane, first_lsn, pos };
                     let old = self.loading.insert(load(pos), loading);
                     assert!(old.is_none(), "a load's token was used twice: {old:?}");
                     missing += 1;
@@ -157,24 +178,28 @@ impl Loads {
         None
     }
 
-    /// Takes a loaded record; the job, if that was its last.
-    pub fn loaded(&mut self, token: Token, result: Result<Bytes, String>) -> Option<Done> {
+    /// Takes a loaded record; the job, if that was its last, and what could not be read.
+    pub fn loaded(&mut self, token: Token, result: Result<Bytes, String>) -> (Option<Done>, Option<Rot>) {
         let l = self.loading.remove(&token).unwrap_or_else(|| panic!("{token:?} was loaded, nobody asked"));
         let job = self.jobs.get_mut(&l.job).expect("a job lives until its last load");
-        match result.and_then(|bytes| check(bytes, l.lane, l.first_lsn)) {
-            Ok(batch) => job.batches[l.at] = Some(batch),
-            Err(why) => job.failed = Some(why),
-        }
+        let rot = match result.and_then(|bytes| check(bytes, l.lane, l.first_lsn)) {
+            Ok(batch) => {
+                job.batches[l.at] = Some(batch);
+                None
+            }
+            Err(why) => {
+                job.failed = Some(why.clone());
+                Some(Rot { lane: l.lane, first_lsn: l.first_lsn, pos: l.pos, why })
+            }
+        };
         job.missing -= 1;
-        if job.missing > 0 {
-            return None;
-        }
-        self.jobs.remove(&l.job).map(Job::finish)
+        let done = if job.missing > 0 { None } else { self.jobs.remove(&l.job).map(Job::finish) };
+        (done, rot)
     }
 
     /// The oldest segment that is being read.
     pub fn oldest_segment(&self) -> Option<u32> {
-        self.loading.values().map(|l| l.segment).min()
+        self.loading.values().map(|l| l.pos.segment).min()
     }
 
     /// Jobs in progress.
@@ -242,8 +267,10 @@ mod tests {
             let pieces = vec![at(0), Piece::Ready(all[1].clone()), at(2)];
             assert!(loads.start(purpose(), pieces, |p| Token(u64::from(p.offset))).is_none());
             let give = |i: usize| if wrong == Some(i) { bytes(&all[1]) } else { bytes(&all[i]) };
-            assert!(loads.loaded(Token(2), Ok(give(2))).is_none());
-            let done = loads.loaded(Token(0), Ok(give(0))).expect("that was the last");
+            assert!(loads.loaded(Token(2), Ok(give(2))).0.is_none());
+            let (done, rot) = loads.loaded(Token(0), Ok(give(0)));
+            let done = done.expect("that was the last");
+            assert_eq!(rot.map(|r| r.first_lsn), (wrong == Some(0)).then_some(Lsn(0)));
             match wrong {
                 None => assert_eq!(done.result.unwrap(), all),
                 Some(_) => assert!(done.result.unwrap_err().contains("wanted lane 1/0")),
@@ -252,7 +279,7 @@ mod tests {
         }
         let mut loads = Loads::default();
         assert!(loads.start(purpose(), vec![at(0)], |_| Token(9)).is_none());
-        assert_eq!(loads.loaded(Token(9), Err("rot".into())).unwrap().result.unwrap_err(), "rot");
+        assert_eq!(loads.loaded(Token(9), Err("rot".into())).0.unwrap().result.unwrap_err(), "rot");
         let done = loads
             .start(purpose(), vec![Piece::Ready(all[0].clone())], |_| Token(1))
             .expect("nothing to load");

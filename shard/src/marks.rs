@@ -22,6 +22,14 @@ pub(crate) const TRIM: u8 = 4;
 /// the placement before it.
 pub(crate) const LANE: u8 = 5;
 
+/// A placed batch as in [`BATCH`], in place of a copy that can't be read any more: the same bytes, later in the log.
+pub(crate) const MEND: u8 = 6;
+
+/// Where a lane ended when a start found damage: key1 the lane, key2 its length, aux the checksum of its last placement,
+/// the data that one's incarnation (u64). What precedes the mark in the log is of the lane only before that length,
+/// whatever of it can be read by then: what was lost is not found again behind what took its place.
+pub(crate) const END: u8 = 7;
+
 /// What an entry of a `Persist` was, for when it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
@@ -47,6 +55,15 @@ pub(crate) enum Item {
     Trim,
     /// A lane's new beginning.
     Lane,
+    /// A new copy of a damaged batch.
+    Mend {
+        /// Its lane.
+        lane: LaneId,
+        /// Its first LSN.
+        first_lsn: u64,
+        /// Its records.
+        count: u32,
+    },
 }
 
 /// The record of a batch.
@@ -62,6 +79,13 @@ pub(crate) fn batch_record(placed: &PlacedBatch) -> (Item, WalRecord) {
         data: vec![Bytes::copy_from_slice(&place.encode()), placed.batch.bytes().clone()],
     };
     (item, record)
+}
+
+/// The record of a batch whose copy here is damaged.
+pub(crate) fn mend_record(placed: &PlacedBatch) -> (Item, WalRecord) {
+    let (place, count) = (&placed.placement, placed.batch.count());
+    let item = Item::Mend { lane: place.lane, first_lsn: place.first_lsn.0, count };
+    (item, WalRecord { kind: MEND, ..batch_record(placed).1 })
 }
 
 /// The record of `part` of `shard`, which follows the part of cut `before`.
@@ -98,6 +122,12 @@ pub(crate) fn trim_record(shard: ShardId, trim: Gsn, base: &ShardBase) -> (Item,
 pub(crate) fn lane_record(lane: LaneId, start: u64, last: u32) -> (Item, WalRecord) {
     let data = vec![Bytes::copy_from_slice(&start.to_le_bytes())];
     (Item::Lane, WalRecord { kind: LANE, in_index: false, aux: last, key1: lane.0, key2: start, data })
+}
+
+/// The record of a lane that ends there.
+pub(crate) fn end_record(lane: LaneId, len: u64, last: u32, placed_by: Incarnation) -> (Item, WalRecord) {
+    let data = vec![Bytes::copy_from_slice(&placed_by.0.to_le_bytes())];
+    (Item::Lane, WalRecord { kind: END, in_index: true, aux: last, key1: lane.0, key2: len, data })
 }
 
 /// The version of [`Checkpoint`] that this build writes.

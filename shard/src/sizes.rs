@@ -58,6 +58,16 @@ impl Sizes {
         }
     }
 
+    /// What lies behind `end` is gone, or was never there.
+    pub fn cut_back(&mut self, end: u64) {
+        let kept = self.points.partition_point(|p| p.0 <= end);
+        if kept < self.points.len() {
+            self.points.truncate(kept);
+            self.total = self.points.back().map_or(0, |p| p.1);
+            self.version += 1;
+        }
+    }
+
     /// Changes with what [`points`](Self::points) says.
     pub fn version(&self) -> u64 {
         self.version

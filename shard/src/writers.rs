@@ -33,6 +33,30 @@ struct Taken {
     gsn: Option<Gsn>,
 }
 
+/// What a window remembers of a batch that enters the lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    writer: WriterId,
+    epoch: Epoch,
+    seq: Seq,
+    kind: BatchKind,
+    count: u32,
+    crc: u32,
+}
+
+impl Head {
+    /// Of that batch.
+    pub fn of(b: &Batch) -> Self {
+        let (writer, epoch, seq) = (b.writer(), b.epoch(), b.seq());
+        Self { writer, epoch, seq, kind: b.kind(), count: b.count(), crc: b.crc() }
+    }
+
+    /// How many records it has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
+
 #[derive(Debug)]
 struct Window {
     epoch: Epoch,
@@ -132,22 +156,22 @@ impl Writers {
     /// Remembers that `batch` is in the own lane from `first_lsn` on, not committed as far as is known. Batches
     /// that recovery or adoption brings count as well.
     pub fn took(&mut self, batch: &Batch, first_lsn: u64) {
-        self.note(batch, first_lsn).pending += 1;
+        self.note(&Head::of(batch), first_lsn).pending += 1;
     }
 
     /// Remembers that `batch` is in the lane, of which `committed` records are, and which is only backed up here.
-    pub fn backed_up(&mut self, batch: &Batch, first_lsn: u64, committed: u64) {
-        if !self.map.contains_key(&batch.writer()) && !self.has_room() {
+    pub fn backed_up(&mut self, batch: &Head, first_lsn: u64, committed: u64) {
+        if !self.map.contains_key(&batch.writer) && !self.has_room() {
             self.drop_idle(committed);
         }
         self.note(batch, first_lsn);
     }
 
-    fn note(&mut self, batch: &Batch, first_lsn: u64) -> &mut Window {
-        let (seq, epoch) = (batch.seq(), batch.epoch());
-        let fence = batch.kind() == BatchKind::Fence;
+    fn note(&mut self, batch: &Head, first_lsn: u64) -> &mut Window {
+        let (seq, epoch) = (batch.seq, batch.epoch);
+        let fence = batch.kind == BatchKind::Fence;
         self.uses += 1;
-        let w = self.map.entry(batch.writer()).or_insert_with(|| Window::new(epoch, seq));
+        let w = self.map.entry(batch.writer).or_insert_with(|| Window::new(epoch, seq));
         if epoch > w.epoch || (seq != w.next && !fence) {
             // Of this opening some never came by here: what else did not is not known.
             self.forgot |= epoch == w.epoch;
@@ -159,7 +183,7 @@ impl Writers {
         if fence {
             w.closed = w.closed.or(Some(first_lsn));
         }
-        w.taken.push_back(Taken { seq, first_lsn, count: batch.count(), crc: batch.crc(), gsn: None });
+        w.taken.push_back(Taken { seq, first_lsn, count: batch.count, crc: batch.crc, gsn: None });
         self.remembered += 1;
         if w.taken.len() as u64 > w.room() {
             w.taken.pop_front();
@@ -353,6 +377,18 @@ impl Writers {
         out
     }
 
+    /// Forgets what is remembered from that LSN on: it turned out to be lost, and what comes there comes anew.
+    pub fn forget_from(&mut self, lsn: u64) {
+        let _ = self.cut_off(lsn);
+        for w in self.map.values_mut().filter(|w| w.closed.is_some_and(|at| at >= lsn)) {
+            // Its fence had left numbers out, perhaps.
+            w.closed = None;
+            w.next = w.taken.back().map_or(w.next, |t| t.seq.next());
+        }
+        // Of a fence alone nothing is left.
+        self.map.retain(|_, w| !w.taken.is_empty() || w.pending > 0 || w.next > Seq(0));
+    }
+
     /// Remembers the positions, as `gsn` gives them, of the batches that begin in `from..to`: what gives them now is
     /// about to be trimmed.
     pub fn keep_positions(&mut self, from: u64, to: u64, gsn: impl Fn(u64) -> Option<Gsn>) {
@@ -488,7 +524,7 @@ mod tests {
     #[test]
     fn a_hole_in_what_came_by_is_not_taken_for_nothing() {
         let mut w = writers();
-        [0, 1, 4].into_iter().for_each(|s| w.backed_up(&batch(1, 0, s), s, 0));
+        [0, 1, 4].into_iter().for_each(|s| w.backed_up(&Head::of(&batch(1, 0, s)), s, 0));
         assert_eq!(w.fate(WriterId(1), Epoch(0), Seq(1), 9), Fate::Forgotten);
         assert_eq!(w.fate(WriterId(1), Epoch(0), Seq(4), 9), Fate::In(vec![(Seq(4), 4, None)]));
         let mut lost = w.marks(|_| None);

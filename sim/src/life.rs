@@ -154,7 +154,7 @@ impl World {
                 });
             }
         }
-        if store.wants_checkpoint() {
+        if store.wants_checkpoint() && run.process.may_checkpoint() {
             let checkpoint = run.process.checkpoint();
             self.trace.line(self.schedule.now(), &self.nodes[id.0].name, || {
                 format!("log rolls, checkpoint of {} bytes", checkpoint.len())

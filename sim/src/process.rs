@@ -15,6 +15,10 @@ pub trait Process {
     fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>>;
     /// As [`Machine::next_deadline`].
     fn next_deadline(&self) -> Option<(Instant, &'static str)>;
+    /// As [`Machine::may_checkpoint`].
+    fn may_checkpoint(&self) -> bool {
+        true
+    }
     /// As [`Machine::checkpoint`].
     fn checkpoint(&self) -> Bytes;
     /// Length of the frame at the front of `bytes`; `first` on a connection's first.
@@ -44,6 +48,9 @@ where
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         self.0.next_deadline()
     }
+    fn may_checkpoint(&self) -> bool {
+        self.0.may_checkpoint()
+    }
     fn checkpoint(&self) -> Bytes {
         self.0.checkpoint()
     }
@@ -62,6 +69,9 @@ impl<M: Machine> Process for Told<M> {
     }
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         self.0.next_deadline()
+    }
+    fn may_checkpoint(&self) -> bool {
+        self.0.may_checkpoint()
     }
     fn checkpoint(&self) -> Bytes {
         self.0.checkpoint()

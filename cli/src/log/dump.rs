@@ -270,6 +270,11 @@ fn slot_mark(at: (u32, u32), mark: &Mark, bytes: u32) -> Line {
             format!("{lane} goes on at lsn {start}"),
             json!({ "lane": lane.to_string(), "start": start.0 }),
         ),
+        Mark::End { lane, len } => (
+            "end",
+            format!("{lane} had {len} records when a start found damage"),
+            json!({ "lane": lane.to_string(), "len": len.0 }),
+        ),
     };
     Line { at, kind, text, json }
 }

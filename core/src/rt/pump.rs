@@ -168,7 +168,9 @@ where
         }
         self.net.tick(ring, self.now);
         if let Some(disk) = &mut self.disk {
-            disk.roll_if_due(|| self.machine.checkpoint());
+            if self.machine.may_checkpoint() {
+                disk.roll_if_due(|| self.machine.checkpoint());
+            }
             disk.kick(ring, self.now);
             if let Some(why) = disk.failure() {
                 return Err(why.to_string());

@@ -112,6 +112,7 @@ impl Orderer {
             packet.message,
             Message::Register(_)
                 | Message::Report(_)
+                | Message::Recovering(_)
                 | Message::WatchCuts(_)
                 | Message::Tail(_)
                 | Message::Consumer(_)
@@ -134,6 +135,9 @@ impl Orderer {
             (Who::Orderer(id), Message::Raft(raft)) => self.raft(now, conn, id, raft, &packet.payload),
             (Who::Slot(slot, started), Message::Register(r)) => self.register(conn, slot, started, r),
             (Who::Slot(slot, started), Message::Report(r)) => self.report(now, conn, slot, started, r),
+            (Who::Slot(slot, started), Message::Recovering(r)) => {
+                self.recovering(now, conn, slot, started, r)
+            }
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),

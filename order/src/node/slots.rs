@@ -5,7 +5,9 @@ use super::Orderer;
 use super::conns::Who;
 use crate::sequencer::{Command, Refusal, Registration};
 use tracing::info;
-use zoolog_core::wire::{self, CutsWanted, PartsAre, RefusedWhy, Register, Report, ViewIs};
+use zoolog_core::wire::{
+    self, CutsWanted, PartsAre, PartsGone, Recovering, RefusedWhy, Register, Report, ViewIs,
+};
 use zoolog_core::{ConnId, CutNumber, Incarnation, Instant, ShardId, SlotId};
 
 /// Reports that may arrive before the registration is decided.
@@ -134,10 +136,11 @@ impl Orderer {
             return Err(Refusal::new(RefusedWhy::Invalid, text));
         }
         let Some(parts) = self.state.parts_after(shard, knows) else {
-            let text = format!(
-                "slot {slot} lost parts of shard {shard} behind {knows} that it once held: repair it"
-            );
-            return Err(Refusal::new(RefusedWhy::Damaged, text));
+            // All its replicas said to hold them: this one lost them, the others have them.
+            let known = self.state.known_part(shard);
+            tracing::warn!(%slot, %shard, %knows, %known, "parts are lost there: sent to the other replicas");
+            self.send(conn, wire::encode(PartsGone { shard, known }));
+            return Ok(());
         };
         let lens = self.state.lens(shard);
         self.send(conn, wire::encode(PartsAre { shard, parts, lens, number, tail: self.state.tail() }));
@@ -184,6 +187,29 @@ impl Orderer {
         lead.views.health.heard(now, slot);
         if all {
             self.send_late(conn);
+        }
+    }
+
+    /// A slot mends what it lost: it lives, though it reports nothing of these shards. Shards that it has nothing of,
+    /// or not any more, don't matter.
+    pub(super) fn recovering(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        slot: SlotId,
+        started: Incarnation,
+        r: Recovering,
+    ) {
+        if (r.slot, r.incarnation) != (slot, started) || r.shards.len() > NAMED_SHARDS_MAX {
+            let text =
+                format!("slot {slot} of start {started} can't be recovering {} shards so", r.shards.len());
+            return self.refuse(conn, Refusal::new(RefusedWhy::Invalid, text));
+        }
+        let known: Vec<ShardId> = self.state.shards_of(slot).filter(|s| r.shards.contains(s)).collect();
+        let Some(lead) = &mut self.lead else { return };
+        if lead.reports.conn(slot) == Some(conn) {
+            lead.reports.recovering(slot, known);
+            lead.views.health.heard(now, slot);
         }
     }
 

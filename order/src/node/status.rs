@@ -48,6 +48,12 @@ impl Orderer {
     pub(super) fn status(&mut self, conn: ConnId, request: u64) {
         let addr = self.consensus.leader().and_then(|id| self.addr_of(id));
         let live = self.lead.as_ref().map_or(0, |l| l.reports.connected().len());
+        let mut mending = String::new();
+        for (slot, shards) in self.lead.iter().flat_map(|l| l.reports.mending()) {
+            let comma = if mending.is_empty() { "" } else { "," };
+            let shards: Vec<String> = shards.iter().map(ToString::to_string).collect();
+            mending.push_str(&format!("{comma}\"{slot}\":[{}]", shards.join(",")));
+        }
         let state = &self.state;
         let mut consumers = String::new();
         for (name, at) in state.consumers() {
@@ -64,7 +70,7 @@ impl Orderer {
         let orderers = self.orderers_json();
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
-             \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"cut\":{},\"tail\":{},\"trim\":{},\
+             \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"mending\":{{{mending}}},\"cut\":{},\"tail\":{},\"trim\":{},\
              \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{},\"orderers\":[{orderers}]}}",
             self.cfg.id,
             self.is_leading(),

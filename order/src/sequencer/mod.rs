@@ -244,6 +244,11 @@ impl State {
         Some(keep.after(after).collect())
     }
 
+    /// The newest part of `shard` that all its replicas said to hold.
+    pub(crate) fn known_part(&self, shard: ShardId) -> CutNumber {
+        self.of(shard).map_or(CutNumber(0), |p| p.known)
+    }
+
     /// How many parts of each shard may be kept.
     pub(crate) fn room(&self) -> usize {
         PARTS_MAX / self.view.shards.len().max(1)

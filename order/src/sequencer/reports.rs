@@ -29,6 +29,8 @@ struct Live {
     incarnation: Incarnation,
     /// Which cuts it wants at once.
     cuts: CutsWanted,
+    /// Shards that it mends, and doesn't report meanwhile.
+    recovering: Vec<ShardId>,
 }
 
 /// All registrations of this term. Slots have numbers here and shards their positions in the view, so that a
@@ -53,7 +55,12 @@ pub(crate) struct Reports {
 impl Reports {
     fn number(&mut self, slot: SlotId) -> u32 {
         *self.numbers.entry(slot).or_insert_with(|| {
-            self.live.push(Live { conn: None, incarnation: Incarnation(0), cuts: CutsWanted::All });
+            self.live.push(Live {
+                conn: None,
+                incarnation: Incarnation(0),
+                cuts: CutsWanted::All,
+                recovering: Vec::new(),
+            });
             (self.live.len() - 1) as u32
         })
     }
@@ -89,9 +96,22 @@ impl Reports {
                 board.silence(replica);
             }
         }
-        let fresh = Live { conn: Some(conn), incarnation, cuts: CutsWanted::All };
+        let fresh = Live { conn: Some(conn), incarnation, cuts: CutsWanted::All, recovering: Vec::new() };
         let old = std::mem::replace(&mut self.live[number as usize], fresh);
         old.conn.filter(|old| *old != conn)
+    }
+
+    /// The slot lives, and mends these shards.
+    pub fn recovering(&mut self, slot: SlotId, shards: Vec<ShardId>) {
+        let number = self.number(slot);
+        self.live[number as usize].recovering = shards;
+    }
+
+    /// Slots that mend something, and which shards.
+    pub fn mending(&self) -> impl Iterator<Item = (SlotId, &[ShardId])> {
+        let live = self.numbers.iter().map(|(slot, n)| (*slot, &self.live[*n as usize]));
+        live.filter(|(_, l)| l.conn.is_some() && !l.recovering.is_empty())
+            .map(|(s, l)| (s, &l.recovering[..]))
     }
 
     /// The connection that speaks for the slot.

@@ -3,7 +3,7 @@
 use crate::driver::{Sim, hello};
 use crate::model::World;
 use zoolog_core::wal::Recovered;
-use zoolog_core::wire::{Message, PartsAre, Register, Role};
+use zoolog_core::wire::{Message, PartsAre, Recovering, Register, Role, Status};
 use zoolog_core::{CutNumber, Gsn, Incarnation, ShardId};
 use zoolog_order::{OrderError, OrderEvent, Orderer};
 
@@ -129,7 +129,7 @@ fn a_slot_that_was_away_gets_exactly_the_parts_it_missed() {
 }
 
 #[test]
-fn a_slot_that_lost_parts_it_once_held_is_refused_as_damaged() {
+fn a_slot_that_lost_parts_it_once_held_is_sent_to_the_other_replicas() {
     let mut w = World::ready(6);
     for _ in 0..10 {
         w.append(1, 0, 1);
@@ -141,13 +141,32 @@ fn a_slot_that_lost_parts_it_once_held_is_refused_as_damaged() {
     w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), 2));
     let (incarnation, addr) = (Incarnation(2), "s:1".to_string());
     w.sim.send(g, Register { slot, incarnation, addr, domain: String::new(), parts: vec![] });
-    let why = w.sim.answer(g, "a refusal", |m| match m {
-        Message::Refused(r) => Some(r.why),
+    let known = w.sim.answer(g, "parts that are gone", |m| match m {
+        Message::PartsGone(m) if m.shard == ShardId(1) => Some(m.known),
+        Message::PartsAre(m) => panic!("parts with a gap before them: {m:?}"),
         _ => None,
     });
-    assert_eq!(why, zoolog_core::wire::RefusedWhy::Damaged);
-    w.sim.run_ms(5);
-    assert!(!w.sim.guests[g].open);
+    assert!(known > CutNumber(0));
+    // While it mends them it lives, and reports nothing of the shard.
+    let status = |w: &mut World| {
+        let client = w.sim.client(leader);
+        w.sim.send(client, Status { request: 1 });
+        w.sim.answer(client, "a status", |m| match m {
+            Message::StatusIs(m) => Some(m.json.clone()),
+            _ => None,
+        })
+    };
+    let recovering = |shards| Recovering { slot, incarnation, shards };
+    w.sim.send(g, recovering(vec![ShardId(1), ShardId(99)]));
+    w.sim.run_ms(50);
+    assert!(w.sim.guests[g].open, "a shard that it has nothing of, or not any more, doesn't matter");
+    assert!(status(&mut w).contains(&format!("\"mending\":{{\"{slot}\":[1]}}")), "{}", status(&mut w));
+    w.sim.send(g, recovering(vec![]));
+    w.sim.run_ms(50);
+    assert!(status(&mut w).contains("\"mending\":{}"), "{}", status(&mut w));
+    w.sim.send(g, Recovering { slot, incarnation: Incarnation(1), shards: vec![] });
+    w.sim.run_ms(50);
+    assert!(!w.sim.guests[g].open, "of a start that isn't its own");
 }
 
 /// A member that comes back without its disk must not vote or acknowledge as if nothing had happened, and

@@ -11,7 +11,7 @@ use zoolog_core::wire::PartsAre;
 use zoolog_core::{CutNumber, LaneId};
 
 /// No honest length, GSN or number gets here; arithmetic on what is below never overflows.
-const SANE_MAX: u64 = 1 << 56;
+pub(super) const SANE_MAX: u64 = 1 << 56;
 
 /// Refuses a cut whose numbers could overflow ours.
 pub(crate) fn check_sane(cut: &Cut) -> Result<(), CutError> {
@@ -36,6 +36,9 @@ impl Replica {
     }
 
     fn try_cut(&mut self, fx: &mut Effects, cut: &Cut) -> Result<(), CutError> {
+        if self.lacks_parts() {
+            return Ok(()); // it comes again, with what is missing before it
+        }
         match self.seen {
             Some(seen) if cut.number <= seen => return Ok(()),
             Some(seen) if cut.number != seen.next() => {
@@ -94,7 +97,7 @@ impl Replica {
         Ok(())
     }
 
-    fn take_part(&mut self, fx: &mut Effects, part: ShardPart) -> Result<(), CutError> {
+    pub(super) fn take_part(&mut self, fx: &mut Effects, part: ShardPart) -> Result<(), CutError> {
         let wrong = |what| Err(CutError::Contradiction { number: part.number, what });
         if part.lens.len() != self.lanes.len() {
             return wrong("the number of lanes");
@@ -109,6 +112,12 @@ impl Replica {
         }
         fx.marks.push(cut_record(self.shard, self.marked, &part));
         self.marked = part.number;
+        // One that was lost is waited for: no batch may come along to take its mark with it.
+        fx.at_once |= self.mend.open && part.number <= self.gap.until();
+        self.rejoin();
+        for (i, lane) in self.lanes.iter_mut().enumerate() {
+            lane.committed = self.history.len(i as u8);
+        }
         Ok(())
     }
 
@@ -124,6 +133,9 @@ impl Replica {
 
     /// Answers the writers of own batches that are committed, and durable here.
     pub(super) fn settle(&mut self, fx: &mut Effects) {
+        if self.mend.open || self.lacks_parts() {
+            return;
+        }
         let lane = self.own_lane();
         let upto = lane.committed.min(lane.durable);
         let mut run: Option<Run> = None;

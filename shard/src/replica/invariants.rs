@@ -25,10 +25,17 @@ impl Replica {
             );
             // LOG-2: only what is committed and durable is trimmed, and whole parts of it.
             assert!(
-                self.history.start(i as u8) <= lane.start && lane.start <= accepted,
+                lane.start <= accepted && (self.history.start(i as u8) <= lane.start || !self.is_sound()),
                 "lane {id}: trimmed to {}, its parts to {}, {accepted} accepted",
                 lane.start,
                 self.history.start(i as u8)
+            );
+            // LOG-2: what is lost was durable, and was not trimmed.
+            assert!(
+                lane.lost().all(|(from, to)| lane.start <= from && from < to && to <= durable),
+                "lane {id}: from {} to {durable}, lost are {:?}",
+                lane.start,
+                lane.lost().collect::<Vec<_>>()
             );
             // LOG-3: what is cached is the lane's end, so that what is not durable is never forgotten.
             let (start, end) = (lane.cache_start(), lane.cache_end());
@@ -38,6 +45,8 @@ impl Replica {
                 "lane {id}: cached from {start}, {durable} durable"
             );
         }
+        // LOG-1, LOG-3: who doesn't know what it once held places nothing.
+        assert!(!(self.mend.open && self.own.serving), "shard {shard}: takes appends while it mends");
         self.check_own();
         let base = self.history.base().map_or((CutNumber(0), Gsn(0)), |b| (b.number, b.end));
         assert!(
@@ -63,7 +72,7 @@ impl Replica {
         if let Some((first, end)) = ends {
             assert!(end <= lane.accepted, "lane {id}: pending up to {end} of {} accepted", lane.accepted);
             assert!(
-                first >= lane.committed.min(lane.durable) || !self.is_sound(),
+                first >= lane.committed.min(lane.durable) || !self.is_sound() || self.mend.open,
                 "lane {id}: a batch at {first} is pending, {} are committed",
                 lane.committed
             );

@@ -3,8 +3,11 @@
 
 mod append;
 mod commit;
+mod gap;
 pub(crate) mod invariants;
+mod later;
 mod lend;
+pub(crate) mod mend;
 mod read;
 pub(crate) mod recover;
 mod replicate;
@@ -23,6 +26,8 @@ use crate::config::Bounds;
 use crate::lane::Lane;
 use crate::stages::Synced;
 use crate::writers::Writers;
+use gap::Gap;
+use mend::Mend;
 use recover::Images;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use subscribe::Subscription;
@@ -51,6 +56,12 @@ pub(crate) struct Replica {
     pub writers: Vec<Writers>,
     /// The shard's parts.
     pub history: ShardHistory,
+    /// Which of its parts are missing.
+    pub gap: Gap,
+    /// Parts whose marks were durable before those of parts they follow.
+    pub rejoined: BTreeSet<CutNumber>,
+    /// What is being done about damage.
+    pub mend: Mend,
     /// First GSN that is still readable, as far as known here.
     pub trim: Gsn,
     /// Where the marks of its parts lie.
@@ -145,8 +156,12 @@ impl Replica {
             writers.push(windows.unwrap_or_else(|| Writers::new(bounds.writers, bounds.remembered)));
         }
         let (found, trimmed) = (images.parts.remove(&shard).unwrap_or_default(), images.trims.remove(&shard));
-        let (history, broken, places) = (found.history, found.broken, found.places);
+        let (history, broken, places, gap) = (found.history, found.broken, found.places, found.gap);
         let marked = history.number();
+        let later = lanes.iter().map(|l| images.later.remove(&l.id).unwrap_or_default()).collect();
+        // Where something is missing something was lost, whether or not the log could tell.
+        let lacks = gap.is_open(&history) || lanes.iter().any(|l| l.lost().next().is_some());
+        let mend = Mend::new(lanes.len(), images.damaged || lacks, later);
         let backups = view
             .replicas
             .iter()
@@ -168,6 +183,9 @@ impl Replica {
             told_room: DiskRoom::Ample,
             moved: true,
             broken,
+            gap,
+            rejoined: BTreeSet::new(),
+            mend,
             damage_told: false,
             own: Own {
                 incarnation,
@@ -192,7 +210,7 @@ impl Replica {
             replica.recount();
         }
         if let Some((trim, base)) = trimmed {
-            replica.restore_trim(trim, base.number);
+            replica.restore_trim(trim, base);
         }
         replica
     }
@@ -209,9 +227,14 @@ impl Replica {
 
     /// Sets what follows from the recovered parts: committed lengths, and the own lane's pending batches.
     fn recount(&mut self) {
+        self.own.pending.clear();
+        (self.own.uncommitted_bytes, self.own.awaited, self.own.synced) = (0, 0, Synced::default());
         for (i, lane) in self.lanes.iter_mut().enumerate() {
             lane.committed = self.history.len(i as u8);
             lane.evict();
+        }
+        if self.mend.open {
+            return; // the windows may lack batches: again when all are there
         }
         let i = usize::from(self.index);
         let own = &self.lanes[i];
@@ -253,6 +276,10 @@ impl Replica {
         if let Some(why) = &self.broken {
             return Some(why.clone());
         }
+        if self.lacks_parts() {
+            let (have, until) = (self.history.number(), self.gap.until());
+            return Some(format!("of its cut marks those between {have} and {until} are lost"));
+        }
         let short = self.lanes.iter().find(|l| l.committed > l.durable)?;
         Some(format!(
             "of lane {} {} records are committed, {} are here",
@@ -262,14 +289,14 @@ impl Replica {
 
     /// Whether it may serve.
     pub fn is_sound(&self) -> bool {
-        self.broken.is_none() && self.lanes.iter().all(|l| l.committed <= l.durable)
+        self.broken.is_none() && !self.lacks_parts() && self.lanes.iter().all(|l| l.committed <= l.durable)
     }
 
     /// Forgets a connection: its subscription, its writers, its streams.
     pub fn closed(&mut self, conn: ConnId) {
         self.subs.remove(&conn);
-        self.lending.remove(&conn);
         self.own_writers().closed(conn);
         self.streams_closed(conn);
+        self.mending_closed(conn);
     }
 }

@@ -1,11 +1,13 @@
 //! What did the log hold? Lanes, parts and writers' windows, from the indexes of sealed segments, the
 //! checkpoint, and the records behind it, in this order.
 
+use super::gap::Gap;
+use super::later::Later;
 use super::trim::Places;
 use crate::config::Bounds;
 use crate::lane::{Entry, Lane};
 use crate::marks::{self, Checkpoint, LaneMark};
-use crate::writers::Writers;
+use crate::writers::{Head, Writers};
 use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{ShardBase, ShardHistory};
@@ -16,9 +18,11 @@ use zoolog_core::{CutNumber, Gsn, Incarnation, LaneId, Lsn, ShardId};
 /// What was found of a shard's parts.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
-    /// The parts.
+    /// The parts, up to the first that is missing.
     pub history: ShardHistory,
-    /// Why they are not all there, if so.
+    /// What is missing.
+    pub gap: Gap,
+    /// Why they can't be trusted, if so.
     pub broken: Option<String>,
     /// Where their marks lie.
     pub places: Places,
@@ -37,6 +41,10 @@ pub(crate) struct Images {
     pub trims: BTreeMap<ShardId, (Gsn, ShardBase)>,
     /// Windows of the writers of each lane.
     pub writers: BTreeMap<LaneId, Writers>,
+    /// Batches that are behind a lost one of their lane, and not in the windows yet.
+    pub later: BTreeMap<LaneId, Later>,
+    /// Whether the log lost something that was durable.
+    pub damaged: bool,
 }
 
 /// No honest LSN gets here.
@@ -61,7 +69,8 @@ impl Images {
                 "damage in the log"
             );
         }
-        let mut images = Self { view: checkpoint.view.clone(), ..Self::default() };
+        let damaged = !recovered.damage.is_empty();
+        let mut images = Self { view: checkpoint.view.clone(), damaged, ..Self::default() };
         for entry in recovered.tail.iter().filter(|e| e.kind == marks::VIEW) {
             let data = entry.data.as_ref().ok_or("a view without data")?;
             images.view = Some(marks::decode_view(data).ok_or("a malformed view")?);
@@ -73,12 +82,13 @@ impl Images {
         let mut stated = BTreeMap::new();
         for m in checkpoint.lanes {
             stated.insert(m.lane, m.len);
+            images.later.entry(m.lane).or_default().begin_at(m.len);
             let (lane, fence) = images.lane(m.lane, bounds);
             lane.recovered_len(m.len, m.last, m.placed_by);
             *fence = m.fence;
         }
         for (shard, part) in &checkpoint.parts {
-            images.expect_part(*shard, part);
+            images.parts.entry(*shard).or_default().gap.expect(part.number);
         }
         for (lane, windows) in checkpoint.writers {
             images.windows(lane, bounds).restore(windows);
@@ -88,6 +98,9 @@ impl Images {
         }
         for entry in &recovered.tail {
             images.take(entry, bounds, Some(&stated))?;
+        }
+        for (shard, part) in &checkpoint.parts {
+            images.parts.entry(*shard).or_default().compare(part);
         }
         Ok(images)
     }
@@ -147,12 +160,16 @@ impl Images {
             marks::BATCH => self.take_batch(entry, bounds, behind),
             marks::CUT => self.take_cut(entry),
             marks::VIEW | marks::TRIM => Ok(()),
+            marks::MEND => self.take_mended(entry, bounds, behind),
+            marks::END => self.take_end(entry, bounds, behind.is_some()),
             // What it says is in the checkpoint, unless it comes behind that.
             marks::LANE if behind.is_some() => {
-                let (lane, _) = self.lane(LaneId(entry.key1), bounds);
+                let id = LaneId(entry.key1);
+                let (lane, _) = self.lane(id, bounds);
                 if entry.key2 > lane.accepted && entry.key2 < LSN_MAX {
                     lane.adopt(entry.key2, entry.aux);
-                    self.windows(LaneId(entry.key1), bounds).missed_some();
+                    self.windows(id, bounds).missed_some();
+                    self.later.entry(id).or_default().skip_to(entry.key2);
                 }
                 Ok(())
             }
@@ -162,66 +179,86 @@ impl Images {
     }
 
     fn take_batch(&mut self, entry: &WalEntry, bounds: &Bounds, behind: Behind<'_>) -> Result<(), String> {
+        let placed = checked(entry, behind.is_some())?;
         let id = LaneId(entry.key1);
-        if entry.key2 >= LSN_MAX || entry.aux == 0 {
-            return Err(format!("lane {id}: {} records at {}", entry.aux, entry.key2));
-        }
-        let placed = match (&entry.data, behind) {
-            (Some(data), Some(_)) => {
-                let placed =
-                    PlacedBatch::check_next(&mut data.clone()).map_err(|e| format!("lane {id}: {e}"))?;
-                let p = &placed.placement;
-                if (p.lane, p.first_lsn.0, placed.batch.count()) != (id, entry.key2, entry.aux) {
-                    return Err(format!(
-                        "lane {id} at {}: the batch is of {} at {}",
-                        entry.key2, p.lane, p.first_lsn
-                    ));
-                }
-                Some(placed)
-            }
-            _ => None,
-        };
         let at = Entry { first_lsn: entry.key2, count: entry.aux, pos: entry.pos };
         let (lane, _) = self.lane(id, bounds);
         if entry.key2 > lane.durable {
             tracing::warn!(lane = %id, from = lane.durable, to = entry.key2, "records are lost here");
         }
-        let is_new = lane.recovered(at, placed.clone());
-        if let (true, Some(placed), Some(stated)) = (is_new, placed, behind)
-            && entry.key2 >= stated.get(&id).copied().unwrap_or(0)
-        {
-            // What is pending of it is counted once it is known which lane is our own.
-            self.windows(id, bounds).backed_up(&placed.batch, entry.key2, 0);
+        if lane.recovered(at, placed.clone()) {
+            self.note_written(placed, bounds, behind);
         }
         Ok(())
+    }
+
+    /// A copy of a batch whose first one was damaged.
+    fn take_mended(&mut self, entry: &WalEntry, bounds: &Bounds, behind: Behind<'_>) -> Result<(), String> {
+        let placed = checked(entry, behind.is_some())?;
+        let at = Entry { first_lsn: entry.key2, count: entry.aux, pos: entry.pos };
+        let (lane, _) = self.lane(LaneId(entry.key1), bounds);
+        let was_lost = lane.is_lost(at.first_lsn);
+        if lane.mended(at)? && was_lost {
+            self.note_written(placed, bounds, behind);
+        }
+        Ok(())
+    }
+
+    /// Where a lane ended when a start found damage.
+    fn take_end(&mut self, entry: &WalEntry, bounds: &Bounds, is_behind: bool) -> Result<(), String> {
+        let (id, len) = (LaneId(entry.key1), entry.key2);
+        let placed_by = entry.data.as_ref().and_then(|d| d.first_chunk::<8>());
+        let placed_by = placed_by.filter(|_| len < LSN_MAX).ok_or(format!("a malformed end of lane {id}"))?;
+        let (lane, _) = self.lane(id, bounds);
+        lane.recovered_len(len, entry.aux, Incarnation(u64::from_le_bytes(*placed_by)));
+        if is_behind {
+            self.later.entry(id).or_default().cut_back(len);
+            if let Some(windows) = self.writers.get_mut(&id) {
+                windows.forget_from(len);
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch behind the checkpoint goes into its writer's window: those before it first. What is pending of it is
+    /// counted once it is known which lane is our own.
+    fn note_written(&mut self, placed: Option<PlacedBatch>, bounds: &Bounds, behind: Behind<'_>) {
+        let (Some(placed), Some(stated)) = (placed, behind) else { return };
+        let (id, lsn) = (placed.placement.lane, placed.placement.first_lsn.0);
+        if lsn < stated.get(&id).copied().unwrap_or(0) {
+            return;
+        }
+        let later = self.later.entry(id).or_default();
+        later.put(lsn, Head::of(&placed.batch));
+        let windows = self.writers.entry(id);
+        later.drain(windows.or_insert_with(|| Writers::new(bounds.writers, bounds.remembered)), 0);
     }
 
     fn take_cut(&mut self, entry: &WalEntry) -> Result<(), String> {
         let shard = shard_of(entry)?;
         let part = entry.data.as_ref().and_then(|d| marks::decode_part(d)).ok_or("a malformed cut mark")?;
-        let Parts { history, broken, places } = self.parts.entry(shard).or_default();
-        let last = history.number();
-        if broken.is_some() || part.number <= last {
+        let parts = self.parts.entry(shard).or_default();
+        let last = parts.history.number();
+        if parts.broken.is_some() || part.number <= last {
             return Ok(());
         }
-        let number = part.number;
+        parts.places.note(part.number, entry.pos.segment);
+        parts.gap.expect(part.number);
         // A part whose predecessor is lost would give wrong GSNs to what that one had added.
         if marks::low(last) != entry.aux {
-            *broken = Some(format!("the cut marks between {last} and {number} are lost"));
-        } else if let Err(e) = history.push(part) {
-            *broken = Some(e.to_string());
-        } else {
-            places.note(number, entry.pos.segment);
+            parts.gap.put(entry.aux, part);
+            return Ok(());
+        }
+        let pushed = parts.history.push(part).and_then(|()| parts.gap.rejoin(&mut parts.history));
+        if let Err(e) = pushed {
+            parts.broken = Some(e.to_string());
         }
         Ok(())
     }
 
-    fn expect_part(&mut self, shard: ShardId, newest: &ShardBase) {
-        let Parts { history, broken, .. } = self.parts.entry(shard).or_default();
-        if newest_of(history, CutNumber(u64::MAX)).as_ref() != Some(newest) && broken.is_none() {
-            *broken =
-                Some(format!("the cut marks between {} and {} are lost", history.number(), newest.number));
-        }
+    /// Whether the windows of lanes that nobody claimed lack batches.
+    pub fn lacks_windows(&self) -> bool {
+        self.later.values().any(Later::is_waiting)
     }
 
     /// Forgets what is of other shards than those `kept`; whether there was anything.
@@ -231,6 +268,7 @@ impl Images {
         self.writers.retain(|lane, _| kept(lane.shard()));
         self.parts.retain(|shard, _| kept(*shard));
         self.trims.retain(|shard, _| kept(*shard));
+        self.later.retain(|lane, _| kept(lane.shard()));
         self.lanes.len() + self.parts.len() < before
     }
 
@@ -249,6 +287,33 @@ impl Images {
         checkpoint.trims.extend(self.trims.iter().map(|(&shard, (trim, base))| (shard, *trim, base.clone())));
         self.writers.iter().for_each(|(&lane, w)| add_writers(checkpoint, lane, w, |_| None));
     }
+}
+
+impl Parts {
+    /// Compares with what a checkpoint says of a part, if that is here.
+    fn compare(&mut self, stated: &ShardBase) {
+        let held = newest_of(&self.history, stated.number).filter(|b| b.number == stated.number);
+        let is_older = self.history.base().is_some_and(|b| b.number > stated.number);
+        let missing = self.history.number() < stated.number;
+        if self.broken.is_none() && !missing && !is_older && held.as_ref() != Some(stated) {
+            self.broken = Some(format!("its cut marks contradict the checkpoint's part {}", stated.number));
+        }
+    }
+}
+
+/// The batch that an entry is, if its data is at hand; checked to be what the entry says.
+fn checked(entry: &WalEntry, with_data: bool) -> Result<Option<PlacedBatch>, String> {
+    let id = LaneId(entry.key1);
+    if entry.key2 >= LSN_MAX || entry.aux == 0 {
+        return Err(format!("lane {id}: {} records at {}", entry.aux, entry.key2));
+    }
+    let Some(data) = entry.data.as_ref().filter(|_| with_data) else { return Ok(None) };
+    let placed = PlacedBatch::check_next(&mut data.clone()).map_err(|e| format!("lane {id}: {e}"))?;
+    let p = &placed.placement;
+    if (p.lane, p.first_lsn.0, placed.batch.count()) != (id, entry.key2, entry.aux) {
+        return Err(format!("lane {id} at {}: the batch is of {} at {}", entry.key2, p.lane, p.first_lsn));
+    }
+    Ok(Some(placed))
 }
 
 /// The lengths that the checkpoint states, for entries behind it.

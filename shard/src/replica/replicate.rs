@@ -5,6 +5,7 @@ use super::Replica;
 use super::sync::Phase;
 use crate::effects::{Effects, Refusal, encode_batches};
 use crate::loads::{Purpose, Stretch};
+use crate::writers::Head;
 use bytes::Bytes;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
@@ -147,7 +148,7 @@ impl Replica {
                 return invalid(format!("lane {}: a batch of a later incarnation than its stream", m.lane));
             }
             let (lane, windows) = (&mut self.lanes[i], &mut self.writers[i]);
-            windows.backed_up(&placed.batch, placed.placement.first_lsn.0, lane.committed);
+            windows.backed_up(&Head::of(&placed.batch), placed.placement.first_lsn.0, lane.committed);
             lane.accept(placed.clone());
             fx.staged.push(placed);
         }

@@ -16,7 +16,9 @@ impl Replica {
         self.lanes[i].made_durable(first_lsn, count, pos);
         self.moved = true;
         if i == usize::from(self.index) {
-            self.own.synced.upto(first_lsn + u64::from(count), fx.now);
+            if !self.mend.open {
+                self.own.synced.upto(first_lsn + u64::from(count), fx.now);
+            }
             // Committed already if it was adopted to repair what was lost here.
             self.check_damage(fx);
             self.settle(fx);
@@ -38,6 +40,21 @@ impl Replica {
         // A finalized shard has no other news with which this could go out.
         self.moved |= !self.live;
         self.places.note(number, segment);
+        self.advance_durable_parts();
+    }
+
+    /// Goes on over parts behind the newest durable one that were durable before, or are trimmed.
+    pub(super) fn advance_durable_parts(&mut self) {
+        self.part_durable = self.part_durable.max(self.history.base().map_or(CutNumber(0), |b| b.number));
+        while let Some(next) = self.rejoined.first().copied() {
+            let parts = self.history.parts();
+            let at = parts.partition_point(|p| p.number <= self.part_durable);
+            if next > self.part_durable && parts.get(at).is_none_or(|p| p.number != next) {
+                break;
+            }
+            self.part_durable = self.part_durable.max(next);
+            self.rejoined.pop_first();
+        }
     }
 
     /// Whether it takes appends and something about that is not as it is to be: not durable yet, or not serving.

@@ -30,7 +30,7 @@ impl Replica {
         let (Some(lane), Some(writers)) = (self.lanes.get(i), self.writers.get(i)) else {
             return (ResolveEnd::NotReady, Vec::new());
         };
-        if !self.is_sound() || (!self.live && !self.is_complete()) {
+        if !self.is_sound() || self.mend.open || (!self.live && !self.is_complete()) {
             return (ResolveEnd::NotReady, Vec::new());
         }
         if self.live && !writers.is_closed(m.writer, m.epoch, lane.committed) {

@@ -25,6 +25,7 @@ impl Replica {
             }
             lane.end_at(len);
         }
+        self.mend.end_at(&end.lens);
         let len = end.lens[usize::from(self.index)];
         while let Some(p) = self.own.pending.back().copied().filter(|p| p.end > len) {
             self.own.pending.pop_back();

@@ -237,7 +237,7 @@ impl Replica {
 
     /// Adopts the longest suffix among the backups once all have answered, and then serves.
     pub fn try_to_serve(&mut self, fx: &mut Effects) {
-        if self.own.serving || !self.live {
+        if self.own.serving || !self.live || self.mend.open || self.mend.is_crippled(self.index) {
             return;
         }
         let (lane, incarnation) = (self.own_lane().id, self.own.incarnation);

@@ -10,7 +10,8 @@ use super::Replica;
 use super::sync::Phase;
 use crate::effects::{Effects, Refusal};
 use crate::marks::{Item, lane_record, trim_record};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use zoolog_core::cut::{ShardBase, ShardHistory};
 use zoolog_core::machine::ConnId;
 use zoolog_core::wal::WalRecord;
 use zoolog_core::wire::{LaneBase, RefusedWhy};
@@ -19,28 +20,26 @@ use zoolog_core::{CutNumber, Gsn, Lsn};
 /// No honest LSN gets here.
 const LSN_MAX: u64 = 1 << 56;
 
-/// In which segments the marks of parts lie.
+/// In which segments the marks of parts lie: the newest part of each. Those that were lost and written again lie
+/// behind newer ones.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places(VecDeque<(u32, CutNumber)>);
+pub(crate) struct Places(BTreeMap<u32, CutNumber>);
 
 impl Places {
-    /// The mark of part `number`, which is newer than all before, lies in `segment`.
+    /// The mark of part `number` lies in `segment`.
     pub fn note(&mut self, number: CutNumber, segment: u32) {
-        match self.0.back_mut() {
-            Some(last) if last.0 == segment => last.1 = number,
-            _ => self.0.push_back((segment, number)),
-        }
+        let newest = self.0.entry(segment).or_default();
+        *newest = number.max(*newest);
     }
 
     /// Forgets marks up to that of part `number`.
-    fn forget(&mut self, number: CutNumber) {
-        let gone = self.0.partition_point(|p| p.1 <= number);
-        self.0.drain(..gone);
+    pub(super) fn forget(&mut self, number: CutNumber) {
+        self.0.retain(|_, newest| *newest > number);
     }
 
     /// The oldest segment that holds a mark.
     pub fn oldest_segment(&self) -> Option<u32> {
-        self.0.front().map(|p| p.0)
+        self.0.first_key_value().map(|p| *p.0)
     }
 }
 
@@ -52,7 +51,10 @@ impl Replica {
 
     /// Drops what lies wholly below the trim point and is durable, marks included. Whether there was anything.
     pub fn drop_trimmed(&mut self) -> bool {
-        if self.history.parts().front().is_none_or(|p| p.base >= self.trim) || !self.is_sound() {
+        if self.history.parts().front().is_none_or(|p| p.base >= self.trim)
+            || !self.is_sound()
+            || self.mend.awaits_windows()
+        {
             return false;
         }
         self.keep_positions();
@@ -88,14 +90,41 @@ impl Replica {
         self.history.base().map(|base| trim_record(self.shard, self.trim, base))
     }
 
-    /// What a restart finds: the parts up to where the shard begins were read, and are dropped now.
-    pub(super) fn restore_trim(&mut self, trim: Gsn, number: CutNumber) {
+    /// What a restart finds: the parts up to where the shard begins were read, and are dropped now; or some of them
+    /// are lost, and it begins there all the same.
+    pub(super) fn restore_trim(&mut self, trim: Gsn, base: ShardBase) {
         self.trim_is(trim);
-        if self.broken.is_none() && self.history.number() < number {
-            self.broken =
-                Some(format!("the cut marks between {} and {number} are lost", self.history.number()));
+        if self.broken.is_none() && self.history.number() < base.number {
+            self.mend.open = true;
+            self.rebase(base);
         }
         self.drop_trimmed();
+    }
+
+    /// The shard begins behind `base`: what of it is older is trimmed everywhere, and some of that is missing here.
+    pub(super) fn rebase(&mut self, base: ShardBase) {
+        assert!(
+            base.number > self.history.number(),
+            "shard {}: from {:?} back to {base:?}",
+            self.shard,
+            self.history.number()
+        );
+        let number = base.number;
+        self.trim_is(base.end);
+        self.known = self.known.max(base.end);
+        self.history = ShardHistory::behind(base);
+        (self.marked, self.emitted) = (self.marked.max(number), self.emitted.max(number));
+        self.part_durable = self.part_durable.max(number);
+        self.places.forget(number);
+        self.rejoin();
+        for (i, lane) in self.lanes.iter_mut().enumerate() {
+            let start = self.history.start(i as u8);
+            lane.committed = self.history.len(i as u8);
+            // A lane that doesn't reach there goes on behind it once a peer says which placement that follows.
+            if lane.durable >= start {
+                lane.trim(start);
+            }
+        }
     }
 
     /// The primary's side of a backup whose records all lie before where the lane begins: tells it to go on from

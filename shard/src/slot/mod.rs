@@ -46,6 +46,8 @@ pub struct Slot {
     leader: Leader,
     trim: Trim,
     space: Space,
+    /// Shards that the leader knows to be mended here.
+    recovering: Vec<ShardId>,
     peers: BTreeMap<SlotId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
     held: BTreeSet<(Hold, ConnId)>,
@@ -90,6 +92,7 @@ impl Slot {
             leader: Leader::default(),
             trim: Trim::default(),
             space: Space::default(),
+            recovering: Vec::new(),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -143,7 +146,14 @@ impl Slot {
             }
             let (incarnation, bounds) = (self.incarnation, &self.cfg.bounds);
             let images = &mut self.images;
-            let make = || Replica::new(shard, index, incarnation, bounds, images);
+            let fx = &mut self.fx;
+            let make = || {
+                let replica = Replica::new(shard, index, incarnation, bounds, images);
+                if replica.mend.open {
+                    replica.state_ends(fx);
+                }
+                replica
+            };
             let replica = self.replicas.entry(shard.id).or_insert_with(make);
             replica.trim_is(self.trim.point);
             replica.disk = self.space.room;
@@ -266,7 +276,12 @@ impl Machine for Slot {
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let hurry = self.hurry.map(|at| (at, "more to push"));
-        [hurry, self.leader_deadline(), self.peer_deadline()].into_iter().flatten().min()
+        let all = [hurry, self.leader_deadline(), self.peer_deadline(), self.mending_deadline()];
+        all.into_iter().flatten().min()
+    }
+
+    fn may_checkpoint(&self) -> bool {
+        !self.replicas.values().any(Replica::lacks_windows) && !self.images.lacks_windows()
     }
 
     fn checkpoint(&self) -> Bytes {

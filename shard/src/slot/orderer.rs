@@ -156,6 +156,11 @@ impl Slot {
                     self.leader.known = known;
                 }
             }
+            Message::PartsGone(m) => {
+                if let Some(replica) = self.replicas.get_mut(&m.shard) {
+                    replica.parts_gone(&mut self.fx, m.known);
+                }
+            }
             Message::NotLeader(m) => {
                 self.leader.hint = m.leader.filter(|a| a.len() <= 256);
                 self.close(now, conn);
@@ -238,7 +243,9 @@ impl Slot {
         let Some(conn) = self.leader.conn.filter(|_| self.leader.registered) else { return };
         // A sign of life also says of what more was taken than is durable: that doesn't move, and should.
         let alive = now.since(self.leader.reported) >= self.cfg.bounds.alive_every;
-        let news = |r: &&mut Replica| r.moved || (alive && r.is_unsettled());
+        // Before it said what is committed we can't know whether we have it.
+        let may = |r: &Replica| r.seen.is_some() && r.may_report();
+        let news = |r: &&mut Replica| may(r) && (r.moved || (alive && r.is_unsettled()));
         let moved = self.replicas.values_mut().filter(news).map(|r| {
             r.moved = false;
             r.report()

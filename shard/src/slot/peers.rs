@@ -24,6 +24,13 @@ pub(crate) struct Peer {
     watch: Watch,
 }
 
+impl Peer {
+    /// The connection, if it is there.
+    pub fn conn_if_up(&self) -> Option<ConnId> {
+        self.conn.filter(|_| self.up)
+    }
+}
+
 impl Slot {
     /// Dials whom the view names, hangs up on whom it doesn't.
     pub(super) fn follow_peers(&mut self, now: Instant) {
@@ -99,7 +106,7 @@ impl Slot {
                 replica.open_stream(&mut self.fx, slot, conn, self.streams);
             }
         }
-        let owes = !up || self.replicas.values().any(|r| r.is_owed_by(slot));
+        let owes = !up || self.replicas.values().any(|r| r.is_owed_by(slot) || r.mending_owed_by(slot));
         let silence = self.cfg.bounds.silence;
         let watch = &mut self.peers.get_mut(&slot).expect("a peer").watch;
         watch.owes(now, owes);
@@ -166,7 +173,7 @@ impl Slot {
                 Ok(())
             }
             Message::StatusIs(_) => Ok(()),
-            other => Err(super::unexpected(&other)),
+            other => self.on_given(conn, other, payload),
         }
     }
 
@@ -194,6 +201,7 @@ impl Slot {
         };
         self.check_primary(lane, slot)?;
         let replica = self.replicas.get_mut(&lane.shard()).expect("checked");
+        let brings = matches!(message, Message::Replicate(_));
         let fx = &mut self.fx;
         match message {
             Message::Sync(m) => replica.sync(fx, conn, &m)?,
@@ -205,7 +213,8 @@ impl Slot {
             }
             _ => {}
         }
-        let is_full = replica.is_backup_full(lane);
+        // Only what brings batches is slowed: a primary that lost them must get them back from a full backup.
+        let is_full = brings && replica.is_backup_full(lane);
         if self.unsynced_bytes > self.cfg.bounds.unsynced_bytes {
             self.hold(conn, Hold::Disk);
         }

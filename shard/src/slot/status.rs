@@ -25,30 +25,35 @@ impl Slot {
     pub fn status(&self) -> String {
         let mut lanes = String::new();
         for replica in self.replicas.values() {
-            let damage = replica.damage();
+            let mend = &replica.mend;
+            let damage = replica.broken.is_some()
+                || mend.hopeless.is_some()
+                || (replica.live && mend.is_crippled(replica.index));
+            let mending = !replica.may_report();
             for (i, lane) in replica.lanes.iter().enumerate() {
                 let primary = i == usize::from(replica.index);
-                let state = match (&damage, replica.live, primary, replica.own.serving) {
-                    (Some(_), ..) => "damaged",
-                    (None, false, ..) => "finalized",
-                    (None, true, true, false) => "recovering",
-                    (None, true, ..) => "serving",
+                let state = match (replica.live, primary, replica.own.serving) {
+                    _ if damage => "damaged",
+                    _ if mending => "mending",
+                    (false, ..) => "finalized",
+                    (true, true, false) => "recovering",
+                    (true, ..) => "serving",
                 };
                 let comma = if lanes.is_empty() { "" } else { "," };
                 let (start, batches) = (lane.start, lane.batches());
                 let (accepted, durable, committed) = (lane.accepted, lane.durable, lane.committed);
-                let id = lane.id;
+                let (id, lost) = (lane.id, lane.lost().map(|(from, to)| to - from).sum::<u64>());
                 let _ = write!(
                     lanes,
                     "{comma}{{\"lane\":\"{id}\",\"primary\":{primary},\"state\":\"{state}\",\"start\":{start},\
-                     \"batches\":{batches},\"accepted\":{accepted},\
+                     \"batches\":{batches},\"lost\":{lost},\"accepted\":{accepted},\
                      \"durable\":{durable},\"committed\":{committed}}}"
                 );
             }
         }
         format!(
             "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
-             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"lanes\":[{lanes}]}}",
+             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"mended_batches\":{},\"lanes\":[{lanes}]}}",
             self.cfg.slot,
             self.incarnation,
             self.leader.registered,
@@ -60,6 +65,7 @@ impl Slot {
             self.fx.loading(),
             self.unsynced_bytes,
             self.replicas.values().map(|r| r.writers[usize::from(r.index)].len()).sum::<usize>(),
+            self.replicas.values().map(|r| r.mend.batches).sum::<u64>(),
         )
     }
 }

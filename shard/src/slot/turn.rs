@@ -4,8 +4,9 @@
 use super::Slot;
 use super::conns::Hold;
 use crate::effects::Refusal;
-use crate::loads::{Done, Purpose};
-use crate::marks::{Item, batch_record};
+use crate::lane::Entry;
+use crate::loads::{Done, Purpose, Rot};
+use crate::marks::{Item, batch_record, mend_record};
 use crate::replica::{PushCache, Replica};
 use crate::stages::{BACKUP_WAL, PRIMARY_WAL};
 use zoolog_core::Instant;
@@ -30,6 +31,7 @@ impl Slot {
         self.tend_leader(now);
         self.tend_peers(now);
         self.finish_jobs(now);
+        self.tend_mending(now);
         self.trim_log();
         self.persist();
         let mut refused: Vec<(ConnId, Refusal)> = Vec::new();
@@ -39,6 +41,7 @@ impl Slot {
         self.report(now);
         self.tell_held(now);
         self.tell_writers();
+        self.tell_recovering();
         self.acknowledge();
         self.hurry = None;
         let mut cache = PushCache::default();
@@ -61,15 +64,18 @@ impl Slot {
     fn persist(&mut self) {
         // Marks that free segments go alone if nothing else is on its way: an idle or full log lets go, too.
         let alone = self.trim.urgent && self.inflight.is_empty();
-        if self.fx.staged.is_empty() && !alone {
+        let at_once = std::mem::take(&mut self.fx.at_once) && !self.fx.marks.is_empty();
+        if self.fx.staged.is_empty() && self.fx.mended.is_empty() && !at_once && !alone {
             return;
         }
         self.trim.urgent = false;
+        let mended = std::mem::take(&mut self.fx.mended);
         let marks = std::mem::take(&mut self.fx.marks);
         let batches = std::mem::take(&mut self.fx.staged);
-        let bytes = batches.iter().map(|b| b.encoded_len()).sum();
+        let bytes = batches.iter().chain(&mended).map(|b| b.encoded_len()).sum();
+        let again = mended.iter().map(mend_record);
         let (items, records): (Vec<_>, Vec<_>) =
-            marks.into_iter().chain(batches.iter().map(batch_record)).unzip();
+            marks.into_iter().chain(again).chain(batches.iter().map(batch_record)).unzip();
         for item in &items {
             if let Item::Cut { shard, number } = *item
                 && let Some(replica) = self.replicas.get_mut(&shard)
@@ -110,6 +116,11 @@ impl Slot {
                         replica.part_mark_durable(number, pos.segment);
                     }
                 }
+                Item::Mend { lane, first_lsn, count } => {
+                    if let Some(replica) = self.replicas.get_mut(&lane.shard()) {
+                        replica.mend_durable(lane, Entry { first_lsn, count, pos });
+                    }
+                }
                 Item::View | Item::Trim | Item::Lane => {}
             }
             self.entered(pos.segment);
@@ -137,6 +148,11 @@ impl Slot {
 
     /// Hands out what was read back.
     pub(super) fn finish_jobs(&mut self, now: Instant) {
+        for Rot { lane, first_lsn, pos, why } in std::mem::take(&mut self.fx.rotten) {
+            if let Some(replica) = self.replicas.get_mut(&lane.shard()) {
+                replica.rotted(&mut self.fx, lane, first_lsn.0, pos, &why);
+            }
+        }
         while let Some(Done { purpose, result }) = self.fx.done.pop_front() {
             match purpose {
                 Purpose::Read { conn, answer } => self.read_done(conn, answer, result),
@@ -164,6 +180,11 @@ impl Slot {
                     let bytes = replica.lent(conn, answer, &result.unwrap_or_default());
                     if self.is_open(conn) {
                         self.fx.send_bytes(conn, bytes);
+                    }
+                }
+                Purpose::Mend { lane, batches, sides } => {
+                    if let Some(replica) = self.replicas.get_mut(&lane.shard()) {
+                        replica.compared(&mut self.fx, lane, batches, sides, result);
                     }
                 }
                 Purpose::Push { conn, lane, generation } => {
@@ -208,6 +229,11 @@ impl Slot {
             self.fx.staged.is_empty(),
             "{} batches were forgotten at the turn's end",
             self.fx.staged.len()
+        );
+        assert!(
+            self.fx.mended.is_empty(),
+            "{} mended batches were forgotten at the turn's end",
+            self.fx.mended.len()
         );
     }
 }

@@ -654,7 +654,7 @@ fn a_shard_that_leaves_the_view_is_gone_for_good() {
     }
 }
 
-/// A replica that can't be relied on says so: its lane doesn't serve.
+/// A replica that can't be relied on says so, until it has back what it lost.
 #[test]
 fn nothing_is_resolved_by_a_replica_that_lost_what_is_committed() {
     let mut world = World::ready(67, &[&[0, 1]], &Bounds::default());
@@ -666,13 +666,17 @@ fn nothing_is_resolved_by_a_replica_that_lost_what_is_committed() {
     let acks = write(&mut world, 0, W, 2..6);
     finalize(&mut world, 1, &[0, 1]);
     world.settle();
-    world.crash(1);
+    (0..2).for_each(|n| world.crash(n));
     world.nodes[1].disk = old;
     world.orderer.forget(slot_id(1));
     world.start(1);
     world.run(1500);
-    assert_eq!(lane_status(&world, 1, lane(1, 0)).0, "damaged");
+    assert_eq!(lane_status(&world, 1, lane(1, 0)).0, "mending");
     assert_eq!(world.resolve(1, lane(1, 0), W, Seq(2)).end, ResolveEnd::NotReady);
+    world.start(0);
+    world.run(3000);
+    assert_eq!(lane_status(&world, 1, lane(1, 0)).0, "finalized");
+    assert_eq!(world.resolve(1, lane(1, 0), W, Seq(2)).acks, acks);
     assert_eq!(world.resolve(0, lane(1, 0), W, Seq(2)).acks, acks);
 }
 

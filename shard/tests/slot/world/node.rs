@@ -122,7 +122,7 @@ impl Node {
             slot.sent(now + SENDING);
         }
         assert!(persists <= 1, "one persist per turn");
-        if wal.wants_checkpoint() {
+        if wal.wants_checkpoint() && slot.may_checkpoint() {
             wal.start_segment(slot.checkpoint());
             self.rolls += 1;
         }

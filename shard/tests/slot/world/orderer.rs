@@ -33,6 +33,10 @@ pub struct Orderer {
     reports: BTreeMap<(ShardId, u8), (usize, Vec<u64>)>,
     /// The most that was ever durable at a replica, and its newest durable part.
     held: BTreeMap<(ShardId, SlotId), (Vec<u64>, CutNumber)>,
+    /// The newest part that all replicas once held: those up to it are not sent any more.
+    known: BTreeMap<ShardId, CutNumber>,
+    /// Shards that each slot says to mend.
+    pub recovering: BTreeMap<SlotId, Vec<ShardId>>,
     pub registrations: usize,
     pub reported: usize,
     /// Which cuts the last report of each slot asks for.
@@ -79,6 +83,7 @@ impl Orderer {
                 );
                 self.said.entry(m.slot).or_default().push(m);
             }
+            Message::Recovering(m) => drop(self.recovering.insert(m.slot, m.shards)),
             Message::Refused(_) => {} // it says why it closes
             other => panic!("an orderer got {other:?}"),
         }
@@ -102,6 +107,11 @@ impl Orderer {
             assert!(stated >= durable, "{} forgot parts of shard {} that were durable", m.slot, shard.id);
             let index = shard.replica_in(m.slot).unwrap();
             self.reports.remove(&(shard.id, index));
+            let known = self.known.get(&shard.id).copied().unwrap_or_default();
+            if stated < known {
+                out.frames.push((link, encode(PartsGone { shard: shard.id, known })));
+                continue;
+            }
             let parts = self.parts[&shard.id].iter().filter(|p| p.number > stated).cloned().collect();
             let lens = shard.lanes().map(|l| self.len(l)).collect();
             let (number, tail) = (CutNumber(self.cuts.len() as u64), self.tail);
@@ -123,12 +133,20 @@ impl Orderer {
                 // It lets go of what is not committed, or has yet to hear that it may.
                 held.iter_mut().zip(&end.lens).for_each(|(held, end)| *held = (*held).min(*end));
             }
+            let short = shard.lanes().zip(&r.durable).find(|(l, d)| self.len(*l) > **d);
+            assert!(short.is_none(), "{} reports {short:?}, less than is committed", m.slot);
             let held = self.held.entry((r.shard, m.slot)).or_insert((vec![0; r.durable.len()], CutNumber(0)));
             let shrinks = held.0.iter().zip(&r.durable).any(|(old, new)| new < old);
             assert!(!shrinks, "a lane shrinks at {}: {:?} then {:?}", m.slot, held.0, r.durable);
             assert!(r.durable.iter().zip(&r.accepted).all(|(d, a)| d <= a));
             assert!(r.part >= held.1, "durable parts shrink");
             *held = (r.durable.clone(), r.part);
+            let all = shard
+                .replicas
+                .iter()
+                .map(|p| self.held.get(&(r.shard, p.slot)).map_or(CutNumber(0), |h| h.1));
+            let (known, all) = (self.known.entry(r.shard).or_default(), all.min().unwrap_or_default());
+            *known = all.max(*known);
             self.reports.insert((r.shard, index), (link, r.durable));
         }
     }
