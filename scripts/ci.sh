@@ -58,6 +58,8 @@ for step in "${steps[@]}"; do
             if command -v java >/dev/null && [ -f /usr/share/java/zookeeper.jar ]; then
                 python3 scripts/oracle.py --zoolog target/release/zoolog --seeds 40
                 python3 scripts/oracle.py --zoolog target/release/zoolog --seeds 20 --seed 100 --executors 3 --no-scenes
+                [ -x /usr/lib/zookeeper/bin/cli_mt ] || apt-get install -y -qq --no-install-recommends zookeeper-bin || true
+                python3 scripts/clients.py --zoolog target/release/zoolog
             else
                 echo "!!! Apache ZooKeeper can't be installed: ANSWERS ARE NOT COMPARED !!!"
             fi ;;
