@@ -33,6 +33,20 @@ fn seed_1998_a_name_asked_of_a_silent_leader() {
     passes(1998);
 }
 
+/// A leader had applied its removal, which others had made durable, before its own disk had: raft looked its copy up among
+/// the members' and panicked.
+#[test]
+fn seed_4787_a_removed_leader_with_a_slow_disk() {
+    passes(4787);
+}
+
+/// A writer without a name had closed all lanes eight times before its first batch got in: the checker took that for a
+/// later opening of a name, whose numbers begin anew.
+#[test]
+fn seed_5959_eight_openings_before_the_first_batch() {
+    passes(5959);
+}
+
 #[test]
 fn one_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [1, 6] {

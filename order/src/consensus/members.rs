@@ -72,6 +72,13 @@ impl Consensus {
         voters.iter().filter(knows).count() > voters.len() / 2
     }
 
+    /// Whether this member goes with the joint set that is under way, or has gone. One that was elected in it still leads
+    /// until the set has ended; raft then knows no copy of its own any more, and could commit nothing that was proposed
+    /// meanwhile: so nothing is, and the next leader, to whom it hands over at once, goes on.
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.node.store().stays(self.node.raft.id)
+    }
+
     /// Starts to hand leadership over.
     pub fn transfer(&mut self, to: OrdererId) {
         self.node.transfer_leader(to.0);

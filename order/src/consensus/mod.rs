@@ -171,9 +171,9 @@ impl Consensus {
         self.node.report_snapshot(id.0, SnapshotStatus::Failure);
     }
 
-    /// Proposes an entry; its index if raft took it. Only a leader's proposals are taken.
+    /// Proposes an entry; its index if raft took it. Only proposals of a leader that stays are taken.
     pub fn propose(&mut self, data: Vec<u8>) -> Option<u64> {
-        if !self.is_leader() {
+        if !self.is_leader() || self.is_leaving() {
             return None;
         }
         self.node.propose(Vec::new(), data).ok()?;

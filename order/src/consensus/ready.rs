@@ -6,6 +6,7 @@ use super::record::{Identity, RaftRecord, SnapshotImage};
 use super::thrifty::Outgoing;
 use bytes::Bytes;
 use protobuf::Message as _;
+use raft::StateRole;
 use raft::prelude::{ConfChangeV2, Entry, EntryType, Message, MessageType};
 use zoolog_core::wal::WalRecord;
 use zoolog_core::{OrdererId, Token};
@@ -135,7 +136,7 @@ impl Consensus {
             let (number, token) = (Some(number), Some(token));
             self.waiting.push_back(Waiting { token, number, commit, messages: waiting, snapshot });
         } else if self.waiting.is_empty() {
-            self.node.on_persist_ready(number);
+            self.durable(number);
             work.messages.extend(waiting);
         } else {
             let number = Some(number);
@@ -148,6 +149,21 @@ impl Consensus {
             });
         }
         Some(work)
+    }
+
+    /// What that ready had to save is durable. A leader that is no member any more, since others made its removal durable
+    /// before it did, may have to wait for its own disk; its copy counts for nothing, and raft, which looks its own copy up
+    /// among the members', is told as a follower is.
+    fn durable(&mut self, number: u64) {
+        let raft = &mut self.node.raft;
+        let removed = raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none();
+        if removed {
+            raft.state = StateRole::Follower;
+        }
+        self.node.on_persist_ready(number);
+        if removed {
+            self.node.raft.state = StateRole::Leader;
+        }
     }
 
     fn token(&mut self) -> Token {
@@ -183,7 +199,7 @@ impl Consensus {
             messages.extend(w.messages);
             self.durable_commit = self.durable_commit.max(w.commit);
             if let Some(number) = w.number {
-                self.node.on_persist_ready(number);
+                self.durable(number);
             }
             last = w.snapshot.or(last);
         }

@@ -96,6 +96,11 @@ impl Log {
         self.changed
     }
 
+    /// Whether that member votes, also behind a joint set.
+    pub fn stays(&self, id: u64) -> bool {
+        self.conf.get_voters().contains(&id)
+    }
+
     /// The members are others from now on, as raft has them. A snapshot from before is of no use to who is new.
     pub fn set_conf(&mut self, conf: ConfState) {
         self.snapshot = None;

@@ -45,7 +45,8 @@ impl Writers {
             // A later opening begins anew, with numbers above all of the one before.
             let begins = here == (first_seq(p.epoch), 0);
             let follows = match self.last.get(&p.writer) {
-                None => self.holes > 0 || begins,
+                // A writer without a name keeps its numbers when it opens anew, be it before its first batch is in.
+                None => self.holes > 0 || begins || here == (Seq(0), 0),
                 Some(&(seq, index, holes)) if holes < self.holes => here > (seq, index),
                 Some(&(seq, index, _)) => {
                     here == (seq, index + 1) || here == (seq.next(), 0) || (begins && p.seq > seq)
