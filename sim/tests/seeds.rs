@@ -47,6 +47,18 @@ fn seed_5959_eight_openings_before_the_first_batch() {
     passes(5959);
 }
 
+/// The reader was cut off so early that it became a consumer only after some of the log was trimmed.
+#[test]
+fn seed_1907_a_reader_that_comes_late() {
+    passes(1907);
+}
+
+/// An operator trimmed by hand before any ZooKeeper node was a consumer: none of them could ever start.
+#[test]
+fn seed_7776_a_trim_before_anybody_holds_the_log() {
+    passes(7776);
+}
+
 #[test]
 fn one_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [1, 6] {

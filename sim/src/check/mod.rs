@@ -234,7 +234,7 @@ impl Checks {
 
     /// What lies before this may be gone though nobody has read it.
     fn unread_before(&self) -> Gsn {
-        if self.unread { self.trim.point() } else { Gsn(0) }
+        if self.unread { self.trim.point() } else { self.trim.reads_from() }
     }
 
     /// That client is a consumer now. Once all ZooKeeper nodes are, others may release.

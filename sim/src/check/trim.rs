@@ -15,6 +15,8 @@ pub struct Trims {
     needs: BTreeMap<NodeId, Gsn>,
     /// What each calls itself.
     names: BTreeMap<NodeId, String>,
+    /// Where the reader that reads all for the checkers was when it first was a consumer.
+    reads_from: Option<Gsn>,
     /// Whether something may be trimmed without any consumer: by retention, or by hand.
     alone: bool,
     dropped: u64,
@@ -44,6 +46,9 @@ impl Trims {
         let said = self.said.get(&node).copied().unwrap_or_default();
         let needs = self.needs.entry(node).or_default();
         *needs = at.max(said).max(*needs);
+        if self.names.get(&node).is_some_and(|name| name.contains("reader")) {
+            self.reads_from.get_or_insert(at);
+        }
     }
 
     /// A node says that what lies before `gsn` is trimmed.
@@ -109,6 +114,11 @@ impl Trims {
     /// What that consumer needs, if it is one.
     pub fn needs(&self, node: NodeId) -> Option<Gsn> {
         self.needs.get(&node).copied()
+    }
+
+    /// What lies before this may have been trimmed before the reader that reads everything held it.
+    pub fn reads_from(&self) -> Gsn {
+        self.reads_from.unwrap_or_default()
     }
 
     /// The newest trim point that anybody mentioned.

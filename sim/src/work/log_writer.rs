@@ -6,6 +6,8 @@ use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zoolog_client::{AppendError, LogClient, LogEvent, RequestId, SharedLog, WriterLost};
 use zoolog_core::rng::Rng;
@@ -21,8 +23,8 @@ pub struct LogWriter {
     calm_at: Instant,
     number: u64,
     tails: BTreeMap<RequestId, Instant>,
-    /// Whether it trims the log now and then, and what it asked for.
-    trims: bool,
+    /// Whether it may trim the log now and then, if it does; and what it asked for.
+    trims: Option<Arc<AtomicBool>>,
     trimming: BTreeMap<RequestId, Gsn>,
     out: VecDeque<Output<Observation>>,
     last_words: u32,
@@ -49,7 +51,7 @@ impl LogWriter {
             calm_at,
             number: 0,
             tails: BTreeMap::new(),
-            trims: false,
+            trims: None,
             trimming: BTreeMap::new(),
             out: VecDeque::new(),
             last_words: 5,
@@ -59,10 +61,10 @@ impl LogWriter {
     }
 
     /// The same, that trims the log by hand now and then: where it may, where a consumer is in the way, and beyond
-    /// the tail.
+    /// the tail. Not before it may: until all ZooKeeper nodes are consumers nothing keeps for them what they never had.
     #[must_use]
-    pub fn trimming(self) -> Self {
-        Self { trims: true, ..self }
+    pub fn trimming(self, may_trim: Arc<AtomicBool>) -> Self {
+        Self { trims: Some(may_trim), ..self }
     }
 
     fn trim(&mut self) {
@@ -118,7 +120,8 @@ impl LogWriter {
             let burst = if self.rng.chance(5) { 50 } else { 4 };
             let records = self.rng.below(burst);
             self.append(records);
-            if self.trims && self.rng.chance(2) {
+            let may_trim = self.trims.as_ref().is_some_and(|may| may.load(Ordering::Relaxed));
+            if may_trim && self.rng.chance(2) {
                 self.trim();
             }
             if self.rng.chance(3) {
