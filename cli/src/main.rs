@@ -15,6 +15,7 @@ mod args;
 mod dev;
 mod executors;
 mod exit;
+mod facts;
 mod http;
 mod local;
 mod log;

@@ -3,7 +3,7 @@
 
 use crate::args::ZkArgs;
 use crate::local::{self, LogPlace};
-use crate::{executors, remembered, start};
+use crate::{executors, facts, remembered, start};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -416,6 +416,7 @@ pub fn zk_machine(
         max_connections_per_ip: config.max_connections_per_ip,
         snapshot_records: config.snapshot_records,
         snapshot_bytes: config.snapshot_bytes,
+        facts: facts::of(config),
         ..zoolog_zk::NodeConfig::default()
     };
     // What it has applied and not yet in a snapshot must stay in the log.
@@ -464,7 +465,7 @@ pub fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEve
             NodeEvent::Ready => ready_now(&ready, &name),
             NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
             NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
-            NodeEvent::Status(_) => {}
+            NodeEvent::Status(_) | NodeEvent::Report(..) => {}
         }
         Ok(())
     }

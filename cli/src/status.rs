@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_millis(1000);
 const ELECTION: Duration = Duration::from_secs(2);
 /// Pause before all are asked again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Longest answer to a four-letter word, bytes.
+const WORD_BYTES_MAX: u64 = 16 << 20;
 /// Longest answer, bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -201,6 +203,6 @@ pub fn four_letters(addr: &str, word: &str) -> Result<String, String> {
     stream.set_read_timeout(Some(TIMEOUT)).map_err(wrong)?;
     stream.write_all(word.as_bytes()).map_err(wrong)?;
     let mut text = String::new();
-    stream.take(1 << 20).read_to_string(&mut text).map_err(wrong)?;
+    stream.take(WORD_BYTES_MAX).read_to_string(&mut text).map_err(wrong)?;
     Ok(text)
 }

@@ -10,6 +10,26 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Digits that are right.
 const DIGITS: u8 = 2;
 
+/// Which quantiles a [`Summary`] has.
+pub const QUANTILES: [f64; 4] = [0.5, 0.95, 0.99, 0.999];
+
+/// What was measured of one stage since the start or the last reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The stage.
+    pub name: &'static str,
+    /// How often it was passed.
+    pub count: u64,
+    /// Microseconds of all together, about.
+    pub sum_us: u64,
+    /// Shortest, microseconds.
+    pub min_us: u64,
+    /// Longest, microseconds.
+    pub max_us: u64,
+    /// At [`QUANTILES`], microseconds.
+    pub quantiles_us: [u64; 4],
+}
+
 /// Latencies of the stages of one machine. Some 15 KiB per stage.
 #[derive(Clone, Debug)]
 pub struct Stages {
@@ -55,6 +75,21 @@ impl Stages {
     /// Counts anew from now on.
     pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(|(_, h)| h.reset());
+    }
+
+    /// What was measured of each, in order.
+    pub fn summaries(&self) -> impl Iterator<Item = Summary> {
+        self.stages.iter().map(|(name, h)| {
+            let count = h.len();
+            Summary {
+                name,
+                count,
+                sum_us: (h.mean() * count as f64) as u64,
+                min_us: h.min(),
+                max_us: h.max(),
+                quantiles_us: QUANTILES.map(|q| h.value_at_quantile(q)),
+            }
+        })
     }
 
     /// A JSON array: `{"name", "count", "p50_us", "p99_us", "p999_us", "max_us"}` per stage, since the
@@ -131,6 +166,9 @@ mod tests {
         let shown = stages.json();
         assert!(shown.contains("{\"name\":\"cut\",\"count\":3,\"p50_us\":50"), "{shown}");
         assert!(shown.starts_with("[{\"name\":\"wal\",\"count\":1,"), "{shown}");
+        let all: Vec<Summary> = stages.summaries().collect();
+        assert_eq!((all[1].name, all[1].count, all[1].max_us / 10), ("cut", 3, 50));
+        assert!((990..1010).contains(&all[1].sum_us), "{all:?}");
         pending.clear();
         pending.end(u64::MAX, Instant(u64::MAX), &mut stages, 1);
         assert_eq!(stages.json(), shown);

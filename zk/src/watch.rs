@@ -81,6 +81,9 @@ impl Watchers {
 
 type Table = HashMap<Arc<str>, Watchers, FixedState>;
 
+/// Paths in order.
+pub type Paths = Vec<Arc<str>>;
+
 /// What one connection watches, per table.
 type Held = [BTreeSet<Arc<str>>; 4];
 
@@ -121,6 +124,22 @@ impl Watches {
     /// How many (table, path) are watched.
     pub fn paths(&self) -> usize {
         self.tables.iter().map(|t| t.len()).sum()
+    }
+
+    /// What each connection watches, each path once, up to `max` paths in all; and how many were too many, a path in
+    /// two tables counted twice.
+    pub fn lists(&self, max: usize) -> (Vec<(Watcher, Paths)>, usize) {
+        let (mut lists, mut seen, mut room) = (Vec::new(), 0, max);
+        for (&watcher, held) in &self.held {
+            if room == 0 {
+                break;
+            }
+            let paths = held.iter().flatten().take(room).inspect(|_| seen += 1);
+            let paths: BTreeSet<Arc<str>> = paths.cloned().collect();
+            room -= paths.len();
+            lists.push((watcher, paths.into_iter().collect()));
+        }
+        (lists, self.count - seen)
     }
 
     /// Sets a watch. Setting it again changes nothing.

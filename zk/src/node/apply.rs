@@ -6,6 +6,7 @@ use super::own::Owner;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
 use super::reads::{Leave, Reads};
+use super::served::abbreviation;
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
 use crate::jute::responses;
@@ -187,7 +188,8 @@ impl<L: SharedLog> Back<L> {
         if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
             return self.drop_conn(slot, "its session has moved or ended");
         }
-        self.count_answer(status::WRITE, now.since(entry.at));
+        let what = (abbreviation(&entry.what), entry.xid, zxid);
+        self.count_answer(now, status::WRITE, slot, what, entry.at);
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
@@ -217,7 +219,7 @@ impl<L: SharedLog> Back<L> {
 
     /// Answers a request that is not a write, from the state as it is.
     fn answer(&mut self, now: Instant, state: &State, slot: Slot, entry: Entry) {
-        let (xid, zxid) = (entry.xid, state.zxid());
+        let (xid, zxid, op) = (entry.xid, state.zxid(), abbreviation(&entry.what));
         self.conns.at(slot).moved_at = now;
         let id = self.conns.at(slot).id;
         let (out, auth, session) = self.conns.out_for(slot);
@@ -240,7 +242,7 @@ impl<L: SharedLog> Back<L> {
             }
             What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
         }
-        self.count_answer(status::READ, now.since(entry.at));
+        self.count_answer(now, status::READ, slot, (op, xid, zxid), entry.at);
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.

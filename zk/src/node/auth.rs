@@ -153,6 +153,7 @@ impl<L: SharedLog> Back<L> {
         }
         // Nothing behind it counts.
         conn.leaving = true;
+        self.stats.auth_failed += 1;
         What::OfConn(OfConn::AuthFailed)
     }
 

@@ -3,7 +3,7 @@
 
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
-use super::fronts::Counting;
+use super::fronts::{Asker, Counting};
 use super::own::{Own, Owner};
 use super::password::Passwords;
 use super::published::{Draft, Item};
@@ -19,7 +19,6 @@ use crate::txn::{Change, Op};
 use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, WallMs};
 
@@ -105,6 +104,8 @@ pub struct Back<L = LogClient> {
     /// How much room the disks below the log have. Unless it is ample, clients' writes are refused.
     pub(super) room: DiskRoom,
     pub(super) stats: Stats,
+    /// Frames from and to clients when these were last counted anew.
+    pub(super) counted_from: (u64, u64),
     pub(super) turn: Turn,
     /// The shell was asked to read the clock.
     pub(super) timing: bool,
@@ -156,6 +157,7 @@ impl<L: SharedLog> Back<L> {
             order_tail: Gsn(0),
             room: DiskRoom::Ample,
             stats: Stats::default(),
+            counted_from: (0, 0),
             turn: Turn::new(now),
             timing: false,
             wall: Wall { ms: WallMs(0), said_at: now },
@@ -183,6 +185,9 @@ impl<L: SharedLog> Back<L> {
         let conn = self.conns.at(slot);
         conn.received += 1;
         self.stats.received += 1;
+        if self.draft.is_none() {
+            self.stats.received_bytes += frame.len() as u64;
+        }
         self.turn.frame(!framing::is_word(&frame));
         match conn.phase {
             Phase::New => self.on_first_frame(now, state, slot, &frame),
@@ -215,6 +220,7 @@ impl<L: SharedLog> Back<L> {
         if !conn.is_closed() {
             let note = format!("connection from {} is closed: {why}", conn.peer);
             self.note(note);
+            self.stats.dropped += 1;
             self.end_conn(slot);
         }
     }
@@ -244,9 +250,18 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    /// A request was answered after that long.
-    pub(super) fn count_answer(&mut self, stage: usize, took: Duration) {
+    /// A request of a connection, which came then, was answered.
+    pub(super) fn count_answer(
+        &mut self,
+        now: Instant,
+        stage: usize,
+        slot: Slot,
+        (op, xid, zxid): (&'static str, i32, i64),
+        at: Instant,
+    ) {
+        let took = now.since(at);
         self.stats.answered(stage, took);
+        self.conns.at(slot).served.answered(op, xid, zxid, now, took);
         if self.draft.is_none() {
             self.turn.answered();
         }
@@ -327,6 +342,9 @@ impl<L: SharedLog> Back<L> {
             Input::Command(NodeCommand::Status) => {
                 let status = Box::new(self.status(state));
                 self.outbox.push_back(Output::Event(NodeEvent::Status(status)));
+            }
+            Input::Command(NodeCommand::Report { ask, about }) => {
+                self.ask(now, state, Asker::Owner { ask }, about);
             }
         }
     }

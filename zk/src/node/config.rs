@@ -1,5 +1,7 @@
 //! What can be set about a node? Each with its unit, its default and the reason for it.
 
+use super::facts::Facts;
+use super::whitelist::Whitelist;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
@@ -59,6 +61,11 @@ pub struct NodeConfig {
     pub snapshot_records: u64,
     /// Bytes of such records at which it begins; 0: however many. Default 256 MiB.
     pub snapshot_bytes: u64,
+    /// Four-letter words that are answered (`4lw.commands.whitelist`). Default those that change nothing and name no node
+    /// of the tree, unlike the original.
+    pub words: Whitelist,
+    /// What it is told of its surroundings.
+    pub facts: Facts,
     /// Settings of the log client; its `cluster` and `orderers` are set from the fields above.
     pub log: ClientConfig,
 }
@@ -89,6 +96,8 @@ impl Default for NodeConfig {
             enforce_quota: false,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
+            words: Whitelist::default(),
+            facts: Facts::default(),
             log: ClientConfig::default(),
         }
     }

@@ -5,6 +5,7 @@ use super::auth::Auth;
 use super::handshake::Ask;
 use super::published::{Draft, Item};
 use super::queue::Queue;
+use super::served::Served;
 use crate::jute::{EventType, responses};
 use crate::txn::Readers;
 use bytes::Bytes;
@@ -92,6 +93,10 @@ pub(super) struct Conn {
     /// Frames from and to it.
     pub received: u64,
     pub sent: u64,
+    /// What it was answered here.
+    pub served: Served,
+    /// When it came.
+    pub began_at: Instant,
     /// Bytes that were published for it, and are not at its socket yet as far as is known here.
     pub published_bytes: usize,
     /// Answers in `out`.
@@ -216,6 +221,8 @@ impl Conns {
             held: false,
             received: 0,
             sent: 0,
+            served: Served::default(),
+            began_at: now,
             published_bytes: 0,
             answers: 0,
             told_paused: false,
@@ -287,6 +294,11 @@ impl Conns {
                 c.out = Vec::new();
             }
         });
+    }
+
+    /// What all were answered is counted anew.
+    pub(super) fn reset_served(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|c| c.served.reset(c.received, c.sent));
     }
 
     /// All, by slot.

@@ -19,6 +19,8 @@ use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
 use super::published::{Item, Published, Said, conn_of, front_of, local};
 use super::reads::{Leave, Reads};
+use super::report::{About, LIST_MAX, Reset};
+use super::served::abbreviation_of;
 use super::session::{HEARD_PER_TIMEOUT, STARVING};
 use super::status::{self, Counts, Stats};
 use super::submit::BODY_AT;
@@ -111,6 +113,7 @@ impl Front {
     fn on_frame(&mut self, now: Instant, id: ConnId, frame: Bytes) {
         let Some(slot) = self.conns.slot(id) else { return };
         self.stats.received += 1;
+        self.stats.received_bytes += frame.len() as u64;
         let conn = self.conns.at(slot);
         conn.received += 1;
         match conn.phase {
@@ -202,7 +205,7 @@ impl Front {
                         self.end_conn(slot);
                     }
                 }
-                Item::Counting { ask, anew } => self.count(*ask, *anew),
+                Item::Counting { ask, about } => self.count(*ask, *about),
             }
         }
         assert!(published.zxid >= self.zxid, "{} was published after {}", published.zxid, self.zxid);
@@ -216,18 +219,30 @@ impl Front {
         if front_of(conn) == self.index { self.conns.slot(local(conn)) } else { None }
     }
 
-    fn count(&mut self, ask: u64, anew: bool) {
+    fn count(&mut self, ask: u64, about: About) {
+        let (watched, unlisted) = match about.watches {
+            true => self.watches.lists(LIST_MAX),
+            false => (Vec::new(), 0),
+        };
+        let conn = |slot: Slot| self.conns.get(slot).map(|c| conn_of(self.index, c.id));
+        let named = |(slot, paths)| Some((conn(slot)?, paths));
+        let listed = if about.connections { LIST_MAX } else { 0 };
+        let conns = self.conns.iter().take(listed);
         let counts = Counts {
             stats: self.stats.clone(),
             watches: self.watches.count(),
             waiting: self.waiting_count(),
             watchers: self.watches.watchers(),
             paths: self.watches.paths(),
-            conns: self.conns.iter().map(|c| (conn_of(self.index, c.id), c.received, c.sent)).collect(),
+            sent: self.conns.iter().map(|c| c.sent).sum(),
+            conns: conns.map(|c| (conn_of(self.index, c.id), c.received, c.sent, c.served)).collect(),
+            watched: watched.into_iter().filter_map(named).collect(),
+            unlisted,
         };
         self.said.push(Said::Counts { ask, counts: Box::new(counts) });
-        if anew {
-            self.stats.stages.reset();
+        self.stats.reset(about.reset);
+        if about.reset == Reset::Connections {
+            self.conns.reset_served();
         }
     }
 
@@ -294,6 +309,14 @@ impl Front {
             self.turn.frame(true);
             self.turn.answered();
             self.stats.answered(status::READ, now.since(at));
+            let op = op.expect("a read");
+            self.conns.at(slot).served.answered(
+                abbreviation_of(op),
+                header.xid,
+                self.zxid,
+                now,
+                now.since(at),
+            );
         }
     }
 
@@ -357,6 +380,7 @@ impl Front {
         if !conn.is_closed() {
             let note = format!("connection from {} is closed: {why}", conn.peer);
             self.outbox.push_back(Output::Event(NodeEvent::Note(note)));
+            self.stats.dropped += 1;
             self.end_conn(slot);
         }
     }

@@ -1,22 +1,32 @@
 //! What do a node and its fronts say to each other? What fronts say is taken in as if it had come from clients
 //! directly; what their clients are to hear is published.
 
-use super::Back;
 use super::connection::{Phase, Slot};
 use super::published::{Draft, Item, Published, Said};
+use super::report::About;
 use super::status::Counts;
+use super::{Back, NodeEvent};
 use crate::state::State;
 use bytes::Bytes;
+use std::sync::Arc;
 use zoolog_client::SharedLog;
-use zoolog_core::{ConnId, Instant};
+use zoolog_core::{ConnId, Instant, Output};
 
-/// A four-letter word that waits for what the fronts have counted.
+/// Who has asked how the node is.
+#[derive(Clone, Debug)]
+pub(super) enum Asker {
+    /// A connection, by a four-letter word.
+    Conn { slot: Slot, id: ConnId, word: Bytes },
+    /// The owner, by a command.
+    Owner { ask: u64 },
+}
+
+/// A question that waits for what the fronts have counted.
 #[derive(Debug)]
 pub(super) struct Counting {
     ask: u64,
-    slot: Slot,
-    id: ConnId,
-    word: Bytes,
+    asker: Asker,
+    about: About,
     /// Fronts that have not answered.
     left: u16,
     sum: Counts,
@@ -79,18 +89,20 @@ impl<L: SharedLog> Back<L> {
         conn.published_bytes = left.unwrap_or_else(|| panic!("{bytes} bytes were taken of fewer"));
     }
 
-    /// Has the fronts count for a four-letter word. Returns whether there are any.
-    pub(super) fn ask_fronts(&mut self, slot: Slot, word: &Bytes) -> bool {
-        let Some(draft) = &mut self.draft else { return false };
+    /// Somebody asks how the node is: he is told at once, or when all fronts have counted.
+    pub(super) fn ask(&mut self, now: Instant, state: &State, asker: Asker, about: About) {
+        let Some(draft) = self.draft.as_mut().filter(|_| about.counts) else {
+            return self.tell(now, state, asker, about);
+        };
         self.asks += 1;
         let ask = self.asks;
-        draft.push(Item::Counting { ask, anew: &word[..] == b"stgr" });
-        let conn = self.conns.at(slot);
-        conn.phase = Phase::Asking;
-        let (id, word, left) = (conn.id, word.clone(), draft.fronts());
-        // One per connection, each of which has a time by which it must be done.
-        self.counting.push_back(Counting { ask, slot, id, word, left, sum: Counts::default() });
-        true
+        draft.push(Item::Counting { ask, about });
+        let left = draft.fronts();
+        if let Asker::Conn { slot, .. } = asker {
+            self.conns.at(slot).phase = Phase::Asking;
+        }
+        // One per connection, each of which has a time by which it must be done, and one of the owner.
+        self.counting.push_back(Counting { ask, asker, about, left, sum: Counts::default() });
     }
 
     fn on_counts(&mut self, now: Instant, state: &State, ask: u64, counts: &Counts) {
@@ -101,18 +113,26 @@ impl<L: SharedLog> Back<L> {
         if counting.left > 0 {
             return;
         }
-        let Counting { slot, id, word, mut sum, .. } = self.counting.remove(at).expect("it is there");
-        for (conn, received, sent) in sum.conns.drain(..) {
-            if let Some(slot) = self.conns.slot(conn) {
-                let conn = self.conns.at(slot);
-                (conn.received, conn.sent) = (received, sent);
+        let Counting { asker, about, sum, .. } = self.counting.remove(at).expect("it is there");
+        self.counted = sum;
+        self.tell(now, state, asker, about);
+        // Long lists are not kept.
+        self.counted.conns = Vec::new();
+        self.counted.watched = Vec::new();
+    }
+
+    fn tell(&mut self, now: Instant, state: &State, asker: Asker, about: About) {
+        match asker {
+            Asker::Owner { ask } => {
+                let report = Arc::new(self.report(now, state, about));
+                self.outbox.push_back(Output::Event(NodeEvent::Report(ask, report)));
+            }
+            Asker::Conn { slot, id, word } => {
+                if self.conns.live(slot, id).is_some() {
+                    self.answer_word(now, state, slot, &word, about);
+                }
             }
         }
-        // Each frame is counted where it came in.
-        (self.stats.received, self.stats.sent_before) = (0, 0);
-        self.counted = sum;
-        if self.conns.live(slot, id).is_some() {
-            self.answer_word(now, state, slot, &word);
-        }
+        self.reset(about.reset);
     }
 }

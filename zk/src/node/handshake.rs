@@ -1,17 +1,19 @@
 //! How does a connection get its session? From the connect request to the answer, which goes out when the
 //! record that gives the session to the connection has been applied here.
 
+use super::Back;
 use super::auth::Auth;
 use super::connection::{Open, Phase, Slot};
 use super::own::Owner;
 use super::published::Item;
-use super::{Back, words};
+use super::served::SESSION;
 use crate::jute::ConnectRequest;
 use crate::jute::ConnectResponse;
 use crate::jute::frame::LENGTH_BYTES;
 use crate::state::State;
 use crate::txn::{Op, Outcome};
 use bytes::Bytes;
+use std::time::Duration;
 use zoolog_client::{AppendError, SharedLog};
 use zoolog_core::{ConnId, Gsn, Instant};
 
@@ -50,9 +52,11 @@ impl<L: SharedLog> Back<L> {
             || (limit > 0 && self.conns.count_from_ip_of(&peer) >= limit)
         {
             self.note(format!("{peer} is refused: too many connections"));
+            self.stats.refused += 1;
             self.close_unknown(conn);
             return;
         }
+        self.stats.accepted += 1;
         let deadline = now + self.cfg.handshake_patience;
         let auth = Auth::of_peer(&peer, self.cfg.skip_acl);
         self.conns.insert(now, conn, peer, auth, deadline);
@@ -61,10 +65,7 @@ impl<L: SharedLog> Back<L> {
     /// The first frame of a connection.
     pub(super) fn on_first_frame(&mut self, now: Instant, state: &State, slot: Slot, frame: &Bytes) {
         if super::framing::is_word(frame) {
-            if words::counts(frame) && self.ask_fronts(slot, frame) {
-                return;
-            }
-            return self.answer_word(now, state, slot, frame);
+            return self.on_word(now, state, slot, frame);
         }
         let asked = frame.get(LENGTH_BYTES..).map(ConnectRequest::decode);
         let Some(Ok(asked)) = asked else {
@@ -84,16 +85,6 @@ impl<L: SharedLog> Back<L> {
         self.conns.at(slot).phase = Phase::Waiting(ask);
         self.waiting.insert(slot);
         self.try_handshake(now, state, slot);
-    }
-
-    /// Answers a four-letter word, which ends the connection.
-    pub(super) fn answer_word(&mut self, now: Instant, state: &State, slot: Slot, word: &[u8]) {
-        let text = words::answer(self, now, state, word);
-        if word == b"stgr" {
-            self.stats.stages.reset();
-        }
-        self.conns.out(slot).extend_from_slice(text.as_bytes());
-        self.end_conn(slot);
     }
 
     /// A frame that came while the session is on its way.
@@ -213,6 +204,7 @@ impl<L: SharedLog> Back<L> {
             read_only: ask.flag(),
         };
         answer.encode(self.conns.out(slot));
+        self.conns.at(slot).served.answered(SESSION, 0, state.zxid(), now, Duration::ZERO);
         if self.draft.is_none() {
             self.turn.answered();
         }
@@ -230,6 +222,7 @@ impl<L: SharedLog> Back<L> {
     /// Closes connections that have no session when their time is up.
     pub(super) fn expire_handshakes(&mut self, now: Instant) {
         while let Some((_, slot)) = self.conns.next_deadline().filter(|d| d.0 <= now) {
+            self.stats.sessionless += 1;
             self.drop_conn(slot, "it has no session after all the time it was given");
         }
     }

@@ -16,7 +16,7 @@
 //! for answers to be taken;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
-//! `snapshots`: when they are taken; `words`, `status`: how the node is; `turn`: what is measured of a turn; `framing`, `password`, `config`.
+//! `snapshots`: when they are taken; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
 mod auth;
@@ -24,6 +24,7 @@ mod back;
 mod clocks;
 mod config;
 mod connection;
+mod facts;
 mod framing;
 mod front;
 mod fronts;
@@ -35,6 +36,8 @@ mod published;
 mod queue;
 mod reads;
 mod reply;
+mod report;
+mod served;
 mod session;
 mod snapshots;
 mod status;
@@ -44,6 +47,7 @@ mod syncs;
 mod team;
 mod turn;
 mod watching;
+mod whitelist;
 mod words;
 mod writes;
 
@@ -52,15 +56,22 @@ mod tests;
 
 pub use back::{Back, Learned, Step};
 pub use config::NodeConfig;
+pub use facts::{Facts, Gauges};
 pub use framing::framing;
 pub use front::Front;
 pub use published::{Published, Said, conn_of, front_of};
+pub use report::{About, Connection, LIST_MAX, Report, Reset, Session};
+pub use served::Served;
 pub use status::{Counts, NodeStatus};
 pub use team::Team;
-pub use words::VERSION;
+pub use whitelist::{DEFAULT_WORDS, WORDS, Whitelist};
+pub use words::{
+    BUILT_ON, Figure, MODE, NOT_SERVING, TRACE_MASK, VERSION, latencies, monitored, summary_lines,
+};
 
 use crate::snapshot::Restored;
 use crate::state::State;
+use std::sync::Arc;
 use zoolog_client::{LogClient, SharedLog};
 use zoolog_core::{Input, Instant, Machine, Output};
 
@@ -69,15 +80,24 @@ use zoolog_core::{Input, Instant, Machine, Output};
 pub enum NodeCommand {
     /// How are you? Answered by [`NodeEvent::Status`].
     Status,
+    /// Say this of yourself. Answered by [`NodeEvent::Report`] with the same number; ask again only then.
+    Report {
+        /// Of the question.
+        ask: u64,
+        /// What is to be said.
+        about: About,
+    },
 }
 
 /// What a node tells its owner.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum NodeEvent {
     /// It has applied all that was committed when it started, and serves clients from now on. Comes once.
     Ready,
     /// The answer to [`NodeCommand::Status`].
     Status(Box<NodeStatus>),
+    /// The answer to [`NodeCommand::Report`].
+    Report(u64, Arc<Report>),
     /// Something a person may want to know: which connection was closed and why, a log that stands still.
     Note(String),
     /// The orderers are these from now on: worth remembering for the next start.

@@ -6,6 +6,7 @@
 //! lock takes what was published before it reads. So it has told its clients of every change that it can see, and
 //! has answered what was asked before (ZK-3).
 
+use super::report::About;
 use super::status::Counts;
 use crate::txn::{AuthId, Change};
 use crate::watch::Kind;
@@ -55,8 +56,8 @@ pub(super) enum Item {
     Paused { conn: ConnId, paused: bool },
     /// It is to end, behind what it was answered.
     Closed { conn: ConnId },
-    /// All fronts are to say what they have counted, and to count anew from then on.
-    Counting { ask: u64, anew: bool },
+    /// All fronts are to say what they have counted.
+    Counting { ask: u64, about: About },
 }
 
 /// What one batch, or whatever else happened, means for the connections.

@@ -166,6 +166,7 @@ impl<L: SharedLog> Back<L> {
                 self.clocks.restart(now);
             }
             if self.clocks.look(now, id, seen, heard_at) {
+                self.stats.expired += 1;
                 // Silent: its client has given up, or will when it hears nothing.
                 if let Some(slot) = slot {
                     self.drop_conn(slot, "its session timed out");

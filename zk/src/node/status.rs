@@ -1,8 +1,11 @@
 //! How is the node? Counters it keeps along, and a snapshot of everything people and tests ask for.
 
 use super::Back;
+use super::report::Reset;
+use super::served::Served;
 use crate::state::State;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use zoolog_client::{DiskRoom, SharedLog};
 use zoolog_core::stages::Stages;
@@ -32,10 +35,22 @@ const STAGES: [&str; 8] =
 #[derive(Clone, Debug)]
 pub(super) struct Stats {
     pub stages: Stages,
-    /// Frames from clients.
+    /// Frames from clients, and their bytes.
     pub received: u64,
+    pub received_bytes: u64,
     /// Frames to clients on connections that have ended.
     pub sent_before: u64,
+    /// Connections that were taken in, and that were refused because there were too many.
+    pub accepted: u64,
+    pub refused: u64,
+    /// Connections that were closed without a session, when their time was up.
+    pub sessionless: u64,
+    /// Connections that were closed by this node for what their clients did, or failed to do.
+    pub dropped: u64,
+    /// Proofs of identity that were none.
+    pub auth_failed: u64,
+    /// Sessions that this node found silent for longer than their timeout.
+    pub expired: u64,
     answered: u64,
     total_us: u64,
     min_ms: Option<u64>,
@@ -47,7 +62,14 @@ impl Default for Stats {
         Self {
             stages: Stages::new(&STAGES),
             received: 0,
+            received_bytes: 0,
             sent_before: 0,
+            accepted: 0,
+            refused: 0,
+            sessionless: 0,
+            dropped: 0,
+            auth_failed: 0,
+            expired: 0,
             answered: 0,
             total_us: 0,
             min_ms: None,
@@ -67,8 +89,13 @@ pub struct Counts {
     pub(super) watchers: usize,
     /// Paths that are watched; a path that is watched at two fronts counts twice.
     pub(super) paths: usize,
-    /// Per connection, frames from it and to it.
-    pub(super) conns: Vec<(ConnId, u64, u64)>,
+    /// Frames to clients that are connected.
+    pub(super) sent: u64,
+    /// Per connection, if that was asked for, frames from it and to it, and what was answered there.
+    pub(super) conns: Vec<(ConnId, u64, u64, Served)>,
+    /// What connections watch, if that was asked for, and how many paths were too many to be listed.
+    pub(super) watched: Vec<(ConnId, Vec<Arc<str>>)>,
+    pub(super) unlisted: usize,
 }
 
 impl Counts {
@@ -79,19 +106,38 @@ impl Counts {
         self.waiting += other.waiting;
         self.watchers += other.watchers;
         self.paths += other.paths;
+        self.sent += other.sent;
         self.conns.extend_from_slice(&other.conns);
+        self.watched.extend_from_slice(&other.watched);
+        self.unlisted += other.unlisted;
     }
 }
 
 impl Stats {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.stages.add(&other.stages);
         self.received += other.received;
+        self.received_bytes += other.received_bytes;
         self.sent_before += other.sent_before;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.sessionless += other.sessionless;
+        self.dropped += other.dropped;
+        self.auth_failed += other.auth_failed;
+        self.expired += other.expired;
         self.answered += other.answered;
         self.total_us += other.total_us;
         self.min_ms = [self.min_ms, other.min_ms].into_iter().flatten().min();
         self.max_ms = self.max_ms.max(other.max_ms);
+    }
+
+    /// Begins anew, as far as a question for them wants that.
+    pub(super) fn reset(&mut self, reset: Reset) {
+        match reset {
+            Reset::Stages => self.stages.reset(),
+            Reset::Server => (self.answered, self.total_us, self.min_ms, self.max_ms) = (0, 0, None, 0),
+            Reset::Nothing | Reset::Connections => {}
+        }
     }
 
     /// A request was answered after that long.
@@ -179,12 +225,23 @@ impl fmt::Display for NodeStatus {
 }
 
 impl<L: SharedLog> Back<L> {
+    /// Frames from clients and to them since the start, as far as known: fronts say it when they are asked.
+    pub(super) fn frames(&self) -> (u64, u64) {
+        let (s, at_fronts) = (&self.stats, &self.counted);
+        match self.draft {
+            // Each frame is counted where it came in.
+            Some(_) => (at_fronts.stats.received, at_fronts.stats.sent_before + at_fronts.sent),
+            None => (s.received, s.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>()),
+        }
+    }
+
     /// How it is, as of the last input.
     pub fn status(&self, state: &State) -> NodeStatus {
         let (s, at_fronts) = (&self.stats, &self.counted.stats);
         let answered = (s.answered + at_fronts.answered).max(1);
         let mean_ms = (s.total_us + at_fronts.total_us) as f64 / 1000.0 / answered as f64;
         let min_ms = [s.min_ms, at_fronts.min_ms].into_iter().flatten().min();
+        let (received, sent) = self.frames();
         NodeStatus {
             id: self.cfg.id,
             serving: self.serving,
@@ -201,8 +258,8 @@ impl<L: SharedLog> Back<L> {
             watches: self.watches.count() + self.counted.watches,
             outstanding: self.conns.iter().map(|(_, c)| c.queue.len()).sum::<usize>() + self.counted.waiting,
             in_flight: self.own.len(),
-            received: s.received + at_fronts.received,
-            sent: s.sent_before + at_fronts.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>(),
+            received: received - self.counted_from.0,
+            sent: sent - self.counted_from.1,
             latency_ms: (min_ms.unwrap_or(0), mean_ms, s.max_ms.max(at_fronts.max_ms)),
             uptime: self.now.since(self.started),
         }

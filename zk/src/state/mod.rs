@@ -172,7 +172,12 @@ impl State {
 
     /// Paths of a session's ephemerals, in order; none if it doesn't live.
     pub fn ephemerals(&self, session: i64) -> Vec<String> {
-        let slots = self.sessions.get(session).into_iter().flat_map(|s| &s.ephemerals);
+        self.some_ephemerals(session, usize::MAX)
+    }
+
+    /// The same, up to `max` of them.
+    pub fn some_ephemerals(&self, session: i64, max: usize) -> Vec<String> {
+        let slots = self.sessions.get(session).into_iter().flat_map(|s| &s.ephemerals).take(max);
         let mut paths: Vec<_> = slots.map(|&slot| self.tree.path_of(slot)).collect();
         paths.sort_unstable();
         paths

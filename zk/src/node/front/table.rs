@@ -4,6 +4,7 @@
 use super::Slot;
 use crate::jute::{EventType, responses};
 use crate::node::auth::Auth;
+use crate::node::served::Served;
 use crate::txn::Readers;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -61,6 +62,8 @@ pub(super) struct Conn {
     /// Frames from and to it.
     pub received: u64,
     pub sent: u64,
+    /// What it was answered here.
+    pub served: Served,
     paused: bool,
     told_paused: bool,
     dirty: bool,
@@ -178,6 +181,7 @@ impl Table {
             told_to_pause: false,
             received: 0,
             sent: 0,
+            served: Served::default(),
             paused: false,
             told_paused: false,
             dirty: false,
@@ -200,6 +204,10 @@ impl Table {
         self.by_id.get(&id).copied()
     }
 
+    pub(super) fn get(&self, slot: Slot) -> Option<&Conn> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Conn> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
@@ -212,6 +220,11 @@ impl Table {
     /// All, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
         self.slots.iter().flatten().map(|c| &**c)
+    }
+
+    /// What all were answered is counted anew.
+    pub(super) fn reset_served(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|c| c.served.reset(c.received, c.sent));
     }
 
     /// Something is to be done for it at the end of the turn.

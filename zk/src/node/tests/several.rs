@@ -147,6 +147,10 @@ with_fronts! {
         monitor_lines_are_keys_and_values_that_add_up
         stages_count_requests_until_they_are_counted_anew
         the_server_text_has_the_lines_that_parsers_count_on
+        every_word_has_the_shape_of_the_original
+        what_is_reset_is_counted_anew
+        words_that_are_not_in_the_whitelist_are_refused
+        lists_of_watches_are_cut_off_where_they_would_take_too_long
         a_node_that_has_not_caught_up_says_so
         a_connection_that_is_closed_is_noted_with_its_reason;
     acl of acl [(1, 1), (3, 2)] =>
