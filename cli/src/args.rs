@@ -40,8 +40,8 @@ pub enum Command {
     Order(OrderArgs),
     /// Run one data server
     Shard(NodeArgs),
-    /// Run one ZooKeeper node
-    Zk(ZkArgs),
+    /// Run one ZooKeeper node, or bring a tree from one service to another
+    Zk(ZkCommand),
     /// Use the log from a shell, or look at a stopped node's
     #[command(subcommand, after_help = LOG_HELP)]
     Log(LogCommand),
@@ -156,6 +156,61 @@ pub struct NodeArgs {
 }
 
 /// `zoolog zk`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct ZkCommand {
+    /// What else to do than to run a node
+    #[command(subcommand)]
+    pub tool: Option<ZkTool>,
+    #[command(flatten)]
+    pub node: ZkArgs,
+}
+
+/// What can be done with ZooKeeper's trees.
+#[derive(Debug, Subcommand)]
+pub enum ZkTool {
+    /// Write a ZooKeeper's tree as lines of JSON: versions, ACLs and sequence counters, but no ephemerals
+    Dump(DumpTreeArgs),
+    /// Put a dump into a cluster, with versions, ACLs and sequence counters
+    Restore(RestoreArgs),
+}
+
+/// `zoolog zk dump`.
+#[derive(Debug, clap::Args)]
+pub struct DumpTreeArgs {
+    /// Ask a running server, ours or another's, node by node
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "snapshot", required_unless_present = "snapshot")]
+    pub server: Option<String>,
+    /// Identity to ask it with, SCHEME:PROOF, such as digest:super:secret. May be given several times
+    #[arg(long, value_name = "SCHEME:PROOF", requires = "server")]
+    pub auth: Vec<String>,
+    /// Or read files: the data directory of a node of ours (its newest snapshot), or of ZooKeeper's, or a
+    /// `snapshot.ZXID` of its
+    #[arg(long, value_name = "PATH")]
+    pub snapshot: Option<PathBuf>,
+    /// File to make [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `zoolog zk restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// The dump
+    pub dump: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+    /// A ZooKeeper node of the cluster: it is asked whether it is empty, and what it shows in the end
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
+    pub server: String,
+    /// Restore though there are nodes already: those of the dump take the place of the same paths
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+}
+
+/// `zoolog zk`, to run a node.
 #[derive(Debug, clap::Args)]
 pub struct ZkArgs {
     /// Its settings; every key has a default (see docs/OPERATING.md)

@@ -29,8 +29,9 @@ mod stages;
 mod start;
 mod status;
 mod supervise;
+mod zk;
 
-use args::{Args, Command};
+use args::{Args, Command, ZkTool};
 use clap::Parser;
 use exit::Failure;
 use std::process::ExitCode;
@@ -49,7 +50,11 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev::run(dev).map_err(Failure::from),
         Command::Order(node) => nodes::order_process(&node.config, node.join).map_err(Failure::from),
         Command::Shard(node) => nodes::shard_process(&node.config).map_err(Failure::from),
-        Command::Zk(zk) => nodes::zk_process(&zk).map_err(Failure::from),
+        Command::Zk(zk) => match zk.tool {
+            None => nodes::zk_process(&zk.node).map_err(Failure::from),
+            Some(ZkTool::Dump(args)) => zk::dump(&args),
+            Some(ZkTool::Restore(args)) => zk::restore(&args),
+        },
         Command::Log(command) => log::run(command),
         Command::Admin(command) => admin::run(command),
     })

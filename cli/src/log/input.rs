@@ -19,7 +19,6 @@ use zoolog_core::limits::RECORD_BYTES_MAX;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// What is read.
-#[derive(Debug)]
 pub enum Source {
     /// These.
     Given(Vec<String>),
@@ -27,6 +26,19 @@ pub enum Source {
     Lines,
     /// stdin, each behind its length.
     Frames,
+    /// Made on the way.
+    Made(Box<dyn Iterator<Item = Result<Vec<u8>, Failure>> + Send>),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Given(_) => "Given",
+            Self::Lines => "Lines",
+            Self::Frames => "Frames",
+            Self::Made(_) => "Made",
+        })
+    }
 }
 
 /// Reads on a thread of its own, into `inbox`; counts in `taken` what it has put there; says when it is through.
@@ -46,6 +58,9 @@ pub fn start(
         let outcome = match source {
             Source::Given(records) => {
                 records.into_iter().try_for_each(|r| sink.take(r.into_bytes(), false).map(drop))
+            }
+            Source::Made(mut records) => {
+                records.try_for_each(|record| record.and_then(|r| sink.take(r, false)))
             }
             Source::Lines => each(&mut input, &mut sink, "line", line),
             Source::Frames => each(&mut input, &mut sink, "record", frames::read),

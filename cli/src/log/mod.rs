@@ -24,8 +24,10 @@ mod session;
 mod trim;
 mod view;
 
+pub use input::{Source, start as start_input};
 pub use range::Range;
 pub use resolve::writer;
+pub use session::{Said, Session};
 
 use crate::args::LogCommand;
 use crate::exit::Failure;

@@ -1,0 +1,86 @@
+//! Does a tree come from one service into another with all that belongs to it?
+
+#[path = "common/client.rs"]
+mod client;
+mod common;
+
+use client::{Client, create, get};
+use common::{Dev, zoolog};
+use std::path::Path;
+use zoolog_zk::jute::{Reader, Request};
+
+fn dump(server: &str, out: &Path) -> String {
+    let done = zoolog(&["zk", "dump", "--server", server, "-o"]).arg(out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    std::fs::read_to_string(out).unwrap()
+}
+
+fn restore(file: &Path, dev: &Dev, more: &[&str]) -> Result<(), (i32, String)> {
+    let done = zoolog(&["zk", "restore", "--server", &dev.zk[0], "--orderers", &dev.orderers.join(",")])
+        .args(more)
+        .arg(file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&done.stderr).into_owned();
+    if done.status.success() { Ok(()) } else { Err((done.status.code().unwrap(), text)) }
+}
+
+#[test]
+fn a_tree_goes_from_one_service_into_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Dev::start(&dir.path().join("a"), &[]);
+    let mut at = Client::open(&from.zk[0], None);
+    at.call(&create("/a", 0));
+    (0..300).for_each(|_| drop(at.call(&create("/a/s-", 2))));
+    at.call(&Request::Delete { path: "/a/s-0000000007".into(), version: 0 });
+    at.call(&Request::SetData { path: "/a".into(), data: Some(&[0xff; 9]), version: 0 });
+    at.call(&create("/a/e", 1));
+    let file = dir.path().join("dump");
+    let first = dump(&from.zk[0], &file);
+    from.stop();
+    assert!(first.ends_with("{\"nodes\":301,\"ephemerals\":1}\n"), "{}", first.lines().last().unwrap());
+
+    let to = Dev::start(&dir.path().join("b"), &[]);
+    let cut = dir.path().join("cut");
+    std::fs::write(&cut, &first[..first.len() / 2]).unwrap();
+    let (code, text) = restore(&cut, &to, &[]).unwrap_err();
+    assert!(code == 1 && text.contains("line"), "{code} {text}");
+    let mut at = Client::open(&to.zk[0], None);
+    let below = |at: &mut Client| {
+        let count = at.call(&Request::GetAllChildrenNumber { path: "/".into() });
+        Reader::new(&count).int().unwrap()
+    };
+    assert_eq!(below(&mut at), 3, "a dump that is not whole changes nothing");
+    restore(&file, &to, &[]).unwrap();
+    let again = dump(&to.zk[0], &dir.path().join("again"));
+    let nodes = |text: &str| {
+        text.lines().skip(1).filter(|l| !l.contains("nodes")).map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(&again), nodes(&first), "versions, times, counters, ACLs, data");
+    let next = at.call(&create("/a/s-", 2));
+    let next = Reader::new(&next).string().unwrap().into_owned();
+    assert_eq!(next, "/a/s-0000000301", "sequence numbers go on behind the 300 and the ephemeral");
+    assert_eq!(client::data(&at.call(&get("/a", false))), [0xff; 9]);
+
+    let (code, text) = restore(&file, &to, &[]).unwrap_err();
+    assert!(code == 2 && text.contains("--force"), "{code} {text}");
+    restore(&file, &to, &["--force"]).unwrap();
+    to.stop();
+}
+
+#[test]
+fn what_can_not_be_dumped_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = dir.path().display().to_string();
+    for (args, code, about) in [
+        (vec!["--server", "127.0.0.1:1"], 3, "127.0.0.1:1"),
+        (vec!["--snapshot", &nothing], 4, "snapshot.ZXID"),
+        (vec!["--snapshot", "/no/such/file"], 1, "/no/such/file"),
+        (vec![], 2, "--server"),
+        (vec!["--server", "x:1", "--snapshot", "y"], 2, "cannot be used"),
+    ] {
+        let done = zoolog(&["zk", "dump"]).args(&args).output().unwrap();
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(code) && text.contains(about), "{args:?}: {text}");
+    }
+}
