@@ -23,12 +23,15 @@ pub struct Disk {
     pub capacity: Option<u64>,
     /// Deleted, with what was in it; a crash may bring it back.
     deleted: BTreeMap<u32, Vec<u8>>,
+    /// Whether bytes of it changed that were synced.
+    pub is_rotten: bool,
 }
 
 impl Disk {
     /// An empty disk whose log will have segments of that size.
     pub fn new(segment_bytes: u32) -> Self {
-        Self { memory: MemoryDisk::new(), segment_bytes, capacity: None, deleted: BTreeMap::new() }
+        let (memory, deleted) = (MemoryDisk::new(), BTreeMap::new());
+        Self { memory, segment_bytes, capacity: None, deleted, is_rotten: false }
     }
 
     /// The power goes.
@@ -79,6 +82,26 @@ impl Disk {
         room
     }
 
+    /// How its log is laid out, if a node of that role has one.
+    pub fn config(&self, role: Role) -> Option<WalConfig> {
+        let (node, on_damage) = match role {
+            Role::Orderer(n) => (n, OnDamage::Refuse),
+            Role::Server(n) => (1000 + u64::from(n), OnDamage::Report),
+            _ => return None,
+        };
+        let mut cfg = WalConfig::new(CLUSTER, node, on_damage);
+        cfg.first_segment_bytes = self.segment_bytes;
+        cfg.segment_bytes = self.segment_bytes;
+        cfg.block_bytes = 16 << 10;
+        cfg.group_bytes = 1 << 20;
+        Some(cfg)
+    }
+
+    /// The bytes.
+    pub fn memory(&self) -> &MemoryDisk {
+        &self.memory
+    }
+
     /// The bytes, for scenarios that damage them.
     pub fn memory_mut(&mut self) -> &mut MemoryDisk {
         &mut self.memory
@@ -98,20 +121,11 @@ impl Store {
     /// Reads a disk.
     ///
     /// # Errors
-    /// When the log refuses it, or finds damage: no simulated disk loses what was synced.
+    /// When the log refuses it, or finds damage where none was done.
     pub fn open(disk: &mut Disk, role: Role) -> Result<Self, String> {
-        let (node, on_damage) = match role {
-            Role::Orderer(n) => (n, OnDamage::Refuse),
-            Role::Server(n) => (1000 + u64::from(n), OnDamage::Report),
-            _ => return Err(format!("{role:?} has no log")),
-        };
-        let mut cfg = WalConfig::new(CLUSTER, node, on_damage);
-        cfg.first_segment_bytes = disk.segment_bytes;
-        cfg.segment_bytes = disk.segment_bytes;
-        cfg.block_bytes = 16 << 10;
-        cfg.group_bytes = 1 << 20;
+        let cfg = disk.config(role).ok_or_else(|| format!("{role:?} has no log"))?;
         let (recovered, wal) = recover(&disk.memory, &cfg).map_err(|e| e.to_string())?;
-        if !recovered.damage.is_empty() {
+        if !recovered.damage.is_empty() && !disk.is_rotten {
             return Err(format!("damage where none was done: {:?}", recovered.damage));
         }
         Ok(Self { wal, recovered: Some(recovered), in_flight: None, preparing: None })

@@ -22,6 +22,7 @@ impl World {
             (o.slow_disk_every, Fault::SlowDisk),
             (o.clock_jump_every, Fault::ClockJump),
             (o.full_disk_every, Fault::FillDisk),
+            (o.rot.map(|r| r.1), Fault::Rot),
         ];
         for (every, fault) in kinds {
             self.again(every, fault);
@@ -80,6 +81,7 @@ impl World {
             Fault::ClockJump => o.clock_jump_every,
             Fault::FillDisk => o.full_disk_every,
             Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => None,
+            Fault::Rot => o.rot.map(|r| r.1),
         };
         self.again(every, fault.clone());
         match fault {
@@ -133,6 +135,10 @@ impl World {
                 self.schedule.after(long, Event::Fault(Fault::RoomAgain(id)));
             }
             Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => {}
+            Fault::Rot => {
+                let server = self.options.rot.expect("a bad disk").0;
+                self.rot(server);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub mod node;
 pub mod observe;
 pub mod options;
 pub mod process;
+pub mod rot;
 pub mod run;
 pub mod schedule;
 pub mod snapshots;

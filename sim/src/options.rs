@@ -37,6 +37,8 @@ pub enum Fault {
     FillDisk,
     /// There is room again on that disk.
     RoomAgain(NodeId),
+    /// Bytes on the disk of the server whose disk is bad change.
+    Rot,
 }
 
 /// Everything a seed decides at its start.
@@ -92,6 +94,8 @@ pub struct Options {
     pub clock_jump_every: Option<Duration>,
     /// Mean time between disks that get full.
     pub full_disk_every: Option<Duration>,
+    /// The server whose disk is bad, if one's is, and mean time between its changes.
+    pub rot: Option<(u32, Duration)>,
     /// Percent of dials refused.
     pub refuse_percent: u64,
     /// Mean one-way delay of the network.
@@ -177,6 +181,10 @@ impl Options {
         let mut fills = Rng::new(seed, "full disks");
         let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
         let full_disk_every = fills.chance(30).then_some(full_disk_every);
+        // One server's, always the same: what R replicas lose together is lost.
+        let mut bad = Rng::new(seed, "rot");
+        let rot =
+            bad.chance(35).then(|| (1 + bad.below(3) as u32, Duration::from_millis(bad.between(200, 3_000))));
         let mut this = Self {
             seed,
             named_writers: Rng::new(seed, "names").chance(30),
@@ -184,6 +192,7 @@ impl Options {
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             joiners: if change_every.is_some() { 4 } else { 0 },
             change_every,
+            rot,
             trims,
             registered: Arc::default(),
             retain_time,
@@ -269,6 +278,7 @@ impl Options {
             named_writers: false,
             joiners: 0,
             change_every: None,
+            rot: None,
             ..Self::draw(seed)
         }
     }

@@ -144,7 +144,7 @@ fn summary(world: &World) -> String {
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
         "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
-         {} expired, {} states compared, {} starts from snapshots; {} changes of orderers",
+         {} expired, {} states compared, {} starts from snapshots; {} changes of orderers; {} places rotted",
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
         c.order.end(),
@@ -159,6 +159,7 @@ fn summary(world: &World) -> String {
         c.convergence.compared(),
         world.restored,
         c.decided,
+        world.rotted,
     )
 }
 

@@ -48,6 +48,8 @@ pub struct World {
     pub given: u64,
     /// How often there was no room for a segment.
     pub refused_segments: u64,
+    /// How often bytes of a disk changed.
+    pub rotted: u64,
     turn_rng: Rng,
     addrs: BTreeMap<String, NodeId>,
 }
@@ -73,6 +75,7 @@ impl World {
             restored: 0,
             given: 0,
             refused_segments: 0,
+            rotted: 0,
             turn_rng: Rng::new(seed, "turns"),
             addrs,
             options,

@@ -6,7 +6,7 @@ use crate::schedule::NodeId;
 use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{Cut, Run};
-use zoolog_core::{CutNumber, Gsn};
+use zoolog_core::{CutNumber, Gsn, LaneId};
 
 /// All cuts that any leader announced.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub struct Cuts {
     /// Where the log ends after each cut of which that is known, be it by the next one, or because a leader said so: a
     /// cut that was applied while nobody listened is never announced.
     ends: BTreeMap<CutNumber, Gsn>,
+    lens: BTreeMap<LaneId, u64>,
     leader: Option<NodeId>,
 }
 
@@ -37,6 +38,10 @@ impl Cuts {
             promise!("LOG-1", right, "cuts don't follow each other: {a:?}, {b:?}");
         }
         self.runs.extend(cut.runs().map(|r| (r.first_gsn, r)));
+        for lane in &cut.lanes {
+            let len = self.lens.entry(lane.lane).or_default();
+            *len = lane.to.max(*len);
+        }
         self.cuts.insert(cut.number, cut.clone());
         self.stated(CutNumber(cut.number.0.saturating_sub(1)), cut.base)?;
         self.stated(cut.number, cut.end())
@@ -77,6 +82,11 @@ impl Cuts {
     /// Who announced the last cut.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
+    }
+
+    /// How many records of a lane are committed, as far as was announced.
+    pub fn committed(&self, lane: LaneId) -> u64 {
+        self.lens.get(&lane).copied().unwrap_or(0)
     }
 
     /// How many cuts there were.

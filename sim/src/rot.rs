@@ -1,0 +1,124 @@
+//! Which bytes rot? Synced bytes of one server's disk change, while it runs or while it is down. Always the same
+//! server's in a seed, and only what its peers hold too: the promises are about R-1 copies lost, not about all.
+
+use crate::disk::Disk;
+use crate::node::Role;
+use crate::schedule::NodeId;
+use crate::world::World;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use zoolog_core::LaneId;
+use zoolog_core::rng::Rng;
+use zoolog_core::wal::{MemoryDisk, Recovered, UNIT, WalEntry, WalSource, recover, verify_record};
+
+/// A batch, or another copy of one: the owner's kinds of records.
+const BATCHES: [u8; 2] = [1, 6];
+
+impl World {
+    /// Some bytes of that server's disk change; perhaps as it crashes, so that its start finds them.
+    pub(crate) fn rot(&mut self, server: u32) {
+        let id = self.node(Role::Server(server));
+        if self.weather.chance(50) {
+            let down = self.pause(Duration::from_millis(50));
+            self.crash_for(id, down);
+        }
+        for _ in 0..self.weather.between(1, 3) {
+            self.damage(id);
+        }
+    }
+
+    /// Changes some bytes in one place of a disk, if that is a place that may rot. Whether it did.
+    pub fn damage(&mut self, id: NodeId) -> bool {
+        let runs = self.nodes[id.0].is_up();
+        let node = &mut self.nodes[id.0];
+        let (cuts, may_trim) = (&self.checks.cuts, self.options.trims);
+        let done =
+            damaged(&node.disk, node.role, &mut self.weather, (runs, may_trim), |lane| cuts.committed(lane));
+        let Some((memory, what)) = done else { return false };
+        *node.disk.memory_mut() = memory;
+        node.disk.is_rotten = true;
+        self.rotted += 1;
+        self.note(id, || format!("rots: {what}"));
+        true
+    }
+}
+
+/// A damaged copy of the disk, and what was done to it.
+fn damaged(
+    disk: &Disk,
+    role: Role,
+    rng: &mut Rng,
+    (runs, may_trim): (bool, bool),
+    committed: impl Fn(LaneId) -> u64,
+) -> Option<(MemoryDisk, String)> {
+    let cfg = disk.config(role)?;
+    let (before, _) = recover(disk.memory(), &cfg).ok()?;
+    let mut memory = disk.memory().clone();
+    let used: Vec<(u32, usize)> =
+        memory.segments().ok()?.iter().filter_map(|s| written(&mut memory, s.0)).collect();
+    let newest = used.last()?.0;
+    // The end of the log as often as all that is cold.
+    let (segment, end) =
+        if rng.chance(50) { *used.last()? } else { used[rng.below(used.len() as u64) as usize] };
+    let at = rng.below(end as u64) as usize;
+    // A log that runs relies on its newest checkpoint, and deletes what that one doesn't need.
+    if runs && at < UNIT && segment + 1 >= newest {
+        return None;
+    }
+    let bytes = memory.bytes_mut(segment)?;
+    let what = match rng.below(3) {
+        0 => {
+            bytes[at] ^= 1 << rng.below(8);
+            format!("a bit of byte {at} of segment {segment}")
+        }
+        1 => {
+            let from = at / UNIT * UNIT;
+            bytes[from..from + UNIT].fill(0);
+            format!("zeros at {from} of segment {segment}")
+        }
+        _ => {
+            let (from, to) = (at / 512 * 512, (at + 9000).min(end));
+            bytes[from..to].iter_mut().for_each(|b| *b = b.wrapping_mul(7).wrapping_add(3));
+            format!("{} bytes at {from} of segment {segment}", to - from)
+        }
+    };
+    let (after, _) = recover(&memory, &cfg).ok()?;
+    // Whether the very last group was synced nobody can tell: a log that wrote nothing but that it was opened may forget
+    // that, and seem to be another one.
+    if after.incarnation < before.incarnation {
+        return None;
+    }
+    // A writer's window knows the batches behind the newest checkpoint from nowhere else. Once such a batch is trimmed
+    // everywhere, its lane takes no appends any more.
+    let in_windows = after.tail.len() < before.tail.len() || after.checkpoint != before.checkpoint;
+    if may_trim && in_windows {
+        return None;
+    }
+    let lost = lost(&before, &after, &memory);
+    let is_held_by_others = lost.iter().all(|(lane, end)| *end <= committed(*lane));
+    is_held_by_others.then(|| (memory, format!("{what}, {} batches", lost.len())))
+}
+
+/// A segment that was written to, and up to where.
+fn written(memory: &mut MemoryDisk, segment: u32) -> Option<(u32, usize)> {
+    let last = memory.bytes_mut(segment)?.iter().rposition(|b| *b != 0)?;
+    Some((segment, last + 1))
+}
+
+/// (lane, end) of batches that can't be had any more.
+fn lost(before: &Recovered, after: &Recovered, memory: &MemoryDisk) -> Vec<(LaneId, u64)> {
+    let batches = |r: &Recovered| -> Vec<WalEntry> {
+        r.sealed.iter().chain(&r.tail).filter(|e| BATCHES.contains(&e.kind)).cloned().collect()
+    };
+    let left: BTreeSet<(u64, u64)> = batches(after).iter().map(|e| (e.key1, e.key2)).collect();
+    let is_bad = |e: &WalEntry| {
+        let (offset, len) = e.pos.range();
+        let read = memory.read_range(e.pos.segment, offset, len);
+        !left.contains(&(e.key1, e.key2)) || read.is_none_or(|b| verify_record(e.pos, &b).is_err())
+    };
+    batches(before)
+        .iter()
+        .filter(|e| is_bad(e))
+        .map(|e| (LaneId(e.key1), e.key2 + u64::from(e.aux)))
+        .collect()
+}
