@@ -54,6 +54,7 @@ pub mod memory;
 pub mod plan;
 pub mod recover;
 mod scan;
+pub mod scrub;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ mod audits;
 mod bad_files;
 mod cases;
 mod lives;
+mod scrub;
 mod writing;
 
 use super::*;
