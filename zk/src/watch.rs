@@ -33,11 +33,13 @@ impl Kind {
     pub const ALL: [Kind; 4] = [Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive];
 }
 
-/// Most paths are watched by one connection: that costs no allocation.
+/// Most paths are watched by one connection: that costs no allocation. Boxed, so that a million of the others take half
+/// the room.
 #[derive(Clone, Debug)]
 enum Watchers {
     One(Watcher),
-    Many(BTreeSet<Watcher>),
+    #[allow(clippy::box_collection, reason = "a place in the table is as large as the largest of these")]
+    Many(Box<BTreeSet<Watcher>>),
 }
 
 impl Watchers {
@@ -46,7 +48,7 @@ impl Watchers {
         match self {
             Watchers::One(w) if *w == watcher => false,
             Watchers::One(w) => {
-                *self = Watchers::Many(BTreeSet::from([*w, watcher]));
+                *self = Watchers::Many(Box::new(BTreeSet::from([*w, watcher])));
                 true
             }
             Watchers::Many(set) => set.insert(watcher),
@@ -83,6 +85,14 @@ type Table = HashMap<Arc<str>, Watchers, FixedState>;
 
 /// Paths in order.
 pub type Paths = Vec<Arc<str>>;
+
+/// Gives room back that a table has not needed for long: when it is an eighth full. So each watch that goes pays for less
+/// than one that is moved.
+fn relax(table: &mut Table) {
+    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len());
+    }
+}
 
 /// What one connection watches, per table.
 type Held = [BTreeSet<Arc<str>>; 4];
@@ -176,6 +186,7 @@ impl Watches {
         let table = &mut self.tables[kind as usize];
         if table.get_mut(path).expect("just seen").remove(watcher) {
             table.remove(path);
+            relax(table);
         }
         self.let_go(watcher, kind, path);
         true
@@ -202,6 +213,7 @@ impl Watches {
                 }
                 self.count -= 1;
             }
+            relax(table);
         }
     }
 
@@ -239,7 +251,9 @@ impl Watches {
     fn tell(&mut self, path: &str, once: &[Kind], recursive: bool, mut f: impl FnMut(Watcher)) {
         let mut told = [None, None];
         for (i, kind) in once.iter().enumerate() {
-            let Some(watchers) = self.tables[*kind as usize].remove(path) else { continue };
+            let table = &mut self.tables[*kind as usize];
+            let Some(watchers) = table.remove(path) else { continue };
+            relax(table);
             watchers.each(|w| {
                 self.let_go(w, *kind, path);
                 if !told.iter().flatten().any(|t: &Watchers| t.contains(w)) {

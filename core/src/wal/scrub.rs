@@ -90,9 +90,8 @@ impl SegmentCheck {
                 };
             }
             At::Index(offset) => {
-                let index = header(bytes, self.segment, offset).filter(|h| {
-                    h.kind == BlockKind::Index && h.bytes as usize == bytes.len()
-                });
+                let index = header(bytes, self.segment, offset)
+                    .filter(|h| h.kind == BlockKind::Index && h.bytes as usize == bytes.len());
                 let end = index.and_then(|h| {
                     let records = check_content(&h, bytes).ok()?;
                     u32::try_from(records.first()?.header.key1).ok()

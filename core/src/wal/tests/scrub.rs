@@ -42,7 +42,11 @@ fn a_whole_segment_has_nothing_to_report_however_it_is_read() {
         assert!(segments.len() > 4);
         for (segment, _) in &segments {
             for window in [1, 5 * UNIT as u32, 1 << 20] {
-                assert_eq!(check(&bench.disk, *segment, window).0, vec![], "segment {segment} of seed {seed}");
+                assert_eq!(
+                    check(&bench.disk, *segment, window).0,
+                    vec![],
+                    "segment {segment} of seed {seed}"
+                );
             }
         }
     }
