@@ -1,13 +1,13 @@
 //! Does a ZooKeeper run in one process, its log a directory, and lose nothing when it is killed?
 
-#[path = "common/client.rs"]
-mod client;
 mod common;
+#[path = "common/zk.rs"]
+mod zk;
 
-use client::{Client, create, data, get};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use zk::{Client, create, data, get};
 use zoolog_zk::jute::Request;
 
 struct Zk {

@@ -1,13 +1,13 @@
 //! Does a ZooKeeper node of several executors serve real clients, as processes and threads?
 
-#[path = "common/client.rs"]
-mod client;
+#[path = "common/zk.rs"]
+mod zk;
 
-use client::{Client, Got, create, data, get, word as word_of};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use zk::{Client, Got, create, data, get, word as word_of};
 use zoolog_zk::jute::{EventType, Request};
 
 /// Clients: so many that they are not all at one executor, by all odds.

@@ -1,12 +1,12 @@
 //! Does a tree come from one service into another with all that belongs to it?
 
-#[path = "common/client.rs"]
-mod client;
 mod common;
+#[path = "common/zk.rs"]
+mod zk;
 
-use client::{Client, create, get};
 use common::{Dev, zoolog};
 use std::path::Path;
+use zk::{Client, create, get};
 use zoolog_zk::jute::{Reader, Request};
 
 fn dump(server: &str, out: &Path) -> String {
@@ -60,7 +60,7 @@ fn a_tree_goes_from_one_service_into_another() {
     let next = at.call(&create("/a/s-", 2));
     let next = Reader::new(&next).string().unwrap().into_owned();
     assert_eq!(next, "/a/s-0000000301", "sequence numbers go on behind the 300 and the ephemeral");
-    assert_eq!(client::data(&at.call(&get("/a", false))), [0xff; 9]);
+    assert_eq!(zk::data(&at.call(&get("/a", false))), [0xff; 9]);
 
     let (code, text) = restore(&file, &to, &[]).unwrap_err();
     assert!(code == 2 && text.contains("--force"), "{code} {text}");

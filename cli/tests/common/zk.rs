@@ -1,4 +1,4 @@
-//! A ZooKeeper client, byte by byte, for tests of the binary.
+//! A client of ZooKeeper's protocol over a real socket, for tests of the binary.
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
@@ -32,7 +32,11 @@ pub struct Client {
 
 impl Client {
     pub fn open(addr: &str, resume: Option<&ConnectResponse>) -> Self {
-        let mut stream = dial(addr);
+        Self::over(dial(addr), resume)
+    }
+
+    /// The same over a socket that is connected.
+    pub fn over(mut stream: TcpStream, resume: Option<&ConnectResponse>) -> Self {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: 0,
