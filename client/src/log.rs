@@ -91,7 +91,8 @@ pub enum WriterLost {
         /// One past the name's last record, if that is still known.
         tail: Option<Gsn>,
     },
-    /// Fences have closed every lane for this opening of its name; what it has pending is in none of them.
+    /// Fences of its own have closed every lane there is for this opening of its name; what it has pending is in none of
+    /// them. Seldom: it doesn't fence its last lane, so the others' shards must have ended without others in their place.
     #[error("every lane is closed for this opening of its name: open the name again")]
     NoLane,
     /// The name can't be had: it is empty or too long, there are too many, or it was opened too often.

@@ -36,6 +36,11 @@ impl Leaving {
         matches!(self.fence, Some(None))
     }
 
+    /// Whether our fence went out: it may be what has closed the lane.
+    pub fn has_fenced(&self) -> bool {
+        matches!(self.fence, Some(Some(_)))
+    }
+
     /// When to ask next.
     pub fn due(&self) -> Instant {
         self.due

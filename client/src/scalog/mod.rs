@@ -244,7 +244,7 @@ impl LogClient {
     fn tick(&mut self) {
         let Self { cx, links, .. } = self;
         links.tick(cx);
-        self.writer.tick(cx, links);
+        self.writer.tick(cx, links, &self.view);
         self.fetches.tick(cx);
         self.trims.tick(cx);
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {

@@ -10,7 +10,7 @@ use super::naming::Naming;
 use super::order::POSITION_MAX;
 use super::orderers::Orderers;
 use crate::{AppendError, ClientConfig, LogEvent, WriterLost};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, EPOCHS_MAX, PlacedBatch, first_seq};
 use zoolog_core::limits::RECORD_BYTES_MAX;
@@ -62,8 +62,13 @@ pub(super) struct Writer {
     link: Option<LinkId>,
     /// While it is being settled what is in the lane.
     leaving: Option<Leaving>,
-    /// Lanes of the view that are over for this opening of ours.
-    closed: BTreeSet<LaneId>,
+    /// Lanes of the view that are over for this opening of ours; whether by a fence that we sent. If not their shards have
+    /// ended, and the view that says so is on its way.
+    closed: BTreeMap<LaneId, bool>,
+    /// Since when there is no lane to go to, though the view has some.
+    stranded_since: Option<Instant>,
+    /// There is no lane to go to from here.
+    last_lane: bool,
     /// Since when there is no connection on which the primary has answered anything.
     down_since: Option<Instant>,
     /// When it last answered anything.
@@ -106,7 +111,9 @@ impl Writer {
             start: Seq(0),
             link: None,
             leaving: None,
-            closed: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            stranded_since: None,
+            last_lane: false,
             down_since: None,
             heard: now,
             asked: None,
@@ -253,20 +260,21 @@ impl Writer {
         }
         if self.lane.is_none() {
             self.leaving = None;
-            self.closed.retain(|lane| view.shard(lane.shard()).is_some());
+            self.closed.retain(|lane, _| view.shard(lane.shard()).is_some());
             let all = || view.live().flat_map(|s| s.lanes());
-            let mut lanes: Vec<_> = all().filter(|lane| !self.closed.contains(lane)).collect();
-            if lanes.is_empty() && self.naming.is_none() && all().next().is_some() {
-                self.open_again();
-                lanes = all().collect();
+            let open = |closed: &BTreeMap<LaneId, bool>| -> Vec<LaneId> {
+                all().filter(|lane| !closed.contains_key(lane)).collect()
+            };
+            let mut lanes = open(&self.closed);
+            if lanes.is_empty() && all().next().is_some() {
+                self.stranded(cx, all().all(|lane| self.closed[&lane]));
+                lanes = open(&self.closed);
             }
             if lanes.is_empty() {
                 self.link = None;
-                if self.naming.is_some() && all().next().is_some() {
-                    self.end_with(cx, WriterLost::NoLane);
-                }
                 return;
             }
+            self.stranded_since = None;
             // The id is drawn evenly, so writers spread evenly over the lanes.
             let i = self.id.0.wrapping_add(u128::from(self.skipped)) % lanes.len() as u128;
             (self.lane, self.start) = (Some(lanes[i as usize]), self.first());
@@ -278,6 +286,8 @@ impl Writer {
             self.set_room(cx, DiskRoom::Ample);
         }
         let lane = self.lane.expect("just chosen");
+        let mut all = view.live().flat_map(|s| s.lanes());
+        self.last_lane = !all.any(|other| other != lane && !self.closed.contains_key(&other));
         let link = links.route(lane.shard()).get(usize::from(lane.index())).copied();
         if link != self.link {
             self.link = link;
@@ -289,6 +299,18 @@ impl Writer {
             if !links.is_up(link) {
                 self.down_since.get_or_insert(cx.now);
             }
+        }
+    }
+
+    /// Every lane of the view is over for this opening of ours; whether a fence that we sent ended each of them. If so they
+    /// are open to the next opening, which is ours to give if we have no name, and another's if we have one. If not we wait
+    /// for the view that says which shards there are instead; not for ever: others may have fenced us.
+    fn stranded(&mut self, cx: &mut Cx, fenced: bool) {
+        let since = *self.stranded_since.get_or_insert(cx.now);
+        match &self.naming {
+            None if fenced || since + cx.cfg.request_timeout <= cx.now => self.open_again(),
+            Some(_) if fenced => self.end_with(cx, WriterLost::NoLane),
+            _ => {}
         }
     }
 
@@ -402,6 +424,7 @@ impl Writer {
         if m.writer != self.id || Some(m.lane) != self.lane {
             return;
         }
+        let fenced = leaving.has_fenced();
         match m.end {
             ResolveEnd::Open | ResolveEnd::NotReady => return leaving.again(cx.now),
             // Who waits for nothing has nothing in doubt.
@@ -427,7 +450,7 @@ impl Writer {
             p.acked = Some(gsn);
         }
         // A fence has closed it, or it has ended, whatever our view says of it.
-        self.closed.insert(m.lane);
+        self.closed.insert(m.lane, fenced);
         if let Err(gsn) = self.advance(cx) {
             tracing::error!(%gsn, end = %self.end, "what is in a lane is out of order");
         }
@@ -596,7 +619,10 @@ impl Writer {
         (self.placed(links) && self.asked.is_none() && self.leaving.is_none()).then_some(quiet)
     }
 
-    pub fn tick(&mut self, cx: &mut Cx, links: &mut Links) {
+    pub fn tick(&mut self, cx: &mut Cx, links: &mut Links, view: &View) {
+        if self.stranded_at(cx).is_some_and(|t| t <= cx.now) {
+            self.place(cx, links, view);
+        }
         if self.ask_at(cx, links).is_some_and(|t| t <= cx.now)
             && let Some(link) = self.link
         {
@@ -625,9 +651,17 @@ impl Writer {
         }
     }
 
-    /// When to give up hope of the primary: it has acknowledged nothing for long, and can't be dialled, or says nothing.
+    /// When to wait no longer for a view with a lane for us.
+    fn stranded_at(&self, cx: &Cx) -> Option<Instant> {
+        let waits = self.lane.is_none() && self.naming.is_none() && self.lost.is_none();
+        self.stranded_since.filter(|_| waits).map(|since| since + cx.cfg.request_timeout)
+    }
+
+    /// When to give up hope of the primary: it has acknowledged nothing for long, and can't be dialled, or says nothing. A
+    /// writer with a name keeps its last lane: a fence there would end it, and its primary may come back, or its shard end.
     fn leave_at(&self, cx: &Cx, links: &Links) -> Option<Instant> {
-        if self.leaving.is_some() || self.untouched() {
+        let keeps = self.naming.is_some() && self.last_lane;
+        if self.leaving.is_some() || self.untouched() || keeps {
             return None;
         }
         let away = if self.placed(links) { self.asked } else { self.down_since };
@@ -639,6 +673,8 @@ impl Writer {
         let ask = self.leaving.as_ref().map(|l| (l.due(), "ask what is in a lane"));
         let leave = super::cx::earlier(leave, ask);
         let leave = super::cx::earlier(leave, self.naming.as_ref().and_then(Naming::deadline));
+        let stranded = self.stranded_at(cx).map(|t| (t, "no lane to go to"));
+        let leave = super::cx::earlier(leave, stranded);
         let pause = self.pause_until.map(|t| (t, "resend refused batches"));
         let kick = self.kick_at(cx).map(|t| (t, "acknowledgements overdue"));
         let alive = self.ask_at(cx, links).map(|t| (t, "ask the primary for a sign of life"));

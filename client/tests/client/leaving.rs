@@ -10,7 +10,7 @@ use zoolog_core::wire::*;
 use zoolog_core::*;
 
 /// The view number `number` in which those shards have ended, at `end`.
-fn ended(number: u64, shards: u32, gone: &[u32]) -> View {
+pub fn ended(number: u64, shards: u32, gone: &[u32]) -> View {
     let mut v = view(number, shards);
     for s in v.shards.iter_mut().filter(|s| gone.contains(&s.id.0)) {
         s.state = ShardState::Finalized(Final { lens: vec![0, 0], first: Gsn(0), end: Gsn(0) });
@@ -30,13 +30,13 @@ fn shared(number: u64, gone: &[u32]) -> View {
 }
 
 /// Everything sent on all connections since last asked.
-fn all_sent(b: &mut Bench) -> Vec<(ConnId, Packet)> {
+pub fn all_sent(b: &mut Bench) -> Vec<(ConnId, Packet)> {
     let conns: Vec<_> = b.up.keys().copied().collect();
     conns.into_iter().flat_map(|c| b.sent(c).into_iter().map(move |p| (c, p)).collect::<Vec<_>>()).collect()
 }
 
 /// Appends among them: lane, start, number, bytes.
-fn appended(sent: &[(ConnId, Packet)]) -> Vec<(LaneId, Seq, Seq, Bytes)> {
+pub fn appended(sent: &[(ConnId, Packet)]) -> Vec<(LaneId, Seq, Seq, Bytes)> {
     let of = |p: &Packet| match &p.message {
         Message::Append(m) => {
             Some((m.lane, m.start, Batch::check(p.payload.clone()).unwrap().seq(), p.payload.clone()))
@@ -46,12 +46,12 @@ fn appended(sent: &[(ConnId, Packet)]) -> Vec<(LaneId, Seq, Seq, Bytes)> {
     sent.iter().filter_map(|(_, p)| of(p)).collect()
 }
 
-fn resolves(sent: &[(ConnId, Packet)]) -> Vec<(ConnId, Resolve)> {
+pub fn resolves(sent: &[(ConnId, Packet)]) -> Vec<(ConnId, Resolve)> {
     let of = |p: &Packet| if let Message::Resolve(m) = &p.message { Some(m.clone()) } else { None };
     sent.iter().filter_map(|(c, p)| Some((*c, of(p)?))).collect()
 }
 
-fn fences(sent: &[(ConnId, Packet)]) -> Vec<(ConnId, LaneId, Batch)> {
+pub fn fences(sent: &[(ConnId, Packet)]) -> Vec<(ConnId, LaneId, Batch)> {
     let of = |p: &Packet| match &p.message {
         Message::Fence(m) => Some((m.lane, Batch::check(p.payload.clone()).unwrap())),
         _ => None,

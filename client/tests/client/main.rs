@@ -9,6 +9,7 @@ mod leaving;
 mod names;
 mod order;
 mod reads;
+mod stranded;
 mod subscription;
 mod tails;
 mod trims;
