@@ -128,9 +128,9 @@ pub struct DevArgs {
     /// Orderers [default: 3, or as DIR was made]
     #[arg(long, value_name = "N")]
     pub orderers: Option<u32>,
-    /// Client port of the first ZooKeeper node
-    #[arg(long, value_name = "PORT", default_value_t = 2181)]
-    pub port: u16,
+    /// Client port of the first ZooKeeper node [default: 2181, or as a `zoo.cfg` says]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
     /// Port of the admin HTTP server (/healthz, /readyz, /status, /stages)
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub admin_port: u16,
@@ -145,6 +145,9 @@ pub struct DevArgs {
     /// May be given several times; holds for this start
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// For its ZooKeeper nodes
+    #[command(flatten)]
+    pub zoo: ZooArgs,
 }
 
 /// One node.
@@ -153,6 +156,17 @@ pub struct NodeArgs {
     /// Its settings; every key has a default (see docs/OPERATING.md)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Settings as ZooKeeper has them.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ZooArgs {
+    /// ZooKeeper's `zoo.cfg`: its settings that mean something here hold, of others it is said what Zoolog does instead
+    #[arg(long, value_name = "FILE")]
+    pub zoo_cfg: Option<PathBuf>,
+    /// What is set as a Java property for ZooKeeper, with or without `zookeeper.`; may be given several times
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub property: Vec<String>,
 }
 
 /// `zoolog zk`.
@@ -213,9 +227,11 @@ pub struct RestoreArgs {
 /// `zoolog zk`, to run a node.
 #[derive(Debug, clap::Args)]
 pub struct ZkArgs {
-    /// Its settings; every key has a default (see docs/OPERATING.md)
-    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    /// Its settings; every key has a default (see docs/OPERATING.md). What it has holds, whatever a `zoo.cfg` says
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["log", "zoo_cfg"])]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub zoo: ZooArgs,
     /// `local:DIR`: the log is DIR, in this process; no orderers, no data servers, no file of settings needed
     #[arg(long, value_name = "LOG")]
     pub log: Option<LogPlace>,

@@ -37,10 +37,11 @@ pub fn run(args: DevArgs) -> Result<(), String> {
     std::fs::create_dir_all(dir.join("nodes"))
         .map_err(|e| format!("can't create {}: {e}; check its owner and rights", dir.display()))?;
     let _lock = rt::datadir::lock(dir)?;
+    let common = Common::new(&args.set, &args.zoo)?;
     let zk_listeners: Vec<TcpListener> = (0..args.zk)
-        .map(|i| rt::listen(&format!("127.0.0.1:{}", zk_port(args.port, i)?)))
+        .map(|i| rt::listen(&format!("127.0.0.1:{}", zk_port(&args, &common.zk, i)?)))
         .collect::<Result<_, _>>()?;
-    let (plan, listeners) = plan(&args)?;
+    let (plan, listeners) = plan(&args, common)?;
     let admin_addr = format!("127.0.0.1:{}", args.admin_port);
     let topology = Topology {
         orderers: plan.cluster.orderers.clone(),
@@ -62,17 +63,30 @@ pub fn run(args: DevArgs) -> Result<(), String> {
     }
 }
 
-fn zk_port(first: u16, i: u32) -> Result<u16, String> {
-    u16::try_from(u32::from(first) + i)
-        .map_err(|_| format!("--port {first} leaves no room for that many --zk"))
+/// Client port of the `i`th ZooKeeper node.
+fn zk_port(args: &DevArgs, common: &ZkConfig, i: u32) -> Result<u16, String> {
+    let set = common.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let first = args.port.or(set).unwrap_or(2181);
+    later_port(first, i).ok_or_else(|| format!("client port {first} leaves no room for that many --zk"))
+}
+
+fn later_port(first: u16, i: u32) -> Option<u16> {
+    u16::try_from(u32::from(first) + i).ok()
+}
+
+/// Where the `i`th node listens, if the first one listens at `addr`, or nowhere.
+fn listen_of(addr: &str, i: u32) -> Result<String, String> {
+    let Some((host, port)) = addr.rsplit_once(':') else { return Ok(String::new()) };
+    let port = port.parse().ok().and_then(|port| later_port(port, i));
+    let port = port.ok_or_else(|| format!("{addr} leaves no room for that many --zk"))?;
+    Ok(format!("{host}:{port}"))
 }
 
 /// Listeners of the orderers and of the slots, in that order.
 type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
 
 /// Decides on ports and settings, continuing those of the directory where there are any.
-fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
-    let mut common = Common::new(&args.set)?;
+fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String> {
     if let Some(executors) = args.executors {
         common.zk.executors = executors;
         common.zk.validate().map_err(|e| format!("--executors {executors}: {e}"))?;
@@ -158,7 +172,9 @@ fn plan(args: &DevArgs) -> Result<(Plan, Listeners), String> {
             data_dir: node("zk", i).join("data"),
             cluster_file: file.clone(),
             id: i,
-            listen: format!("127.0.0.1:{}", zk_port(args.port, i)?),
+            listen: format!("127.0.0.1:{}", zk_port(args, &common.zk, i)?),
+            admin_listen: listen_of(&common.zk.admin_listen, i)?,
+            metrics_listen: listen_of(&common.zk.metrics_listen, i)?,
             ..common.zk.clone()
         })
     });

@@ -1,7 +1,7 @@
 //! How does a ZooKeeper run in one process, without servers? `zoolog zk --log local:DIR`: its log is a directory.
 
 use crate::args::ZkArgs;
-use crate::{admin, nodes, start};
+use crate::{admin, nodes, start, zoo_cfg};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -76,10 +76,7 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
 
 /// The settings: a file's if there is one, and what the command line says instead.
 fn settings(args: &ZkArgs) -> Result<ZkConfig, String> {
-    let mut config = match &args.config {
-        Some(file) => config::load(file).map_err(|e| e.to_string())?,
-        None => ZkConfig::default(),
-    };
+    let mut config = zoo_cfg::node_config(args.config.as_deref(), &args.zoo)?;
     args.apply(&mut config);
     if args.executors.is_some_and(|n| n > 1) {
         return Err("with `--log local:DIR` one executor does it all: leave --executors out".into());

@@ -30,6 +30,7 @@ mod start;
 mod status;
 mod supervise;
 mod zk;
+mod zoo_cfg;
 
 use args::{Args, Command, ZkTool};
 use clap::Parser;

@@ -3,7 +3,7 @@
 
 use crate::args::ZkArgs;
 use crate::local::{self, LogPlace};
-use crate::{executors, facts, remembered, start};
+use crate::{executors, facts, remembered, start, zoo_cfg};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub fn shard_process(file: &Path) -> Result<(), String> {
     })
 }
 
-/// `zoolog zk --config FILE`.
+/// `zoolog zk --config FILE`, `zoolog zk --zoo-cfg FILE`, or both.
 ///
 /// # Errors
 /// Text for a person.
@@ -67,8 +67,7 @@ pub fn zk_process(args: &ZkArgs) -> Result<(), String> {
     if let Some(LogPlace::Local(dir)) = &args.log {
         return local::zk_process(args, dir);
     }
-    let file = args.config.as_deref().ok_or("give --config FILE, or --log local:DIR")?;
-    let mut config: ZkConfig = config::load(file).map_err(|e| e.to_string())?;
+    let mut config: ZkConfig = zoo_cfg::node_config(args.config.as_deref(), &args.zoo)?;
     args.apply(&mut config);
     config.validate().map_err(|e| e.to_string())?;
     let executors = config.executors_on(std::thread::available_parallelism().map_or(1, usize::from));
@@ -416,6 +415,15 @@ pub fn zk_machine(
         max_connections_per_ip: config.max_connections_per_ip,
         snapshot_records: config.snapshot_records,
         snapshot_bytes: config.snapshot_bytes,
+        max_connections: config.max_connections as usize,
+        max_pending_requests: config.max_pending_requests as usize,
+        words: words(config)?,
+        super_digest: Some(config.super_digest.clone()).filter(|digest| !digest.is_empty()),
+        skip_acl: config.skip_acl,
+        enforce_quota: config.enforce_quota,
+        extended_types: config.extended_types,
+        container_check_interval: Duration::from_millis(config.container_check_interval_ms),
+        container_max_per_minute: config.container_max_per_minute,
         facts: facts::of(config),
         ..zoolog_zk::NodeConfig::default()
     };
@@ -423,6 +431,17 @@ pub fn zk_machine(
     machine.log.consumer = Some(name.clone());
     machine.orderers = remembered::with_configured(&config.data_dir, &machine.orderers);
     Ok((name, machine))
+}
+
+/// The four-letter words that it answers.
+fn words(config: &ZkConfig) -> Result<zoolog_zk::node::Whitelist, String> {
+    use zoolog_zk::node::{WORDS, Whitelist};
+    let (words, unknown) = Whitelist::parse(&config.four_letter_words);
+    if unknown.is_empty() {
+        return Ok(words);
+    }
+    let (unknown, known) = (unknown.join(", "), WORDS.join(", "));
+    Err(format!("`four_letter_words` has {unknown}: it may have {known}, or be `*` for all of them"))
 }
 
 /// Its directory, locked as long as that lives, its snapshots, and the state to start from.

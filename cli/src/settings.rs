@@ -1,5 +1,7 @@
 //! What does `dev --set KEY=VALUE` change? Settings of the nodes' files, checked like those files.
 
+use crate::args::ZooArgs;
+use crate::zoo_cfg;
 use zoolog_core::config::{self, Config, OrderConfig, ShardConfig, ZkConfig};
 
 /// What `dev` decides itself for each node.
@@ -17,18 +19,21 @@ pub struct Common {
 }
 
 impl Common {
-    /// The defaults, with `set` on top: `KEY=VALUE` for all kinds of nodes that know the key, `KIND.KEY=VALUE`
+    /// The defaults, with ZooKeeper's settings for its nodes, and `set` on top: `KEY=VALUE` for all kinds of nodes that know the key, `KIND.KEY=VALUE`
     /// for one kind.
     ///
     /// # Errors
     /// Names the setting, what is wrong with it, and the nearest known key if it is unknown.
-    pub fn new(set: &[String]) -> Result<Self, String> {
+    pub fn new(set: &[String], zoo: &ZooArgs) -> Result<Self, String> {
         // Everything comes from one address here.
         let zk = ZkConfig { max_connections_per_ip: 0, ..ZkConfig::default() };
+        let given = zoo_cfg::read(zoo)?;
+        let mut zk_table = table(&zk)?;
+        zk_table.extend(given.file.into_iter().chain(given.line));
         let mut tables = [
             ("order", table(&OrderConfig::default())?),
             ("shard", table(&ShardConfig::default())?),
-            ("zk", table(&zk)?),
+            ("zk", zk_table),
         ];
         for setting in set {
             put(&mut tables, setting).map_err(|e| format!("--set {setting}: {e}"))?;
@@ -94,7 +99,15 @@ mod tests {
     use super::*;
 
     fn common(set: &[&str]) -> Result<Common, String> {
-        Common::new(&set.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        Common::new(&set.iter().map(|s| s.to_string()).collect::<Vec<_>>(), &ZooArgs::default())
+    }
+
+    #[test]
+    fn zookeepers_settings_reach_the_zookeeper_nodes_and_set_comes_before_them() {
+        let property = vec!["maxClientCnxns=9".into(), "skipACL=yes".into()];
+        let zoo = ZooArgs { zoo_cfg: None, property };
+        let c = Common::new(&["zk.skip_acl=false".into()], &zoo).unwrap();
+        assert_eq!((c.zk.max_connections_per_ip, c.zk.skip_acl, c.zk.tick_ms), (9, false, 2000));
     }
 
     #[test]

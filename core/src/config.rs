@@ -261,6 +261,14 @@ impl Config for OrderConfig {
 /// under way when it gets low, and for what keeps sessions alive after that.
 const DISK_RESERVE_BYTES: u64 = 512 << 20;
 
+/// Whether that is a user, and 160 bits in base64.
+fn is_digest(text: &str) -> bool {
+    let Some((user, digest)) = text.split_once(':') else { return false };
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let digits = digest.strip_suffix('=').unwrap_or_default();
+    !user.is_empty() && digits.len() == 27 && digits.as_bytes().iter().all(is_base64)
+}
+
 fn quota_is_enough(bytes: u64) -> Result<(), ConfigError> {
     if bytes > 0 && bytes < 256 << 20 {
         return wrong("`disk_quota_bytes` is below 268435456: a log needs four segments of 64 MiB to go on");
@@ -374,8 +382,34 @@ pub struct ZkConfig {
     pub max_session_timeout_ms: u32,
     /// Connections per client address; 0 is no limit. Default 60.
     pub max_connections_per_ip: u32,
+    /// Connections in all (ZooKeeper's maxCnxns). Default 65536.
+    pub max_connections: u32,
+    /// Requests of one connection that may wait for the log before it is no longer read from. Default 1024.
+    pub max_pending_requests: u32,
     /// Longest request, bytes (ZooKeeper's jute.maxbuffer). Default 1048575.
     pub max_request_bytes: u32,
+    /// Four-letter words that are answered on the client port, with commas between them, or `*` for all (ZooKeeper's
+    /// `4lw.commands.whitelist`). Default those that change nothing and name no node of the tree.
+    pub four_letter_words: String,
+    /// Who may do everything: `super:` and the digest of `super:PASSWORD` (ZooKeeper's
+    /// `DigestAuthenticationProvider.superDigest`). Default empty: nobody.
+    pub super_digest: String,
+    /// Whether ACLs don't count for the clients of this node (ZooKeeper's `skipACL`). Default false.
+    pub skip_acl: bool,
+    /// Whether writes of this node's clients that are over a hard quota are refused (ZooKeeper's `enforceQuota`).
+    /// Default false.
+    pub enforce_quota: bool,
+    /// Whether nodes may have a time to live (ZooKeeper's `extendedTypesEnabled`). Default true.
+    pub extended_types: bool,
+    /// Milliseconds between two looks for empty containers, and for nodes whose time to live is over
+    /// (`znode.container.checkIntervalMs`). Default 60000.
+    pub container_check_interval_ms: u64,
+    /// How many of these go in a minute at most (`znode.container.maxPerMinute`). Default 10000.
+    pub container_max_per_minute: u32,
+    /// Where the admin HTTP server listens, `ip:port`; empty: nowhere. Default empty.
+    pub admin_listen: String,
+    /// Where it listens besides, for `/metrics`; empty: nowhere. Default empty.
+    pub metrics_listen: String,
     /// Records after which the next snapshot of this node's state is taken (but not before as many bytes of
     /// records came as the last one has); 0: however many. More means rarer
     /// writing of snapshots, a longer log and a slower start. Default 500000.
@@ -401,7 +435,18 @@ impl Default for ZkConfig {
             min_session_timeout_ms: 0,
             max_session_timeout_ms: 0,
             max_connections_per_ip: 60,
+            max_connections: 65_536,
+            max_pending_requests: 1024,
             max_request_bytes: 0xf_ffff,
+            four_letter_words: FOUR_LETTER_WORDS.into(),
+            super_digest: String::new(),
+            skip_acl: false,
+            enforce_quota: false,
+            extended_types: true,
+            container_check_interval_ms: 60_000,
+            container_max_per_minute: 10_000,
+            admin_listen: String::new(),
+            metrics_listen: String::new(),
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
             executors: 0,
@@ -409,6 +454,9 @@ impl Default for ZkConfig {
         }
     }
 }
+
+/// Words that are answered unless something else is set.
+const FOUR_LETTER_WORDS: &str = "conf,cons,dirs,envi,hash,isro,mntr,ruok,srvr,stat,wchs";
 
 /// More executors than these wait for the one that applies.
 const EXECUTORS_USEFUL: usize = 8;
@@ -449,6 +497,28 @@ impl Config for ZkConfig {
                 "`max_request_bytes` must be 1024 to {}",
                 crate::limits::RECORD_BYTES_MAX - 4096
             ));
+        }
+        for (key, n) in [
+            ("max_connections", u64::from(self.max_connections)),
+            ("max_pending_requests", u64::from(self.max_pending_requests)),
+            ("container_check_interval_ms", self.container_check_interval_ms),
+            ("container_max_per_minute", u64::from(self.container_max_per_minute)),
+        ] {
+            if n == 0 {
+                return wrong(format!("`{key}` must be at least 1"));
+            }
+        }
+        if !self.super_digest.is_empty() && !is_digest(&self.super_digest) {
+            return wrong(
+                "`super_digest` must be `super:` and the digest of `super:PASSWORD`, 28 characters as of \
+                 `printf super:PASSWORD | openssl sha1 -binary | base64`",
+            );
+        }
+        for (key, addr) in [("admin_listen", &self.admin_listen), ("metrics_listen", &self.metrics_listen)] {
+            let port = addr.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if !addr.is_empty() && port.is_none() {
+                return wrong(format!("`{key}` must be ip:port, or empty: nowhere"));
+            }
         }
         if self.executors > 64 {
             return wrong(
@@ -498,6 +568,9 @@ mod tests {
             ("min_session_timeout_ms = 9000\nmax_session_timeout_ms = 10", "shortest"),
             ("max_request_bytes = 4000000000", "max_request_bytes"),
             ("executors = 65", "`executors` must be 0"),
+            ("super_digest = \"super:secret\"", "openssl"),
+            ("admin_listen = \"8080\"", "`admin_listen` must be ip:port"),
+            ("container_max_per_minute = 0", "`container_max_per_minute` must be at least 1"),
         ] {
             let e = parse::<ZkConfig>(text).unwrap_err().to_string();
             assert!(e.contains(about), "{e}");
