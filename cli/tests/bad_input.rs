@@ -210,7 +210,9 @@ fn p49_words_in_pieces_and_a_flood_of_long_ones() {
         assert!(text.lines().count() > 500);
     }
     assert!(stage.resident() < before + (64 << 20));
-    assert_eq!(stage.word("wchp") + &stage.word("wchc") + &stage.word("kill"), "");
+    for word in ["wchp", "wchc"] {
+        assert_eq!(stage.word(word), format!("{word} is not executed because it is not in the whitelist.\n"));
+    }
     drop(clients);
     stage.check();
 }
@@ -229,7 +231,8 @@ fn p53_p54_clients_that_never_read_cost_a_bounded_number_of_bytes() {
     let mut floods: Vec<(Client, usize)> = (0..FLOODS)
         .map(|_| {
             let mut client = Client::open(stage.addr(), None);
-            client.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            // All of them together take less than a session may be silent.
+            client.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
             let (one, mut sent) = (request(&get("/big", false)), 0);
             let many = one.repeat(1000);
             let mut at = 0;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::time::Duration;
 use zoolog_client::{LogCommand, LogEvent};
-use zoolog_core::batch::{BatchBuilder, BatchKind};
+use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ};
 use zoolog_core::rt::clock;
 use zoolog_core::view::ShardView;
 use zoolog_core::wire::{self, Fence, Message, Resolve, ResolveEnd};
@@ -19,8 +19,6 @@ use zoolog_core::{Epoch, Gsn, LaneId, Seq, WriterId};
 
 /// Pause between questions that were of no use.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A fence's number is so much beyond the first that is asked for: no batch of the writer has it.
-const FENCE_BEYOND: u64 = 1 << 32;
 
 /// Carries it out.
 ///
@@ -151,7 +149,7 @@ fn question(args: &ResolveArgs, lane: LaneId) -> Vec<Bytes> {
     if args.fence {
         let mut builder = BatchBuilder::new();
         builder.push(b"");
-        let fence = builder.finish(BatchKind::Fence, writer, epoch, from.plus(FENCE_BEYOND));
+        let fence = builder.finish(BatchKind::Fence, writer, epoch, FENCE_SEQ);
         frames.push(wire::encode_with(Fence { lane }, &[fence.bytes()]));
     }
     frames.push(wire::encode(Resolve { request: 1, lane, writer, epoch, from }));
