@@ -270,7 +270,10 @@ pub fn slot_job(
         addr,
         domain,
         orderers: cluster.orderers.clone(),
-        bounds: zoolog_shard::Bounds::default(),
+        bounds: zoolog_shard::Bounds {
+            scrub_bytes_per_s: config.scrub_bytes_per_s,
+            ..zoolog_shard::Bounds::default()
+        },
     };
     let wal_id = u64::from(config.server) << 16 | u64::from(slot);
     let wal = WalConfig::new(cluster.cluster(), wal_id, OnDamage::Report);

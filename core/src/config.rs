@@ -329,6 +329,9 @@ pub struct ShardConfig {
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
+    /// Bytes per second and slot that the scrubber reads of what lies cold on the disk, to find and mend what can't be
+    /// read any more; 0: none. Default 2097152.
+    pub scrub_bytes_per_s: u64,
 }
 
 impl Default for ShardConfig {
@@ -344,6 +347,7 @@ impl Default for ShardConfig {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             disk_quota_bytes: 0,
             spin_us: 0,
+            scrub_bytes_per_s: 2 << 20,
         }
     }
 }

@@ -99,6 +99,13 @@ pub enum Input<C> {
         /// The bytes that were persisted.
         result: Result<Bytes, String>,
     },
+    /// The answer to an [`Output::ReadSegment`].
+    SegmentRead {
+        /// The token of that output.
+        token: Token,
+        /// The bytes, fewer than asked for at the file's end, and the bytes of the file; or why they can't be had.
+        result: Result<(Bytes, u32), String>,
+    },
     /// The answer to an [`Output::SaveSnapshot`].
     SnapshotSaved {
         /// Of which snapshot.
@@ -173,6 +180,17 @@ pub enum Output<E> {
         /// Where it lies.
         pos: WalPos,
     },
+    /// Read a piece of a segment as it is, unchecked; `SegmentRead` follows.
+    ReadSegment {
+        /// Comes back with the completion.
+        token: Token,
+        /// Which.
+        segment: u32,
+        /// First byte, a multiple of [`UNIT`](crate::wal::UNIT).
+        offset: u32,
+        /// How many, another.
+        bytes: u32,
+    },
     /// Segments before this one will never be asked for again: delete or recycle them.
     Release {
         /// The first segment still needed.
@@ -206,6 +224,7 @@ impl<C> Input<C> {
             Input::Backlog { conn, high } => Input::Backlog { conn, high },
             Input::Persisted { token, positions } => Input::Persisted { token, positions },
             Input::Loaded { token, result } => Input::Loaded { token, result },
+            Input::SegmentRead { token, result } => Input::SegmentRead { token, result },
             Input::SnapshotSaved { gsn, last, result } => Input::SnapshotSaved { gsn, last, result },
             Input::DiskSpace { room, free_bytes } => Input::DiskSpace { room, free_bytes },
             Input::Timer => Input::Timer,
@@ -230,6 +249,9 @@ impl<E> Output<E> {
             Output::Resume { conn } => Output::Resume { conn },
             Output::Persist { token, records } => Output::Persist { token, records },
             Output::Load { token, pos } => Output::Load { token, pos },
+            Output::ReadSegment { token, segment, offset, bytes } => {
+                Output::ReadSegment { token, segment, offset, bytes }
+            }
             Output::Release { segment } => Output::Release { segment },
             Output::SaveSnapshot { gsn, bytes, last } => Output::SaveSnapshot { gsn, bytes, last },
             Output::ReadClock => Output::ReadClock,

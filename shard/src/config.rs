@@ -45,6 +45,10 @@ pub struct Bounds {
     pub writers: usize,
     /// Batches remembered per lane, over all writers, to recognise them when they are resent.
     pub remembered: usize,
+    /// Bytes of finished segments that are read and checked per second; 0: none.
+    pub scrub_bytes_per_s: u64,
+    /// Pause between two passes over them; the first comes after an eighth of it.
+    pub scrub_pause: Duration,
     /// Open connections; more are closed at once.
     pub connections: usize,
     /// Silence of a node that owes us something, after which it is asked for a sign of life, and after as
@@ -70,6 +74,8 @@ impl Default for Bounds {
             reads: 16,
             writers: 4096,
             remembered: 128 << 10,
+            scrub_bytes_per_s: 0,
+            scrub_pause: Duration::from_secs(60),
             connections: 4096,
             silence: Duration::from_secs(1),
             alive_every: Duration::from_millis(200),

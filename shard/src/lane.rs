@@ -356,6 +356,17 @@ impl Lane {
         Ok(true)
     }
 
+    /// Where the durable copy of the batch at `first_lsn` lies, if it isn't known to be lost.
+    pub fn lies_at(&self, first_lsn: u64) -> Option<WalPos> {
+        let found = self.entry(first_lsn).filter(|e| e.first_lsn == first_lsn && !self.is_lost(first_lsn));
+        found.map(|e| e.pos)
+    }
+
+    /// The newest segment that holds a batch of it, about.
+    pub fn newest_segment(&self) -> Option<u32> {
+        self.index.back().map(|e| e.pos.segment)
+    }
+
     /// Why `placed` can't be a batch that is lost here, if it can't: batches are cut otherwise.
     pub fn not_cut_as(&self, placed: &PlacedBatch) -> Option<String> {
         let (first, end) = (placed.placement.first_lsn.0, placed.end_lsn().0);
@@ -375,6 +386,15 @@ impl Lane {
     /// What is lost, in order.
     pub fn lost(&self) -> impl Iterator<Item = (u64, u64)> {
         self.lost.iter().map(|(&f, &t)| (f, t))
+    }
+
+    /// The durable batches whose copies lie in that segment between these offsets.
+    pub fn entries_in(&self, segment: u32, offsets: std::ops::Range<u64>) -> impl Iterator<Item = Entry> {
+        let within = move |e: &&Entry| {
+            let (start, end) = (u64::from(e.pos.offset), u64::from(e.pos.offset) + 32 + u64::from(e.pos.len));
+            e.pos.segment == segment && start < offsets.end && end > offsets.start
+        };
+        self.index.iter().filter(within).copied()
     }
 
     /// Durable batches known.

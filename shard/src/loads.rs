@@ -81,6 +81,8 @@ pub(crate) enum Purpose {
         /// Whether the batch before them is read, and the one behind.
         sides: (bool, bool),
     },
+    /// For nobody: whether they can be read.
+    Scrub,
     /// For a subscriber.
     Push {
         /// Who.

@@ -176,7 +176,12 @@ fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<d
         addr: Role::Server(n).addr(),
         domain: format!("host-{n}"),
         orderers: orderer_addrs(o),
-        bounds: if o.small_caches { small } else { Bounds::default() },
+        bounds: Bounds {
+            // Fast enough to be round several times in a history of seconds.
+            scrub_bytes_per_s: if o.rot.is_some() { 64 << 20 } else { 0 },
+            scrub_pause: Duration::from_millis(400),
+            ..if o.small_caches { small } else { Bounds::default() }
+        },
     };
     let machine = Slot::new(cfg, recovered, now).map_err(|e| e.to_string())?;
     Ok(Box::new(Plain(machine)))

@@ -82,6 +82,12 @@ impl Disk {
         room
     }
 
+    /// A piece of a segment, and the bytes of that.
+    pub fn piece(&self, segment: u32, offset: u32, bytes: u32) -> Option<(Bytes, u32)> {
+        let size = self.memory.segments().ok()?.iter().find(|s| s.0 == segment)?.1;
+        Some((self.memory.read_range(segment, offset.into(), bytes as usize)?, size as u32))
+    }
+
     /// How its log is laid out, if a node of that role has one.
     pub fn config(&self, role: Role) -> Option<WalConfig> {
         let (node, on_damage) = match role {

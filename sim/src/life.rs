@@ -251,6 +251,19 @@ impl World {
         self.schedule.after(wait, Event::Loaded(id, life, token, result));
     }
 
+    pub(crate) fn read_segment(
+        &mut self,
+        id: NodeId,
+        token: Token,
+        (segment, offset, bytes): (u32, u32, u32),
+    ) {
+        self.note(id, || format!("-> ReadSegment {} {segment} at {offset}, {bytes} bytes", token.0));
+        let result = self.nodes[id.0].disk.piece(segment, offset, bytes).ok_or("no such segment".to_string());
+        let wait = self.sync_time(id) / 4;
+        let life = self.nodes[id.0].life;
+        self.schedule.after(wait, Event::SegmentRead(id, life, token, result));
+    }
+
     pub(crate) fn save_snapshot(&mut self, id: NodeId, gsn: Gsn, bytes: &Bytes, last: bool) {
         self.note(id, || format!("-> SaveSnapshot at {gsn}, {} bytes, last: {last}", bytes.len()));
         let (life, sync) = (self.nodes[id.0].life, self.options.sync);

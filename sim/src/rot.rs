@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::node::Role;
 use crate::schedule::NodeId;
 use crate::world::World;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use zoolog_core::LaneId;
 use zoolog_core::rng::Rng;
@@ -25,6 +25,28 @@ impl World {
         for _ in 0..self.weather.between(1, 3) {
             self.damage(id);
         }
+    }
+
+    /// A committed batch in a finished segment of the bad disk of which no copy can be read, if there is one: the
+    /// scrubber mends all of them. Where the log is trimmed such a batch may not be needed any more, so that nobody can
+    /// tell.
+    pub fn unmended(&self) -> Option<String> {
+        let (server, _) = self.options.rot.filter(|_| self.rotted > 0 && !self.options.trims)?;
+        let node = &self.nodes[self.node(Role::Server(server)).0];
+        let memory = node.disk.memory();
+        let (found, _) = recover(memory, &node.disk.config(node.role)?).ok()?;
+        let newest = memory.segments().ok()?.last()?.0;
+        // The newest one may be a spare, which nothing was written to.
+        let is_cold = |e: &WalEntry| e.pos.segment + 2 < newest;
+        let mut copies: BTreeMap<(LaneId, u64), bool> = BTreeMap::new();
+        for e in found.sealed.iter().chain(&found.tail).filter(|e| BATCHES.contains(&e.kind)) {
+            let lane = LaneId(e.key1);
+            if e.key2 + u64::from(e.aux) <= self.checks.cuts.committed(lane) {
+                *copies.entry((lane, e.key2)).or_default() |= !is_cold(e) || is_whole(memory, e);
+            }
+        }
+        let bad = copies.iter().find(|(_, readable)| !**readable)?.0;
+        Some(format!("{}: no copy of the batch of lane {} at {} can be read", node.name, bad.0, bad.1))
     }
 
     /// Changes some bytes in one place of a disk, if that is a place that may rot. Whether it did.
@@ -99,6 +121,12 @@ fn damaged(
     is_held_by_others.then(|| (memory, format!("{what}, {} batches", lost.len())))
 }
 
+/// Whether that record can be read.
+fn is_whole(memory: &MemoryDisk, e: &WalEntry) -> bool {
+    let (offset, len) = e.pos.range();
+    memory.read_range(e.pos.segment, offset, len).is_some_and(|b| verify_record(e.pos, &b).is_ok())
+}
+
 /// A segment that was written to, and up to where.
 fn written(memory: &mut MemoryDisk, segment: u32) -> Option<(u32, usize)> {
     let last = memory.bytes_mut(segment)?.iter().rposition(|b| *b != 0)?;
@@ -111,11 +139,7 @@ fn lost(before: &Recovered, after: &Recovered, memory: &MemoryDisk) -> Vec<(Lane
         r.sealed.iter().chain(&r.tail).filter(|e| BATCHES.contains(&e.kind)).cloned().collect()
     };
     let left: BTreeSet<(u64, u64)> = batches(after).iter().map(|e| (e.key1, e.key2)).collect();
-    let is_bad = |e: &WalEntry| {
-        let (offset, len) = e.pos.range();
-        let read = memory.read_range(e.pos.segment, offset, len);
-        !left.contains(&(e.key1, e.key2)) || read.is_none_or(|b| verify_record(e.pos, &b).is_err())
-    };
+    let is_bad = |e: &WalEntry| !left.contains(&(e.key1, e.key2)) || !is_whole(memory, e);
     batches(before)
         .iter()
         .filter(|e| is_bad(e))

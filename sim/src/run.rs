@@ -135,6 +135,10 @@ fn complaints(world: &World) -> Vec<String> {
             _ => {}
         }
     }
+    // Asked last: it reads a whole disk.
+    if missing.is_empty() {
+        missing.extend(world.unmended());
+    }
     missing
 }
 

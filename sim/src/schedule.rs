@@ -37,6 +37,8 @@ pub enum Event {
     DiskIdle(NodeId, Life),
     /// A record was read back.
     Loaded(NodeId, Life, Token, Result<Bytes, String>),
+    /// A piece of a segment was read.
+    SegmentRead(NodeId, Life, Token, Result<(Bytes, u32), String>),
     /// A piece of a snapshot was saved, or was not.
     SnapshotSaved(NodeId, Life, Gsn, bool, Result<(), String>),
     /// A connection attempt reaches its target.

@@ -141,6 +141,11 @@ impl World {
                     self.give(id, Input::Loaded { token, result });
                 }
             }
+            Event::SegmentRead(id, life, token, result) => {
+                if self.alive(id, life) {
+                    self.give(id, Input::SegmentRead { token, result });
+                }
+            }
             Event::SnapshotSaved(id, life, gsn, last, result) => {
                 if self.alive(id, life) {
                     self.nodes[id.0].snapshots.answered(result.is_ok());
@@ -256,6 +261,9 @@ impl World {
                 run.store.as_mut().expect("a machine with a log").append(token, records);
             }
             Output::Load { token, pos } => self.load(id, run, token, pos),
+            Output::ReadSegment { token, segment, offset, bytes } => {
+                self.read_segment(id, token, (segment, offset, bytes));
+            }
             Output::Release { segment } => {
                 self.note(id, || format!("-> Release below {segment}"));
                 let store = run.store.as_mut().expect("a machine with a log");

@@ -362,6 +362,7 @@ impl Machine for LocalLog {
             | Input::Frame { .. }
             | Input::Closed { .. }
             | Input::Backlog { .. }
+            | Input::SegmentRead { .. }
             | Input::SnapshotSaved { .. }
             | Input::WallClock(_) => {}
         }

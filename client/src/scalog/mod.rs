@@ -381,6 +381,7 @@ impl Machine for LogClient {
             | Input::Backlog { .. }
             | Input::Persisted { .. }
             | Input::Loaded { .. }
+            | Input::SegmentRead { .. }
             | Input::SnapshotSaved { .. }
             | Input::DiskSpace { .. }
             | Input::WallClock(_) => {}

@@ -288,6 +288,27 @@ impl RunningDisk {
         }
     }
 
+    /// Reads a piece of a segment; `Input::SegmentRead` follows.
+    pub fn read_segment<C>(
+        &mut self,
+        ring: &mut Ring,
+        token: Token,
+        (segment, offset, bytes): (u32, u32, u32),
+        inbox: &mut VecDeque<Input<C>>,
+    ) {
+        let file = self.file(segment).and_then(|file| {
+            let size = file.metadata().map_err(|e| self.wrong(&e))?.len();
+            Ok((file, u32::try_from(size).unwrap_or(u32::MAX)))
+        });
+        match file {
+            Ok((file, size)) => {
+                let buf = Aligned::zeroed(bytes as usize);
+                ring.ask(self.elsewhere.node, Op::ReadSegment { file, buf, token, offset, size });
+            }
+            Err(e) => inbox.push_back(Input::SegmentRead { token, result: Err(e) }),
+        }
+    }
+
     /// Deletes segments that are not needed any more.
     pub fn release(&mut self, before: u32) {
         let gone = self.wal.release(before);
@@ -411,6 +432,16 @@ impl RunningDisk {
         self.files.insert(segment, file.clone());
         Ok(file)
     }
+}
+
+/// What a read of a piece brought.
+pub(super) fn segment_read(
+    buf: Aligned,
+    size: u32,
+    result: std::io::Result<usize>,
+) -> Result<(Bytes, u32), String> {
+    let n = result.map_err(|e| e.to_string())?;
+    Ok((Bytes::from_owner(buf).slice(..n), size))
 }
 
 /// What a read brought.

@@ -3,7 +3,7 @@
 
 use super::clock;
 use super::conn::Framing;
-use super::disk::{Disk, RunningDisk, loaded};
+use super::disk::{Disk, RunningDisk, loaded, segment_read};
 use super::net::Net;
 use super::ring::{Done, Op, Ring};
 use super::snapshots::{SnapshotStore, SnapshotWriter};
@@ -124,6 +124,9 @@ where
             Output::Resume { conn } => self.net.pause(ring, conn, false),
             Output::Persist { token, records } => disk?.persist(token, records),
             Output::Load { token, pos } => disk?.load(ring, token, pos, &mut self.net.inbox),
+            Output::ReadSegment { token, segment, offset, bytes } => {
+                disk?.read_segment(ring, token, (segment, offset, bytes), &mut self.net.inbox);
+            }
             Output::Release { segment } => disk?.release(segment),
             Output::SaveSnapshot { gsn, bytes, last } => {
                 let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
@@ -192,6 +195,10 @@ where
             }
             Op::Load { buf, token, pos, .. } => {
                 self.net.inbox.push_back(Input::Loaded { token, result: loaded(buf, pos, result) });
+            }
+            Op::ReadSegment { buf, token, size, .. } => {
+                let result = segment_read(buf, size, result);
+                self.net.inbox.push_back(Input::SegmentRead { token, result });
             }
             Op::Wake { .. } => unreachable!("the thread's, not a node's"),
         }

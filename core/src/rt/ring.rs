@@ -43,6 +43,8 @@ pub(super) enum Op {
     WriteGroup { file: Rc<File>, buf: Aligned, plan: Box<GroupPlan> },
     /// A record was read back. The result is the number of bytes.
     Load { file: Rc<File>, buf: Aligned, token: Token, pos: WalPos },
+    /// A piece of a segment of so many bytes was read. The result is the number of bytes.
+    ReadSegment { file: Rc<File>, buf: Aligned, token: Token, offset: u32, size: u32 },
 }
 
 /// A request that came back.
@@ -214,6 +216,10 @@ fn entry_of(op: &mut Op) -> squeue::Entry {
         Op::Load { file, buf, pos, .. } => {
             let (at, len) = pos.range();
             opcode::Read::new(fd(&**file), buf.as_mut_ptr(), len as u32).offset(at).build()
+        }
+        Op::ReadSegment { file, buf, offset, .. } => {
+            let len = buf.len() as u32;
+            opcode::Read::new(fd(&**file), buf.as_mut_ptr(), len).offset(u64::from(*offset)).build()
         }
     }
 }

@@ -307,7 +307,9 @@ impl Machine for Orderer {
             Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
             Input::Closed { conn } => self.closed(now, conn),
             Input::Persisted { token, positions } => self.persisted(now, token, &positions),
-            Input::Loaded { token, .. } => panic!("an orderer loads nothing, yet {token:?} was loaded"),
+            Input::Loaded { token, .. } | Input::SegmentRead { token, .. } => {
+                panic!("an orderer loads nothing, yet {token:?} was loaded")
+            }
             Input::SnapshotSaved { gsn, .. } => {
                 panic!("an orderer takes no snapshots, yet one of {gsn} came")
             }

@@ -85,6 +85,11 @@ impl Replica {
         lanes.chain(self.places.oldest_segment()).min()
     }
 
+    /// The newest segment that holds something of it, about.
+    pub fn newest_segment(&self) -> Option<u32> {
+        self.lanes.iter().filter_map(|l| l.newest_segment()).max()
+    }
+
     /// The mark that says where it begins, if it was trimmed.
     pub fn trim_mark(&self) -> Option<(Item, WalRecord)> {
         self.history.base().map(|base| trim_record(self.shard, self.trim, base))

@@ -7,6 +7,7 @@ mod mending;
 mod orderer;
 mod peers;
 mod room;
+mod scrub;
 mod status;
 mod trim;
 mod turn;
@@ -48,6 +49,7 @@ pub struct Slot {
     space: Space,
     /// Shards that the leader knows to be mended here.
     recovering: Vec<ShardId>,
+    scrub: scrub::Scrub,
     peers: BTreeMap<SlotId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
     held: BTreeSet<(Hold, ConnId)>,
@@ -93,6 +95,7 @@ impl Slot {
             trim: Trim::default(),
             space: Space::default(),
             recovering: Vec::new(),
+            scrub: scrub::Scrub::default(),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -254,6 +257,7 @@ impl Machine for Slot {
                 self.fx.loaded(token, result);
                 self.finish_jobs(now);
             }
+            Input::SegmentRead { token, result } => self.segment_read(now, token, result),
             Input::SnapshotSaved { gsn, .. } => panic!("a slot takes no snapshots, yet one of {gsn} came"),
             Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
@@ -276,7 +280,13 @@ impl Machine for Slot {
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let hurry = self.hurry.map(|at| (at, "more to push"));
-        let all = [hurry, self.leader_deadline(), self.peer_deadline(), self.mending_deadline()];
+        let all = [
+            hurry,
+            self.leader_deadline(),
+            self.peer_deadline(),
+            self.mending_deadline(),
+            self.scrub_deadline(),
+        ];
         all.into_iter().flatten().min()
     }
 

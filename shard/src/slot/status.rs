@@ -53,7 +53,7 @@ impl Slot {
         }
         format!(
             "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
-             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"mended_batches\":{},\"lanes\":[{lanes}]}}",
+             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"mended_batches\":{},\"scrub\":{},\"lanes\":[{lanes}]}}",
             self.cfg.slot,
             self.incarnation,
             self.leader.registered,
@@ -66,6 +66,7 @@ impl Slot {
             self.unsynced_bytes,
             self.replicas.values().map(|r| r.writers[usize::from(r.index)].len()).sum::<usize>(),
             self.replicas.values().map(|r| r.mend.batches).sum::<u64>(),
+            self.scrub_status(),
         )
     }
 }

@@ -32,6 +32,7 @@ impl Slot {
         self.tend_peers(now);
         self.finish_jobs(now);
         self.tend_mending(now);
+        self.tend_scrub(now);
         self.trim_log();
         self.persist();
         let mut refused: Vec<(ConnId, Refusal)> = Vec::new();
@@ -182,6 +183,7 @@ impl Slot {
                         self.fx.send_bytes(conn, bytes);
                     }
                 }
+                Purpose::Scrub => self.compared(),
                 Purpose::Mend { lane, batches, sides } => {
                     if let Some(replica) = self.replicas.get_mut(&lane.shard()) {
                         replica.compared(&mut self.fx, lane, batches, sides, result);

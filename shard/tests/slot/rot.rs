@@ -5,10 +5,11 @@ use crate::world::client::{Placed, append, batch, lane};
 use crate::world::writer::Writer;
 use crate::world::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use zoolog_core::wal::{OnDamage, WalConfig, WalSource, recover};
 use zoolog_core::wire::*;
 use zoolog_core::*;
-use zoolog_shard::SlotEvent;
+use zoolog_shard::{Bounds, SlotEvent};
 
 fn writers(world: &World, shards: u32) -> Vec<Writer> {
     (1..=shards)
@@ -201,6 +202,40 @@ fn a_read_that_meets_rot_has_it_mended_in_the_background() {
     assert_eq!(count(&world, 0, |e| matches!(e, SlotEvent::Damaged { .. })), 0, "nothing was held back");
     write(&mut world, &mut all, 2);
     all_acknowledged(&mut world, &mut all);
+}
+
+/// What nobody reads is found by the scrubber, once round, at the rate that is set; and is mended.
+#[test]
+fn the_scrubber_finds_cold_rot_and_has_it_mended() {
+    let bounds = Bounds { scrub_bytes_per_s: 64 << 10, scrub_pause: Duration::from_secs(8), ..tiny() };
+    let mut world = World::ready(9, &[&[0, 1]], &bounds);
+    let mut all = writers(&world, 1);
+    write(&mut world, &mut all, 20);
+    let segments = world.nodes[0].disk.segments().unwrap().len() as u64;
+    assert!(segments > 4);
+    for (segment, unit) in [(1, 1), (1, 2), (2, 3)] {
+        world.nodes[0].disk.bytes_mut(segment).unwrap()[unit * 4096 + 200] ^= 16;
+    }
+    // At 64 KiB/s a segment of 24 KiB, read at most twice over, takes less than a second.
+    world.run(900);
+    assert!(world.status(0).contains("\"passes\":0"), "{}", world.status(0));
+    world.run(1000 * segments + 1000);
+    assert!(world.status(0).contains("\"passes\":1,\"damaged_blocks\":3"), "{}", world.status(0));
+    assert!(world.status(1).contains("\"passes\":1,\"damaged_blocks\":0"), "{}", world.status(1));
+    let rotten = count(&world, 0, |e| matches!(e, SlotEvent::Rotten { .. }));
+    assert!(
+        rotten > 0 && world.status(0).contains(&format!("\"mended_batches\":{rotten}")),
+        "{}",
+        world.status(0)
+    );
+    // Now the copies at the other place are all right, and this one's are needed.
+    world.crash(1);
+    world.settle();
+    let tail = world.orderer.tail;
+    assert_eq!(world.read(0, 1, Gsn(0), tail, 4000).2, ReadEnd::Complete);
+    // The blocks are still bad, but nothing that is needed lies in them.
+    world.run(12_000);
+    assert_eq!(count(&world, 0, |e| matches!(e, SlotEvent::Rotten { .. })), rotten);
 }
 
 /// The same damage in both: never a wrong byte, no appends over it, and somebody is told.

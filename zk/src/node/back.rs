@@ -325,6 +325,9 @@ impl<L: SharedLog> Back<L> {
                 self.log.handle(now, Input::Persisted { token, positions });
             }
             Input::Loaded { token, result } => self.log.handle(now, Input::Loaded { token, result }),
+            Input::SegmentRead { token, result } => {
+                self.log.handle(now, Input::SegmentRead { token, result });
+            }
             Input::SnapshotSaved { gsn, .. } => {
                 panic!("what follows from the snapshot at {gsn} changes the state")
             }
@@ -398,6 +401,9 @@ impl<L: SharedLog> Back<L> {
                     return Step::Output(Output::Persist { token, records });
                 }
                 Some(Output::Load { token, pos }) => return Step::Output(Output::Load { token, pos }),
+                Some(Output::ReadSegment { token, segment, offset, bytes }) => {
+                    return Step::Output(Output::ReadSegment { token, segment, offset, bytes });
+                }
                 Some(Output::Release { segment }) => return Step::Output(Output::Release { segment }),
                 Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
                 None if self.end_turn(now) => {}

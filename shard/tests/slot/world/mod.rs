@@ -51,6 +51,7 @@ pub enum Action {
     Deliver(usize, usize),
     Sync(usize),
     Load(usize),
+    Piece(usize),
 }
 
 pub struct World {
@@ -185,6 +186,9 @@ impl World {
             if !node.loads.is_empty() {
                 out.push(Action::Load(n));
             }
+            if !node.pieces.is_empty() {
+                out.push(Action::Piece(n));
+            }
         }
         out
     }
@@ -199,6 +203,10 @@ impl World {
             Action::Load(n) => {
                 let i = self.rng.below(self.nodes[n].loads.len() as u64) as usize;
                 let input = self.nodes[n].load(i);
+                self.turn(n, vec![input]);
+            }
+            Action::Piece(n) => {
+                let input = self.nodes[n].piece();
                 self.turn(n, vec![input]);
             }
         }
@@ -292,7 +300,11 @@ impl World {
             }
             Output::SaveSnapshot { .. } => panic!("a slot takes no snapshots"),
             Output::ReadClock => panic!("a turn of a slot is one stage"),
-            Output::Event(_) | Output::Persist { .. } | Output::Load { .. } | Output::Release { .. } => {}
+            Output::Event(_)
+            | Output::Persist { .. }
+            | Output::Load { .. }
+            | Output::ReadSegment { .. }
+            | Output::Release { .. } => {}
         }
     }
 

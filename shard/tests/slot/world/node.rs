@@ -6,7 +6,9 @@ use std::time::Duration;
 use zoolog_core::Instant;
 use zoolog_core::machine::{ConnId, Input, Machine, Output, Token};
 use zoolog_core::rng::Rng;
-use zoolog_core::wal::{GroupPlan, MemoryDisk, OnDamage, Wal, WalConfig, WalPos, recover, verify_record};
+use zoolog_core::wal::{
+    GroupPlan, MemoryDisk, OnDamage, Wal, WalConfig, WalPos, WalSource, recover, verify_record,
+};
 use zoolog_shard::{Bounds, Slot, SlotConfig, SlotEvent};
 
 /// From the end of a turn until what it sends is offered to the sockets.
@@ -20,6 +22,8 @@ pub struct Node {
     wal: Option<Wal>,
     plan: Option<GroupPlan>,
     pub loads: VecDeque<(Token, WalPos)>,
+    /// Pieces of segments asked for: segment, offset, bytes.
+    pub pieces: VecDeque<(Token, (u32, u32, u32))>,
     accepted: u64,
     pub events: Vec<SlotEvent>,
     /// Records of each `Persist`.
@@ -40,6 +44,7 @@ impl Node {
             wal: None,
             plan: None,
             loads: VecDeque::new(),
+            pieces: VecDeque::new(),
             accepted: 0,
             events: Vec::new(),
             persists: Vec::new(),
@@ -75,6 +80,7 @@ impl Node {
         self.wal = None;
         self.plan = None;
         self.loads.clear();
+        self.pieces.clear();
         self.disk.crash(rng);
     }
 
@@ -104,6 +110,10 @@ impl Node {
                     wal.append(*token, records.clone());
                 }
                 Output::Load { token, pos } => self.loads.push_back((*token, *pos)),
+                Output::ReadSegment { token, segment, offset, bytes } => {
+                    assert!(self.pieces.is_empty(), "one at a time");
+                    self.pieces.push_back((*token, (*segment, *offset, *bytes)));
+                }
                 Output::Event(e) => self.events.push(e.clone()),
                 Output::Release { segment } => {
                     assert!(
@@ -168,6 +178,14 @@ impl Node {
     pub fn sync(&mut self) -> Vec<Input<()>> {
         let done = self.finish();
         done.into_iter().map(|(token, positions)| Input::Persisted { token, positions }).collect()
+    }
+
+    /// The oldest read of a piece of a segment completes.
+    pub fn piece(&mut self) -> Input<()> {
+        let (token, (segment, offset, bytes)) = self.pieces.pop_front().expect("a piece");
+        let size = self.disk.segments().unwrap().iter().find(|s| s.0 == segment).map(|s| s.1 as u32);
+        let read = self.disk.read_range(segment, offset.into(), bytes as usize).zip(size);
+        Input::SegmentRead { token, result: read.ok_or("no such segment".to_string()) }
     }
 
     /// The `i`th read-back completes.

@@ -215,6 +215,9 @@ impl Net {
                 Output::Close { conn } => self.close(node, conn, &mut sent),
                 Output::Persist { token, records } => self.write_log(node, Some((token, records))),
                 Output::Load { pos, .. } => panic!("{} reads back {pos:?}", self.places[node].addr),
+                Output::ReadSegment { segment, .. } => {
+                    panic!("{} scrubs segment {segment}", self.places[node].addr)
+                }
                 Output::Event(Told::Delivered(n)) => self.places[node].delivered += n,
                 Output::Event(Told::Appended(n)) => self.places[node].appended += n,
                 _ => {}
@@ -228,7 +231,7 @@ impl Net {
             Input::Frame { conn, .. } if self.places[node].speaks_jute && !conn.is_dialled() => About::Jute,
             Input::Frame { bytes, .. } => About::Wire(u16::from_le_bytes([bytes[6], bytes[7]])),
             Input::Command(_) => About::Command,
-            Input::Persisted { .. } | Input::Loaded { .. } => About::Persisted,
+            Input::Persisted { .. } | Input::Loaded { .. } | Input::SegmentRead { .. } => About::Persisted,
             Input::Timer | Input::WallClock(_) => About::Timer,
             _ => About::Conn,
         }
