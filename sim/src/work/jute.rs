@@ -30,6 +30,8 @@ pub mod op {
     pub const MULTI_READ: i32 = 22;
     /// auth
     pub const AUTH: i32 = 100;
+    /// setWatches
+    pub const SET_WATCHES: i32 = 101;
     /// addWatch
     pub const ADD_WATCH: i32 = 106;
     /// closeSession

@@ -6,4 +6,6 @@ pub mod log_writer;
 pub mod operator;
 pub mod zk_client;
 mod zk_more;
+mod zk_rival;
 mod zk_script;
+mod zk_told;

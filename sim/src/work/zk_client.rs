@@ -5,6 +5,7 @@
 use super::jute::{Frame, Reader, op};
 use super::zk_more::More;
 use super::zk_script::parse;
+use super::zk_told::{SET_AGAIN, Told};
 use crate::observe::{Observation, ZkCall, ZkFact, ZkReply};
 use crate::process::Process;
 use bytes::Bytes;
@@ -69,10 +70,10 @@ pub struct ZkClient {
     pub(super) rng: Rng,
     link: Link,
     dialled: u64,
-    session: i64,
+    pub(super) session: i64,
     password: Vec<u8>,
     pub(super) timeout: Duration,
-    zxid: i64,
+    pub(super) zxid: i64,
     pub(super) xid: i32,
     pub(super) in_flight: VecDeque<Asked>,
     /// Not answered yet, as connections come and go.
@@ -87,8 +88,18 @@ pub struct ZkClient {
     unmade: bool,
     /// Paths of own ephemerals of this session that were acknowledged.
     pub(super) ephemerals: BTreeSet<String>,
-    /// Data watches of this connection: path, and zxid of the reply that armed it.
-    watches: BTreeMap<String, i64>,
+    /// Data watches, which are set again on each connection: path, and zxid of the reply that armed it.
+    pub(super) watches: BTreeMap<String, i64>,
+    /// They are being set again.
+    pub(super) setting_again: bool,
+    /// What has come over this connection.
+    pub(super) told: Told,
+    /// The connection that was left last, if it is still open.
+    pub(super) rival: Option<ConnId>,
+    /// When the newest request was sent that was answered.
+    pub(super) answered_at: Instant,
+    /// A goodbye was not answered.
+    pub(super) may_be_closed: bool,
     /// Persistent watches of this connection: path, and zxid up to which it was told.
     pub(super) standing: BTreeMap<String, i64>,
     /// Steps of the last round still to be answered; `None` before it began.
@@ -119,6 +130,11 @@ impl ZkClient {
             unmade: false,
             ephemerals: BTreeSet::new(),
             watches: BTreeMap::new(),
+            setting_again: false,
+            told: Told::default(),
+            rival: None,
+            answered_at: now,
+            may_be_closed: false,
             standing: BTreeMap::new(),
             last_round: None,
             done: false,
@@ -179,6 +195,7 @@ impl ZkClient {
         for asked in std::mem::take(&mut self.in_flight) {
             self.prepared &= !matches!(asked.what, What::More(More::Make));
             if let What::Call { call, .. } = asked.what {
+                self.may_be_closed |= call == ZkCall::CloseSession;
                 if matches!(call, ZkCall::Create { ephemeral: false, sequential: false, .. }) {
                     self.prepared = false;
                 }
@@ -188,7 +205,8 @@ impl ZkClient {
                 self.fact(asked.at, call, ZkReply::Unknown);
             }
         }
-        self.watches.clear();
+        self.told = Told::default();
+        self.setting_again = false;
         self.standing.clear();
         if self.last_round.is_some() {
             self.last_round = None;
@@ -202,6 +220,9 @@ impl ZkClient {
         self.session = 0;
         self.password = vec![0; 16];
         self.ephemerals.clear();
+        self.watches.clear();
+        self.may_be_closed = false;
+        self.drop_rival();
     }
 
     fn handshake(&mut self, now: Instant, conn: ConnId, asked: Instant, frame: &[u8]) {
@@ -215,6 +236,7 @@ impl ZkClient {
             if !resumed {
                 return self.broken("ZK-1", "a new session was refused".into());
             }
+            self.check_expiry(now);
             self.fact(asked, ZkCall::Connect { resumed }, ZkReply::Expired);
             self.forget_session();
             self.out.push_back(Output::Close { conn });
@@ -230,12 +252,18 @@ impl ZkClient {
         if let Some(frame) = self.proof() {
             self.send(now, conn, frame.done());
         }
+        self.set_watches_again(now, conn);
+        self.write_over_rival();
+        self.answered_at = self.answered_at.max(asked);
         let reply = ZkReply::Ok { zxid: self.zxid, stat: None, data: None, path: None, names: Vec::new() };
         self.fact(asked, ZkCall::Connect { resumed }, reply);
         self.next_request = now;
     }
 
     fn frame(&mut self, now: Instant, conn: ConnId, frame: &[u8]) {
+        if self.rival == Some(conn) {
+            return self.rival_frame(&frame[4..]);
+        }
         self.last_heard = now;
         match self.link {
             Link::Handshake(c, asked) if c == conn => self.handshake(now, conn, asked, frame),
@@ -256,15 +284,24 @@ impl ZkClient {
                 let Some((_, _, path)) = event else {
                     return self.broken("ZK-3", "a malformed event".into());
                 };
-                let once = self.watches.remove(&path).is_some();
-                if !self.standing_event(&path, zxid) && !once {
-                    self.broken("ZK-3", format!("an event for {path}, which is not watched"));
+                return self.event(&path, zxid);
+            }
+            -4 if err == 0 => return,
+            -4 => return self.broken("ZK-1", format!("a proof was refused: {err}")),
+            _ => {}
+        }
+        if let Err(text) = self.told.answer(zxid) {
+            self.broken("ZK-2", text);
+        }
+        match xid {
+            -2 => return,
+            SET_AGAIN if self.setting_again => {
+                self.setting_again = false;
+                if err != 0 {
+                    self.broken("ZK-3", format!("watches were not set again: {err}"));
                 }
                 return;
             }
-            -2 => return,
-            -4 if err == 0 => return,
-            -4 => return self.broken("ZK-1", format!("a proof was refused: {err}")),
             _ => {}
         }
         if zxid < self.zxid {
@@ -277,6 +314,7 @@ impl ZkClient {
         if asked.xid != xid {
             return self.broken("ZK-2", format!("an answer to xid {xid}, {} is next", asked.xid));
         }
+        self.answered_at = self.answered_at.max(asked.at);
         let (call, watch) = match asked.what {
             What::Call { call, watch } => (call, watch),
             What::More(more) => {
@@ -407,6 +445,7 @@ impl Process for ZkClient {
             Input::Connected { conn } => self.connected(now, conn),
             Input::Frame { conn, bytes } => self.frame(now, conn, &bytes),
             Input::Closed { conn } if self.conn() == Some(conn) => self.disconnected(now),
+            Input::Closed { conn } if self.rival == Some(conn) => self.rival = None,
             _ => {}
         }
         self.work(now);

@@ -3,7 +3,7 @@
 use super::jute::{Frame, Reader, op};
 use super::zk_client::{Asked, REGISTERS, What, ZkClient};
 use crate::observe::{Observation, ZkCall, ZkReply};
-use zoolog_core::{Instant, Output};
+use zoolog_core::Instant;
 
 impl ZkClient {
     fn ask(&mut self, now: Instant, call: ZkCall, watch: bool) {
@@ -113,10 +113,7 @@ impl ZkClient {
             }
             _ => {
                 // Comes back on another connection while the old one may still be up.
-                if let Some(conn) = self.conn() {
-                    self.out.push_back(Output::Close { conn });
-                }
-                self.disconnected(now);
+                self.leave(now);
             }
         }
     }

@@ -1,0 +1,64 @@
+//! What becomes of the connection that a session has left? A client that moves sometimes keeps the old one open and goes
+//! on there: once the session was given to the new connection, nothing that is written over the old one is done (ZK-4).
+//! And a session that was answered lately can't have expired (ZK-4).
+
+use super::jute::{Frame, Reader, op};
+use super::zk_client::ZkClient;
+use zoolog_core::{Instant, Output};
+
+/// Number of the write that must not be done.
+const LATE: i32 = 1 << 30;
+
+impl ZkClient {
+    /// The connection is left; it may stay open beside the next one.
+    pub(super) fn leave(&mut self, now: Instant) {
+        let Some(conn) = self.conn() else { return };
+        self.drop_rival();
+        if self.rng.chance(50) {
+            self.rival = Some(conn);
+        } else {
+            self.out.push_back(Output::Close { conn });
+        }
+        self.disconnected(now);
+    }
+
+    /// Ends the old connection, if it is there.
+    pub(super) fn drop_rival(&mut self) {
+        if let Some(conn) = self.rival.take() {
+            self.out.push_back(Output::Close { conn });
+        }
+    }
+
+    /// The session is at the new connection: writes over the old one.
+    pub(super) fn write_over_rival(&mut self) {
+        let Some(conn) = self.rival else { return };
+        self.counter += 1;
+        let path = format!("/late-{}.{}.{}", self.cfg.client, self.cfg.life, self.counter);
+        let frame = Frame::request(LATE, op::CREATE).bytes(path.as_bytes()).bytes(b"").open_acl().int(0);
+        self.out.push_back(Output::Send { conn, bytes: frame.done() });
+    }
+
+    /// Something came over the old connection.
+    pub(super) fn rival_frame(&mut self, body: &[u8]) {
+        let mut r = Reader(body);
+        let head = (|| Some((r.int()?, r.long()?, r.int()?)))();
+        if let Some((LATE, zxid, 0)) = head {
+            self.broken(
+                "ZK-4",
+                format!("a write over a connection that its session had left was done at {zxid}"),
+            );
+        }
+    }
+
+    /// The session is refused as expired.
+    pub(super) fn check_expiry(&mut self, now: Instant) {
+        // A node may answer until a third of the timeout, and a touch interval, after its newest touch; others wait for
+        // the timeout, and as much again, from then on.
+        let silent = now.since(self.answered_at);
+        if !self.may_be_closed && silent < self.timeout / 2 {
+            let text =
+                format!("session {:x} is over {silent:?} after a request that was answered", self.session);
+            self.broken("ZK-4", text);
+        }
+    }
+}
