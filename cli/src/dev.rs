@@ -2,12 +2,12 @@
 //! or processes, one `ready` line, a clean end.
 
 use crate::args::{DevArgs, Isolate};
-use crate::http::{self, Topology};
+use crate::http::{self, topology::Topology};
 use crate::settings::Common;
 use crate::{admin, newcomers, nodes, start, supervise};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::{self, Executor, Job, Stop};
@@ -47,7 +47,7 @@ pub fn run(args: DevArgs) -> Result<(), String> {
         orderers: plan.cluster.orderers.clone(),
         zk: plan.zk.iter().map(|z| z.listen.clone()).collect(),
     };
-    http::serve(&admin_addr, topology)?;
+    http::serve(&admin_addr, Arc::new(topology))?;
     let stop = start::stop_on_signals()?;
     let line = format!(
         "ready: zk={} orderers={} admin={admin_addr}",
@@ -145,13 +145,17 @@ fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String>
     let node = |kind: &str, i: u32| dir.join("nodes").join(format!("{kind}-{i}"));
     // A port of last time may have been taken since.
     let moved: Vec<String> = (1..).zip(&cluster.orderers).map(|(id, addr)| format!("{id}={addr}")).collect();
-    let orderers = (0..n as u32).map(|i| OrderConfig {
-        data_dir: node("order", i).join("data"),
-        cluster_file: file.clone(),
-        id: u64::from(i) + 1,
-        moved: moved.clone(),
-        ..common.order.clone()
+    let orderers = (0..n as u32).map(|i| {
+        Ok(OrderConfig {
+            data_dir: node("order", i).join("data"),
+            cluster_file: file.clone(),
+            id: u64::from(i) + 1,
+            moved: moved.clone(),
+            admin_listen: listen_of(&common.order.admin_listen, i)?,
+            ..common.order.clone()
+        })
     });
+    let orderers = orderers.collect::<Result<_, String>>()?;
     let mut shard_listeners = Vec::new();
     let mut shards = Vec::new();
     for i in 0..servers {
@@ -164,6 +168,7 @@ fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String>
             cluster_file: file.clone(),
             server: i,
             listen,
+            admin_listen: listen_of(&common.shard.admin_listen, i)?,
             ..common.shard.clone()
         });
     }
@@ -179,7 +184,7 @@ fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String>
         })
     });
     let zk = zk.collect::<Result<_, String>>()?;
-    let plan = Plan { cluster, orderers: orderers.collect(), shards, zk };
+    let plan = Plan { cluster, orderers, shards, zk };
     let data_dirs: Vec<PathBuf> = plan.zk.iter().map(|z| z.data_dir.clone()).collect();
     newcomers::settle(&data_dirs, plan.cluster.cluster())?;
     plan.write(&dir)?;
@@ -281,9 +286,14 @@ fn threads(
     let spin = Duration::from_micros(spin_us.into());
     let mut jobs: Vec<Job> = Vec::new();
     for (config, listener) in plan.orderers.into_iter().zip(order_listeners) {
+        let addr = listener.local_addr().map_err(|e| e.to_string())?.to_string();
+        nodes::serve_stored(&config.admin_listen, "order", vec![(format!("order-{}", config.id - 1), addr)])?;
         jobs.push(nodes::order_job(config, cluster.clone(), listener, stop.clone(), ready.clone())?);
     }
     for (config, listener) in plan.shards.into_iter().zip(shard_listeners) {
+        let addr = listener.local_addr().map_err(|e| e.to_string())?.to_string();
+        let name = format!("shard-{}.0", config.server);
+        nodes::serve_stored(&config.admin_listen, "shard", vec![(name, addr)])?;
         jobs.push(nodes::slot_job(config, 0, cluster.clone(), listener, stop.clone(), ready.clone())?);
     }
     for (config, listener) in plan.zk.into_iter().zip(zk_listeners) {

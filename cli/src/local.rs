@@ -54,6 +54,7 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
         // There are no orderers to be found: all that is known of the cluster is who it is.
         let cluster = ClusterConfig { id: birth.id, secret: birth.secret, ..ClusterConfig::default() };
         let (name, machine) = nodes::zk_machine(&config, &cluster)?;
+        let asked = nodes::serve_zk(&config, &machine.facts)?;
         Ok(vec![Box::new(move |host| {
             let id = machine.cluster;
             let log_dir = DataDir::open(&dir.join("log"), id, "log")?;
@@ -65,8 +66,8 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
             let mut spec = nodes::zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
             spec.disk = Some(disk.within(SpaceLimits::default()));
             let machine = zoolog_zk::Node::restore_with_log(machine, log, clock::now(), restored);
-            let mut events = nodes::zk_events(name, ready, zk_dir);
-            host.run(machine, spec, move |event| {
+            let mut events = nodes::zk_events(name, ready, zk_dir, asked.answers());
+            host.run(asked.take(machine, host.waker()), spec, move |event| {
                 let _locked = &log_dir; // as long as the node runs
                 events(event)
             })

@@ -12,6 +12,7 @@
 
 mod admin;
 mod args;
+mod asking;
 mod dev;
 mod executors;
 mod exit;

@@ -2,11 +2,16 @@
 //! own and within `dev`.
 
 use crate::args::ZkArgs;
+use crate::asking::{self, Asked};
+use crate::http::stored::StoredPages;
+use crate::http::zk::ZkPages;
 use crate::local::{self, LogPlace};
-use crate::{executors, facts, remembered, start, zoo_cfg};
+use crate::{executors, facts, http, remembered, start, zoo_cfg};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::datadir::DataDir;
@@ -17,6 +22,7 @@ use zoolog_core::{ClusterId, Machine, OrdererId, ServerId, SlotId};
 use zoolog_order::OrderEvent;
 use zoolog_shard::SlotEvent;
 use zoolog_zk::NodeEvent;
+use zoolog_zk::node::{Facts, Report};
 use zoolog_zk::snapshot::{Loader, Restored};
 
 /// Told once when the node serves.
@@ -39,6 +45,8 @@ pub fn order_process(file: &Path, join: bool) -> Result<(), String> {
             listen => listen,
         };
         let listener = rt::listen_when_free(listen)?;
+        let nodes = vec![(format!("order-{}", config.id - 1), reachable(listen))];
+        serve_stored(&config.admin_listen, "order", nodes)?;
         Ok(vec![order_job(config, cluster.clone(), listener, stop, ready)?])
     })
 }
@@ -50,6 +58,9 @@ pub fn order_process(file: &Path, join: bool) -> Result<(), String> {
 pub fn shard_process(file: &Path) -> Result<(), String> {
     let config: ShardConfig = config::load(file).map_err(|e| e.to_string())?;
     process(&config.cluster_file.clone(), config.spin_us, config.slots.into(), |cluster, stop, ready| {
+        let name = |slot| format!("shard-{}.{slot}", config.server);
+        let nodes = (0..config.slots).map(|slot| (name(slot), reachable(&slot_listen(&config, slot))));
+        serve_stored(&config.admin_listen, "shard", nodes.collect())?;
         (0..config.slots)
             .map(|slot| {
                 let listener = rt::listen_when_free(&slot_listen(&config, slot))?;
@@ -79,6 +90,35 @@ pub fn zk_process(args: &ZkArgs) -> Result<(), String> {
         let listeners = rt::listen_shared(&config.listen, executors - 1)?;
         zk_jobs(config, cluster, listeners, &stop, ready)
     })
+}
+
+/// Where a node that listens there is reached from its own machine.
+fn reachable(listen: &str) -> String {
+    let port = listen.rsplit_once(':').map_or("", |(_, port)| port);
+    match listen.strip_suffix(port) {
+        Some("0.0.0.0:" | "[::]:") => format!("127.0.0.1:{port}"),
+        _ => listen.to_string(),
+    }
+}
+
+/// The admin port of a process with logs, if it is to have one.
+pub fn serve_stored(addr: &str, kind: &'static str, nodes: Vec<(String, String)>) -> Result<(), String> {
+    if addr.is_empty() {
+        return Ok(());
+    }
+    http::serve(addr, Arc::new(StoredPages { kind, nodes }))
+}
+
+/// The admin port of a ZooKeeper node, if it is to have one, and the node's side of the questions asked there.
+pub fn serve_zk(config: &ZkConfig, facts: &Facts) -> Result<Asked, String> {
+    let (asking, asked) = asking::line();
+    let pages = Arc::new(ZkPages { asking, config: config.clone(), facts: facts.clone() });
+    for addr in [&config.admin_listen, &config.metrics_listen] {
+        if !addr.is_empty() {
+            http::serve(addr, pages.clone())?;
+        }
+    }
+    Ok(asked)
 }
 
 /// Runs the jobs of one node, an executor each, until a signal or a failure. So many of them say when they are ready.
@@ -348,12 +388,13 @@ pub fn zk_job(
     ready: Ready,
 ) -> Result<Job, String> {
     let (name, machine) = zk_machine(&config, &cluster)?;
-    let seed = seed()?;
+    let (seed, asked) = (seed()?, serve_zk(&config, &machine.facts)?);
     Ok(Box::new(move |host| {
         let (dir, snapshots, restored) = zk_files(&name, &config, &machine)?;
         let spec = zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
         let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
-        host.run(machine, spec, zk_events(name, ready, dir))
+        let answers = asked.answers();
+        host.run(asked.take(machine, host.waker()), spec, zk_events(name, ready, dir, answers))
     }))
 }
 
@@ -369,7 +410,7 @@ pub fn zk_jobs(
     ready: Ready,
 ) -> Result<Vec<Job>, String> {
     let (name, machine) = zk_machine(&config, cluster)?;
-    let seed = seed()?;
+    let (seed, asked) = (seed()?, serve_zk(&config, &machine.facts)?);
     let (seat, seats) = executors::split(listeners.len() as u16);
     let mut jobs: Vec<Job> = Vec::new();
     let (own, back_name, back_stop) = (machine.clone(), name.clone(), stop.clone());
@@ -379,7 +420,8 @@ pub fn zk_jobs(
         let (log, now) = (own.log_client(seed, clock::now()), clock::now());
         let back = zoolog_zk::node::Back::new(own, log, now, &restored);
         let machine = seat.take(back, restored.state, host.waker());
-        host.run(machine, spec, zk_events(back_name, ready, dir))
+        let answers = asked.answers();
+        host.run(asked.take(machine, host.waker()), spec, zk_events(back_name, ready, dir, answers))
     }));
     for (seat, listener) in seats.into_iter().zip(listeners) {
         let (name, machine, stop) = (format!("{name}.{}", seat.index() + 1), machine.clone(), stop.clone());
@@ -478,7 +520,12 @@ pub fn zk_spec(
 }
 
 /// What is done with what it says.
-pub fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEvent) -> Result<(), String> {
+pub fn zk_events(
+    name: String,
+    ready: Ready,
+    dir: DataDir,
+    answers: Sender<(u64, Arc<Report>)>,
+) -> impl FnMut(NodeEvent) -> Result<(), String> {
     move |event| {
         // The directory is locked as long as the node runs.
         let dir = dir.path();
@@ -487,7 +534,9 @@ pub fn zk_events(name: String, ready: Ready, dir: DataDir) -> impl FnMut(NodeEve
             NodeEvent::Ready => ready_now(&ready, &name),
             NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
             NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
-            NodeEvent::Status(_) | NodeEvent::Report(..) => {}
+            // Whoever asked may be gone.
+            NodeEvent::Report(ask, report) => drop(answers.send((ask, report))),
+            NodeEvent::Status(_) => {}
         }
         Ok(())
     }

@@ -196,6 +196,8 @@ pub struct OrderConfig {
     /// Bytes that the log's files may take, as if the disk were no larger; 0: as many as there are. At least
     /// 268435456. Default 0.
     pub disk_quota_bytes: u64,
+    /// Where the admin HTTP server listens, `ip:port`; empty: nowhere. Default empty.
+    pub admin_listen: String,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -220,6 +222,7 @@ impl Default for OrderConfig {
             consumer_max_lag_bytes: 0,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             disk_quota_bytes: 0,
+            admin_listen: String::new(),
             spin_us: 0,
         }
     }
@@ -251,6 +254,7 @@ impl Config for OrderConfig {
                 "`consumer_max_age_s` below 60: a consumer that is only being restarted would be dropped",
             );
         }
+        is_place("admin_listen", &self.admin_listen)?;
         quota_is_enough(self.disk_quota_bytes)?;
         spin_is_short(self.spin_us)?;
         Ok(())
@@ -260,6 +264,16 @@ impl Config for OrderConfig {
 /// Bytes that stay free on a disk unless something else is set: for the next segments of the logs on it, for what is
 /// under way when it gets low, and for what keeps sessions alive after that.
 const DISK_RESERVE_BYTES: u64 = 512 << 20;
+
+/// Whether something can listen there, or needn't.
+fn is_place(key: &str, addr: &str) -> Result<(), ConfigError> {
+    let port = addr.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if addr.is_empty() || port.is_some() {
+        Ok(())
+    } else {
+        wrong(format!("`{key}` must be ip:port, or empty: nowhere"))
+    }
+}
 
 /// Whether that is a user, and 160 bits in base64.
 fn is_digest(text: &str) -> bool {
@@ -326,6 +340,8 @@ pub struct ShardConfig {
     /// Bytes that the log's files of each slot may take, as if the disk were no larger; 0: as many as there are. At
     /// least 268435456. Default 0.
     pub disk_quota_bytes: u64,
+    /// Where the admin HTTP server listens, `ip:port`; empty: nowhere. Default empty.
+    pub admin_listen: String,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -346,6 +362,7 @@ impl Default for ShardConfig {
             domain: String::new(),
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             disk_quota_bytes: 0,
+            admin_listen: String::new(),
             spin_us: 0,
             scrub_bytes_per_s: 2 << 20,
         }
@@ -357,6 +374,7 @@ impl Config for ShardConfig {
         if self.slots == 0 || self.slots > 1024 {
             return wrong("`slots` must be 1 to 1024");
         }
+        is_place("admin_listen", &self.admin_listen)?;
         spin_is_short(self.spin_us)?;
         quota_is_enough(self.disk_quota_bytes)?;
         match self.listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
@@ -518,12 +536,8 @@ impl Config for ZkConfig {
                  `printf super:PASSWORD | openssl sha1 -binary | base64`",
             );
         }
-        for (key, addr) in [("admin_listen", &self.admin_listen), ("metrics_listen", &self.metrics_listen)] {
-            let port = addr.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if !addr.is_empty() && port.is_none() {
-                return wrong(format!("`{key}` must be ip:port, or empty: nowhere"));
-            }
-        }
+        is_place("admin_listen", &self.admin_listen)?;
+        is_place("metrics_listen", &self.metrics_listen)?;
         if self.executors > 64 {
             return wrong(
                 "`executors` must be 0 (what suits the cores) to 64: more than cores slow each other down",

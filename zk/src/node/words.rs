@@ -34,7 +34,9 @@ fn about(word: &[u8]) -> Option<About> {
     let figures = About { counts: true, ..About::default() };
     let reset = |reset| About { reset, ..figures };
     Some(match word {
-        b"ruok" | b"isro" | b"envi" | b"conf" | b"dirs" | b"hash" | b"gtmk" | b"stmk" => About::default(),
+        b"ruok" | b"isro" | b"envi" | b"conf" | b"dirs" | b"hash" | b"gtmk" | b"stmk" | b"redy" => {
+            About::default()
+        }
         b"srvr" | b"mntr" | b"wchs" | b"stgs" => figures,
         b"stat" | b"cons" => About { connections: true, ..figures },
         b"wchc" | b"wchp" => About { watches: true, ..figures },
@@ -50,7 +52,7 @@ impl<L: SharedLog> Back<L> {
     /// A four-letter word, which ends the connection once it is answered. One that is not known isn't.
     pub(super) fn on_word(&mut self, now: Instant, state: &State, slot: Slot, word: &Bytes) {
         let Some(about) = about(word) else { return self.end_conn(slot) };
-        let is_ours = matches!(&word[..], b"stgs" | b"stgr");
+        let is_ours = matches!(&word[..], b"stgs" | b"stgr" | b"redy");
         // There is nothing to be traced, so nobody may say what.
         if !is_ours && (!self.cfg.words.has(word) || &word[..] == b"stmk") {
             let word = String::from_utf8_lossy(word);
@@ -81,6 +83,7 @@ impl<L: SharedLog> Back<L> {
 fn without_state(cfg: &NodeConfig, serving: bool, word: &[u8]) -> Option<String> {
     Some(match word {
         b"ruok" => "imok".into(),
+        b"redy" => if serving { "yes" } else { "no" }.into(),
         b"isro" => if serving { "rw" } else { "null" }.into(),
         b"envi" => environment(&cfg.facts),
         b"gtmk" => TRACE_MASK.to_string(),

@@ -263,6 +263,7 @@ pub(super) fn words_that_are_not_in_the_whitelist_are_refused() {
     assert_eq!(w.word(1, "ruok"), "ruok is not executed because it is not in the whitelist.\n");
     assert!(w.word(1, "srvr").starts_with("Zookeeper version"));
     assert!(w.word(1, "stgs").starts_with("[{"), "ours are always answered");
+    assert_eq!(w.word(1, "redy"), "yes");
     assert_eq!(w.word(1, "lsnp"), "");
 }
 
@@ -290,6 +291,7 @@ pub(super) fn a_node_that_has_not_caught_up_says_so() {
     w.start(10);
     assert_eq!(w.word(0, "ruok"), "imok");
     assert_eq!(w.word(0, "isro"), "null");
+    assert_eq!(w.word(0, "redy"), "no");
     assert_eq!(w.word(0, "mntr"), "This ZooKeeper instance is not currently serving requests\n");
     assert!(w.word(0, "envi").contains("zookeeper.version=3.9.3-"));
     assert_eq!(w.word(0, "hash"), "This ZooKeeper instance is not currently serving requests");
