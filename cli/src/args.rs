@@ -187,6 +187,65 @@ pub enum ZkTool {
     Dump(DumpTreeArgs),
     /// Put a dump into a cluster, with versions, ACLs and sequence counters
     Restore(RestoreArgs),
+    /// Print what was created, deleted and changed since a zxid, as the log tells, and with --follow what comes
+    Changes(ChangesArgs),
+    /// Print what a node held at a past zxid, as the log tells
+    Get(GetArgs),
+}
+
+/// Where the past is looked up.
+#[derive(Debug, clap::Args)]
+pub struct PastArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// Data directory of a ZooKeeper node: begin with its snapshots, where the log is trimmed
+    #[arg(long, value_name = "DIR")]
+    pub snapshots: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+}
+
+/// A zxid: decimal, or hexadecimal behind `0x`.
+fn zxid(text: &str) -> Result<i64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.ok().filter(|z| *z >= 0).ok_or_else(|| format!("`{text}` is no zxid: such as 4711 or 0x1267"))
+}
+
+/// `zoolog zk changes`.
+#[derive(Debug, clap::Args)]
+pub struct ChangesArgs {
+    /// Of this node and all below it
+    #[arg(default_value = "/")]
+    pub path: String,
+    /// Behind this zxid; 0: all that the log tells
+    #[arg(long, value_name = "ZXID", value_parser = zxid)]
+    pub since: i64,
+    /// Go on with what comes; ctrl-c ends it
+    #[arg(long)]
+    pub follow: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub past: PastArgs,
+}
+
+/// `zoolog zk get`.
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    /// Which
+    pub path: String,
+    /// When: right after the write with this zxid
+    #[arg(long, value_name = "ZXID", value_parser = zxid)]
+    pub at: i64,
+    /// Print JSON: data as text, Stat, children
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub past: PastArgs,
 }
 
 /// `zoolog zk dump`.

@@ -56,6 +56,8 @@ fn main() -> ExitCode {
             None => nodes::zk_process(&zk.node).map_err(Failure::from),
             Some(ZkTool::Dump(args)) => zk::dump(&args),
             Some(ZkTool::Restore(args)) => zk::restore(&args),
+            Some(ZkTool::Changes(args)) => zk::changes(&args),
+            Some(ZkTool::Get(args)) => zk::get(&args),
         },
         Command::Log(command) => log::run(command),
         Command::Admin(command) => admin::run(command),

@@ -68,6 +68,47 @@ fn a_tree_goes_from_one_service_into_another() {
     to.stop();
 }
 
+/// What a command prints, and its exit code.
+fn out(dev: &Dev, args: &[&str]) -> (String, i32) {
+    let done = zoolog(&["zk"]).args(args).args(["--orderers", &dev.orderers.join(",")]).output().unwrap();
+    (String::from_utf8(done.stdout).unwrap(), done.status.code().unwrap())
+}
+
+#[test]
+fn the_log_tells_what_has_changed_and_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &[]);
+    let mut at = Client::open(&dev.zk[0], None);
+    let set = |at: &mut Client, text: &str| {
+        at.call(&Request::SetData { path: "/a/b".into(), data: Some(text.as_bytes()), version: -1 });
+        at.newest_zxid
+    };
+    at.call(&create("/a", 0));
+    at.call(&create("/a/b", 0));
+    let (one, two) = (set(&mut at, "one"), set(&mut at, "two"));
+    at.call(&create("/ab", 0));
+    at.call(&Request::Delete { path: "/a/b".into(), version: -1 });
+    let gone = at.newest_zxid;
+
+    let since = |z: i64| format!("--since={z}");
+    let (text, code) = out(&dev, &["changes", "/a", &since(one)]);
+    assert_eq!((text, code), (format!("{two:#x}\tchanged\t/a/b\n{gone:#x}\tdeleted\t/a/b\n"), 0));
+    let (text, _) = out(&dev, &["changes", "--since", "0", "--json"]);
+    let paths: Vec<_> =
+        text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["path"].clone()).collect();
+    assert_eq!(paths, ["/a", "/a/b", "/a/b", "/a/b", "/ab", "/a/b"]);
+
+    assert_eq!(out(&dev, &["get", "/a/b", &format!("--at={one:#x}")]), ("one".into(), 0));
+    assert_eq!(out(&dev, &["get", "/a/b", &format!("--at={two}")]), ("two".into(), 0));
+    assert_eq!(out(&dev, &["get", "/a/b", &format!("--at={gone}")]).1, 4);
+    assert_eq!(out(&dev, &["get", "/a/b", &format!("--at={}", gone + 1_000_000)]).1, 6);
+    assert_eq!(out(&dev, &["get", "/a/b", "--at=-1"]).1, 2);
+    let (text, _) = out(&dev, &["get", "/a/b", "--json", &format!("--at={two}")]);
+    let node: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&node["data"], &node["version"], &node["mzxid"]), (&"two".into(), &2.into(), &two.into()));
+    dev.stop();
+}
+
 #[test]
 fn what_can_not_be_dumped_is_said() {
     let dir = tempfile::tempdir().unwrap();

@@ -25,6 +25,7 @@ mod trim;
 mod view;
 
 pub use input::{Source, start as start_input};
+pub use interrupt::Interrupt;
 pub use range::Range;
 pub use resolve::writer;
 pub use session::{Said, Session};

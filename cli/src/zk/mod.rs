@@ -3,14 +3,18 @@
 //! - `format`: a dump's lines. `sources`: where a tree is found: `snapshot` files of ours, `apache`'s, or a running
 //!   `server`, anybody's, which `client` asks.
 //! - `dump` writes it, `restore` puts it into a cluster's log.
+//! - `past`: what the log tells of what was.
 
 mod apache;
 mod client;
 mod dump;
 mod format;
+mod past;
 mod restore;
 mod server;
 mod snapshot;
+
+pub use past::{changes, get};
 
 use crate::args::{DumpTreeArgs, RestoreArgs};
 use crate::exit::Failure;

@@ -3,8 +3,8 @@
 use super::{Sink, is_own};
 use crate::exit::Failure;
 use std::path::Path;
-use zoolog_core::ClusterId;
 use zoolog_core::rt::snapshots::SnapshotStore;
+use zoolog_core::{ClusterId, Gsn};
 use zoolog_zk::snapshot::Loader;
 use zoolog_zk::state::State;
 use zoolog_zk::tree::Lifetime;
@@ -32,6 +32,24 @@ pub fn read_newest(dir: &Path, sink: &mut dyn Sink) -> Result<Option<i64>, Failu
         }
     }
     Err(wrong.into())
+}
+
+/// The newest good snapshot in that node's data directory that is not behind `gsn`; the state before all if there is none.
+///
+/// # Errors
+/// If the directory has no snapshots to look at.
+pub fn newest_until(dir: &Path, gsn: Gsn) -> Result<State, Failure> {
+    let folder = dir.join("snapshots");
+    let store = SnapshotStore::look(&folder, ClusterId(0));
+    for file in store.newest()?.into_iter().filter(|f| f.gsn <= gsn) {
+        let mut loader = Loader::new(ClusterId(0));
+        let loaded = store.read(&file, &mut |bytes| loader.push(bytes));
+        match loaded.and_then(|()| loader.finish().map_err(|e| e.to_string())) {
+            Ok(state) => return Ok(state),
+            Err(why) => crate::out::note(format!("{}: {why}; trying the one before it", file.path.display())),
+        }
+    }
+    Ok(State::new())
 }
 
 /// Gives all nodes of a state, parents before children.

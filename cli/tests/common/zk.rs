@@ -27,7 +27,7 @@ pub struct Client {
     pub stream: TcpStream,
     pub session: ConnectResponse,
     xid: i32,
-    newest_zxid: i64,
+    pub newest_zxid: i64,
 }
 
 impl Client {
