@@ -261,7 +261,7 @@ pub fn order_job(
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
     let node = Stored { name, dir: config.data_dir, wal, limits, listener, stop, ready };
-    let make = move |_: &Path, recovered: Recovered| {
+    let make = move |_: &mut DataDir, recovered: Recovered| {
         zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())
     };
     Ok(node.job(make, |_, event| match event {
@@ -307,6 +307,7 @@ pub fn slot_job(
     let machine = zoolog_shard::SlotConfig {
         cluster: cluster.cluster(),
         slot: id,
+        stamp: 0, // of its log, once that is open
         addr,
         domain,
         orderers: cluster.orderers.clone(),
@@ -324,15 +325,19 @@ pub fn slot_job(
         ends_when_stuck: false,
     };
     let node = Stored { name, dir, wal, limits, listener, stop, ready };
-    let make = move |dir: &Path, recovered| {
-        let orderers = remembered::with_configured(dir, &machine.orderers);
-        zoolog_shard::Slot::new(zoolog_shard::SlotConfig { orderers, ..machine }, recovered, clock::now())
+    let make = move |dir: &mut DataDir, recovered: Recovered| {
+        let stamp = dir.log_stamp(recovered.incarnation == 1, seed)?;
+        let orderers = remembered::with_configured(dir.path(), &machine.orderers);
+        let config = zoolog_shard::SlotConfig { stamp, orderers, ..machine };
+        zoolog_shard::Slot::new(config, recovered, clock::now()).map_err(|e| e.to_string())
     };
-    Ok(node.job(make, |dir, event| {
-        if let SlotEvent::Orderers { addrs } = event {
+    Ok(node.job(make, |dir, event| match event {
+        SlotEvent::Orderers { addrs } => {
             remembered::remember(dir, addrs);
+            Ok(())
         }
-        Ok(())
+        SlotEvent::Dismissed { why } => Err(why.clone()),
+        _ => Ok(()),
     }))
 }
 
@@ -352,7 +357,7 @@ impl Stored {
     /// event after which it must not go on.
     fn job<M, E>(
         self,
-        make: impl FnOnce(&Path, Recovered) -> Result<M, E> + Send + 'static,
+        make: impl FnOnce(&mut DataDir, Recovered) -> Result<M, E> + Send + 'static,
         judge: impl Fn(&Path, &M::Event) -> Result<(), String> + Send + 'static,
     ) -> Job
     where
@@ -362,9 +367,9 @@ impl Stored {
     {
         let Self { name, dir, wal, limits, listener, stop, ready } = self;
         Box::new(move |host| {
-            let dir = DataDir::open(&dir, wal.cluster, &name)?;
+            let mut dir = DataDir::open(&dir, wal.cluster, &name)?;
             let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-            let machine = make(dir.path(), recovered).map_err(|e| format!("{name}: {e}"))?;
+            let machine = make(&mut dir, recovered).map_err(|e| format!("{name}: {e}"))?;
             let spec = spec(&name, listener, Some(disk.within(limits)), stop);
             ready_now(&ready, &name);
             host.run(machine, spec, move |event| {

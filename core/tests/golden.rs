@@ -52,6 +52,7 @@ fn messages() -> Vec<Message> {
             incarnation,
             addr: "a:1".into(),
             domain: "rack".into(),
+            stamp: 0x0a0b_0c0d,
             parts: vec![(shard, CutNumber(5))],
         }
         .into(),

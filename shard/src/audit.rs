@@ -259,6 +259,7 @@ pub fn start(cluster: ClusterId, slot: SlotId, recovered: Recovered) -> Result<S
     let cfg = SlotConfig {
         cluster,
         slot,
+        stamp: 0,
         addr: "audit:0".into(),
         domain: "audit".into(),
         orderers: vec!["audit:0".into()],

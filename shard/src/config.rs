@@ -10,6 +10,8 @@ pub struct SlotConfig {
     pub cluster: ClusterId,
     /// Who it is.
     pub slot: SlotId,
+    /// Drawn at random when its log was begun: the cluster takes no other log under this slot's id.
+    pub stamp: u64,
     /// `ip:port` at which peers and clients reach it.
     pub addr: String,
     /// Servers of one domain fail together.

@@ -59,6 +59,11 @@ pub enum SlotEvent {
         /// What.
         what: String,
     },
+    /// The cluster knows another data directory under this slot's id. It must not go on.
+    Dismissed {
+        /// What the leader said, for people.
+        why: String,
+    },
     /// What the leader says of a shard doesn't fit what is known: it was asked again.
     Contradiction {
         /// The cut or part.

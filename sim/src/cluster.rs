@@ -173,6 +173,7 @@ fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<d
     let cfg = SlotConfig {
         cluster: CLUSTER,
         slot: SlotId { server: ServerId(n), index: 0 },
+        stamp: u64::from(n),
         addr: Role::Server(n).addr(),
         domain: format!("host-{n}"),
         orderers: orderer_addrs(o),

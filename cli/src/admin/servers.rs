@@ -18,8 +18,19 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
     if args.json {
         out::print(format!("{:#}", json!({ "slots": slots.values().collect::<Vec<_>>() })))?;
     } else {
-        let columns =
-            ["slot", "address", "start", "view", "leader", "lanes", "unsynced B", "writers", "conns", "note"];
+        let columns = [
+            "slot",
+            "address",
+            "start",
+            "view",
+            "leader",
+            "lanes",
+            "unsynced B",
+            "writers",
+            "conns",
+            "scrub",
+            "note",
+        ];
         let mut table = out::table(columns, 5..9);
         for slot in slots.values() {
             let leader = match slot["leader_connected"].as_bool() {
@@ -28,16 +39,25 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
                 None => "",
             };
             let lanes = slot["lanes"].as_array().map_or_else(String::new, |lanes| lanes.len().to_string());
-            let damaged =
-                slot["lanes"].as_array().into_iter().flatten().filter(|l| l["state"] == "damaged").count();
-            let note = match (&slot["error"], damaged) {
-                (Value::String(error), _) => error.clone(),
-                (_, 0) => String::new(),
-                (_, n) => format!("{n} lanes damaged"),
+            let count = |state: &str| {
+                slot["lanes"].as_array().into_iter().flatten().filter(|l| l["state"] == state).count()
+            };
+            let note = match (&slot["error"], count("damaged"), count("mending")) {
+                (Value::String(error), ..) => error.clone(),
+                (_, 0, 0) => String::new(),
+                (_, 0, n) => format!("{n} lanes are being mended"),
+                (_, n, _) => format!("{n} lanes damaged"),
+            };
+            let scrub = match (slot["scrub"]["passes"].as_u64(), slot["scrub"]["segment"].as_u64()) {
+                (None, _) => String::new(),
+                (Some(n), None) => format!("{n} passes"),
+                (Some(n), Some(segment)) => format!("{n} passes, at segment {segment}"),
             };
             let first = ["slot", "addr", "incarnation", "view"].map(|key| cell(&slot[key]));
             let last = ["unsynced_bytes", "writers", "connections"].map(|key| cell(&slot[key]));
-            table.add_row(first.into_iter().chain([leader.to_string(), lanes]).chain(last).chain([note]));
+            table.add_row(
+                first.into_iter().chain([leader.to_string(), lanes]).chain(last).chain([scrub, note]),
+            );
         }
         out::print(table)?;
         out::print("Servers that have no replica of any shard are not listed.")?;

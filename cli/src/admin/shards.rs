@@ -36,7 +36,11 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
                     let fields =
                         ["lane", "committed", "durable", "accepted", "state"].map(|key| cell(&lane[key]));
                     let role = if lane["primary"] == true { "primary" } else { "backup" };
-                    table.add_row(who.clone().into_iter().chain(fields).chain([role.to_string()]));
+                    let note = match lane["lost"].as_u64() {
+                        None | Some(0) => String::new(),
+                        Some(n) => format!("{n} records can't be read here: asked for elsewhere"),
+                    };
+                    table.add_row(who.clone().into_iter().chain(fields).chain([role.to_string(), note]));
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Whose directory is this? One process's, one node's, one cluster's, and of a format we know.
+//! Whose directory is this? One process's, one node's, one cluster's, and of a format we know; and which log is in it,
+//! so that an empty directory is never taken for one that was lost.
 
 use crate::ids::ClusterId;
 use std::fs::File;
@@ -7,19 +8,25 @@ use std::path::{Path, PathBuf};
 
 /// Version of the layout below a data directory.
 const FORMAT: u32 = 1;
+/// The file that says so.
+const STAMP_FILE: &str = "stamp.toml";
 
 /// A data directory that is locked for this process and stamped as this node's.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    stamp: Stamp,
     _lock: File,
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Stamp {
     format: u32,
     cluster: String,
     node: String,
+    /// Of the log in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
 }
 
 /// A stopped node's data directory: no node starts on it as long as this lives. Nothing in it was changed.
@@ -66,7 +73,7 @@ impl Inspected {
         let unreadable = |path: &Path, e: &dyn std::fmt::Display| {
             InspectError::Unreadable(format!("can't read {}: {e}", path.display()))
         };
-        let stamp_path = path.join("stamp.toml");
+        let stamp_path = path.join(STAMP_FILE);
         let stamp: Option<Stamp> = match std::fs::read_to_string(&stamp_path) {
             Ok(text) => Some(toml::from_str(&text).map_err(|e| unreadable(&stamp_path, &e))?),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -106,9 +113,10 @@ impl DataDir {
         std::fs::create_dir_all(path)
             .map_err(|e| format!("can't create the data directory {at}: {e}; check its owner and rights"))?;
         let lock = lock(path)?;
-        let stamp_path = path.join("stamp.toml");
-        let ours = Stamp { format: FORMAT, cluster: format!("{:032x}", cluster.0), node: node.to_string() };
-        match std::fs::read_to_string(&stamp_path) {
+        let stamp_path = path.join(STAMP_FILE);
+        let cluster = format!("{:032x}", cluster.0);
+        let ours = Stamp { format: FORMAT, cluster, node: node.to_string(), log: None };
+        let stamp = match std::fs::read_to_string(&stamp_path) {
             Ok(text) => {
                 let found: Stamp = toml::from_str(&text).map_err(|e| {
                     format!("{} can't be understood ({e}); restore it from a backup", stamp_path.display())
@@ -131,19 +139,50 @@ impl DataDir {
                         found.node
                     ));
                 }
+                found
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let text = toml::to_string(&ours).map_err(|e| e.to_string())?;
-                write_durably(&stamp_path, text.as_bytes())?;
+                ours.write(path)?;
+                ours
             }
             Err(e) => return Err(format!("can't read {}: {e}", stamp_path.display())),
+        };
+        Ok(Self { path: path.to_path_buf(), stamp, _lock: lock })
+    }
+
+    /// The stamp of the log in it. A log that is `begun` now, whatever was there before, gets one that `random` draws:
+    /// what was lost with the old log must not seem to be in the new one.
+    ///
+    /// # Errors
+    /// Text for a person: it can't be written, or read.
+    pub fn log_stamp(
+        &mut self,
+        begun: bool,
+        random: impl FnOnce() -> Result<u64, String>,
+    ) -> Result<u64, String> {
+        if let Some(known) = self.stamp.log.as_ref().filter(|_| !begun) {
+            let read = u64::from_str_radix(known, 16);
+            let path = self.path.join(STAMP_FILE);
+            return read.map_err(|e| {
+                format!("{}: `log` can't be understood ({e}); restore it from a backup", path.display())
+            });
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        let drawn = random()?;
+        self.stamp.log = Some(format!("{drawn:016x}"));
+        self.stamp.write(&self.path)?;
+        Ok(drawn)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Stamp {
+    fn write(&self, dir: &Path) -> Result<(), String> {
+        let text = toml::to_string(self).map_err(|e| e.to_string())?;
+        write_durably(&dir.join(STAMP_FILE), text.as_bytes())
     }
 }
 
@@ -213,6 +252,26 @@ mod tests {
         drop(looking);
         assert_eq!(names(path), before);
         DataDir::open(path, ClusterId(5), "shard-1.0").unwrap();
+    }
+
+    #[test]
+    fn a_log_keeps_its_stamp_and_one_begun_anew_gets_another() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || DataDir::open(home.path(), ClusterId(7), "shard-0.0").unwrap();
+        assert_eq!(open().log_stamp(true, || Ok(5)), Ok(5));
+        assert_eq!(open().log_stamp(false, || panic!("it has one")), Ok(5));
+        // Only the log was lost, its directory's stamp was not.
+        assert_eq!(open().log_stamp(true, || Ok(6)), Ok(6));
+        assert_eq!(open().log_stamp(false, || panic!("it has one")), Ok(6));
+    }
+
+    /// Of a directory from before logs had stamps.
+    #[test]
+    fn a_log_without_a_stamp_gets_one_for_good() {
+        let home = tempfile::tempdir().unwrap();
+        let mut dir = DataDir::open(home.path(), ClusterId(7), "shard-0.0").unwrap();
+        assert_eq!(dir.log_stamp(false, || Ok(9)), Ok(9));
+        assert_eq!(dir.log_stamp(false, || panic!("it has one")), Ok(9));
     }
 
     #[test]

@@ -153,6 +153,7 @@ impl Fleet {
                 incarnation,
                 addr: format!("127.0.0.1:{}", server + 1), // nobody dials it: there are no writers
                 domain: String::new(),
+                stamp: 0,
                 parts: mine.map(|s| (s.id, *number)).collect(),
             }));
             link.flush()?;

@@ -36,7 +36,8 @@ impl Orderer {
             return self.refuse(conn, invalid(format!("parts of {} shards", r.parts.len())));
         }
         let Some(lead) = &mut self.lead else { return };
-        let registration = Registration { slot, incarnation: started, addr: r.addr, domain: r.domain };
+        let registration =
+            Registration { slot, incarnation: started, addr: r.addr, domain: r.domain, stamp: r.stamp };
         let waits = lead.newcomers.get(&slot).map(|n| (n.conn, n.registration.incarnation));
         // Accepted connections are numbered in order: of one start, the later is the living one.
         let current = lead.reports.conn(slot).map(|c| (c, self.state.incarnation(slot).unwrap_or_default()));
@@ -57,10 +58,13 @@ impl Orderer {
     pub(super) fn admit_newcomers(&mut self, now: Instant) {
         let Some(lead) = &mut self.lead else { return };
         let mut known = Vec::new();
-        let mut stale = Vec::new();
+        let (mut stale, mut foreign) = (Vec::new(), Vec::new());
         for (slot, n) in &mut lead.newcomers {
             let incarnation = n.registration.incarnation;
             match self.state.incarnation(*slot) {
+                _ if self.state.has_other_log(*slot, n.registration.stamp) => {
+                    foreign.push((*slot, incarnation));
+                }
                 Some(newest) if newest > incarnation => stale.push((*slot, incarnation, newest)),
                 _ if self.state.is_registered(&n.registration) => known.push(*slot),
                 _ if n.proposed => {}
@@ -72,6 +76,9 @@ impl Orderer {
         }
         for slot in known {
             self.admit(now, slot);
+        }
+        for (slot, incarnation) in foreign {
+            self.turn_away(slot, incarnation, RefusedWhy::Dismissed, other_log(slot));
         }
         for (slot, incarnation, newest) in stale {
             let text = format!("start {newest} of slot {slot} is registered, {incarnation} is older");
@@ -223,6 +230,17 @@ impl Orderer {
             lead.newcomers.remove(&slot);
         }
     }
+}
+
+/// What to do about a log that is not the one known.
+fn other_log(slot: SlotId) -> String {
+    let server = slot.server;
+    format!(
+        "server {server} is known with another data directory (slot {}): what that one held is not in this one. Start \
+         it on its old data directory; or, if that is lost, start a new server: an empty directory and a `server` id \
+         never used before",
+        slot.index
+    )
 }
 
 impl Who {

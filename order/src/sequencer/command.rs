@@ -62,6 +62,8 @@ pub struct Registration {
     pub addr: String,
     /// What it fails together with; empty for "nothing else".
     pub domain: String,
+    /// Of its log, drawn at random when that was begun.
+    pub stamp: u64,
 }
 
 /// New shards, each as the slots of its replicas, and shards that take no appends from here on. Ids of the new ones

@@ -60,6 +60,9 @@ pub struct SlotEntry {
     pub addr: String,
     /// What it fails together with; empty for "nothing else".
     pub domain: String,
+    /// Of its log, drawn at random when that was begun: another log under the same id is refused, what the first one
+    /// held must not seem to be held by it.
+    pub stamp: u64,
 }
 
 /// What all orderers agree on.
@@ -287,6 +290,7 @@ mod tests {
             incarnation: Incarnation(1),
             addr: format!("10.0.0.{server}:7000"),
             domain: domain.into(),
+            stamp: u64::from(server),
         }
     }
 
@@ -294,8 +298,8 @@ mod tests {
     pub(crate) fn formed(servers: u32, shards: u32, replicas: u32) -> State {
         let mut s = State::new(ClusterId(5));
         for i in 0..servers {
-            let SlotEntry { incarnation, addr, domain } = entry(i, "");
-            let r = Registration { slot: slot(i), incarnation, addr, domain };
+            let SlotEntry { incarnation, addr, domain, stamp } = entry(i, "");
+            let r = Registration { slot: slot(i), incarnation, addr, domain, stamp };
             s.apply(&Command::Register(r).encode());
         }
         let fit = s.slots.keys().copied().collect();

@@ -7,7 +7,7 @@ use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, OrdererId, ShardId, SlotId};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {

@@ -8,6 +8,9 @@ use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView};
 use zoolog_core::{Incarnation, ServerId, ShardId, SlotId};
 
+/// Why a registration is refused whose stamp is not the one that is known.
+const OTHER_LOG: &str = "another log is known under its id";
+
 impl State {
     pub(super) fn register(&mut self, r: Registration) -> Applied {
         let (slot, incarnation) = (r.slot, r.incarnation);
@@ -16,6 +19,7 @@ impl State {
             return no("its address or domain is empty or too long");
         }
         match self.slots.get(&slot) {
+            Some(known) if known.stamp != r.stamp => return no(OTHER_LOG),
             Some(known) if known.incarnation > incarnation => return no("a newer incarnation is registered"),
             None if self.slots.len() >= SLOTS_MAX => return no("there are too many slots"),
             _ => {}
@@ -30,15 +34,20 @@ impl State {
         if view_changed {
             self.view.number = self.view.number.next();
         }
-        self.slots.insert(slot, SlotEntry { incarnation, addr: r.addr, domain: r.domain });
+        self.slots.insert(slot, SlotEntry { incarnation, addr: r.addr, domain: r.domain, stamp: r.stamp });
         Applied::Registered { slot, incarnation, view_changed }
     }
 
     /// Whether the slot is registered exactly like this, so that no entry is needed to say so again.
     pub(crate) fn is_registered(&self, r: &Registration) -> bool {
-        self.slots
-            .get(&r.slot)
-            .is_some_and(|e| e.incarnation == r.incarnation && e.addr == r.addr && e.domain == r.domain)
+        self.slots.get(&r.slot).is_some_and(|e| {
+            (e.incarnation, e.stamp) == (r.incarnation, r.stamp) && e.addr == r.addr && e.domain == r.domain
+        })
+    }
+
+    /// Whether the slot is known with another log than that.
+    pub(crate) fn has_other_log(&self, slot: SlotId, stamp: u64) -> bool {
+        self.slots.get(&slot).is_some_and(|e| e.stamp != stamp)
     }
 
     /// The newest incarnation of a slot.
@@ -135,7 +144,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{formed, slot};
+    use super::super::tests::{entry, formed, slot};
     use super::super::{Command, ConsumerAt, ProposedCut};
     use super::*;
     use proptest::prelude::*;
@@ -147,8 +156,25 @@ mod tests {
             incarnation: Incarnation(incarnation),
             addr: addr.into(),
             domain: String::new(),
+            stamp: u64::from(server),
         };
         s.apply(&Command::Register(r).encode())
+    }
+
+    /// LOG-2: what a lost log held is not held by the empty one that took its place.
+    #[test]
+    fn another_log_under_a_known_id_is_refused() {
+        let mut s = formed(3, 3, 2);
+        let before = s.slots.clone();
+        let SlotEntry { addr, domain, .. } = entry(1, "");
+        for incarnation in [1, 2, 99] {
+            let incarnation = Incarnation(incarnation);
+            let (addr, domain) = (addr.clone(), domain.clone());
+            let r = Registration { slot: slot(1), incarnation, addr, domain, stamp: 77 };
+            assert!(s.has_other_log(slot(1), 77) && !s.is_registered(&r));
+            assert!(matches!(s.apply(&Command::Register(r).encode()), Applied::NotRegistered { .. }));
+        }
+        assert_eq!(s.slots, before);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::driver::{Sim, hello};
 use crate::model::World;
 use zoolog_core::wal::Recovered;
-use zoolog_core::wire::{Message, PartsAre, Recovering, Register, Role, Status};
+use zoolog_core::wire::{Message, PartsAre, Recovering, RefusedWhy, Register, Role, Status};
 use zoolog_core::{CutNumber, Gsn, Incarnation, ShardId};
 use zoolog_order::{OrderError, OrderEvent, Orderer};
 
@@ -117,8 +117,14 @@ fn a_slot_that_was_away_gets_exactly_the_parts_it_missed() {
     w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), 2));
     let known = w.sim.machine(leader).state().last_cut();
     let parts = vec![(ShardId(1), CutNumber(known.0 - 1))];
-    let register =
-        Register { slot, incarnation: Incarnation(2), addr: "s:1".into(), domain: String::new(), parts };
+    let register = Register {
+        slot,
+        incarnation: Incarnation(2),
+        addr: "s:1".into(),
+        domain: String::new(),
+        stamp: 0,
+        parts,
+    };
     w.sim.send(g, register);
     let PartsAre { parts, lens, number, tail, .. } = w.sim.answer(g, "parts", |m| match m {
         Message::PartsAre(p) if p.shard == ShardId(1) => Some(p.clone()),
@@ -140,7 +146,7 @@ fn a_slot_that_lost_parts_it_once_held_is_sent_to_the_other_replicas() {
     let g = w.sim.connect(leader);
     w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), 2));
     let (incarnation, addr) = (Incarnation(2), "s:1".to_string());
-    w.sim.send(g, Register { slot, incarnation, addr, domain: String::new(), parts: vec![] });
+    w.sim.send(g, Register { slot, incarnation, addr, domain: String::new(), stamp: 0, parts: vec![] });
     let known = w.sim.answer(g, "parts that are gone", |m| match m {
         Message::PartsGone(m) if m.shard == ShardId(1) => Some(m.known),
         Message::PartsAre(m) => panic!("parts with a gap before them: {m:?}"),
@@ -167,6 +173,33 @@ fn a_slot_that_lost_parts_it_once_held_is_sent_to_the_other_replicas() {
     w.sim.send(g, Recovering { slot, incarnation: Incarnation(1), shards: vec![] });
     w.sim.run_ms(50);
     assert!(!w.sim.guests[g].open, "of a start that isn't its own");
+}
+
+/// LOG-2: an empty directory under a known id is not what was there before, whatever start it claims to be.
+#[test]
+fn another_log_under_a_known_id_is_refused_for_good() {
+    let mut w = World::ready(7);
+    w.append(1, 0, 3);
+    w.until("committed", |w| w.truth.tail.0 == 3);
+    let slot = w.slots[0].id;
+    for started in [1, 2, 50] {
+        let leader = w.sim.leader().unwrap();
+        let g = w.sim.connect(leader);
+        w.sim.send(g, hello(Role::Slot, u64::from(slot.server.0), started));
+        let (incarnation, addr) = (Incarnation(started), "s:1".to_string());
+        w.sim.send(g, Register { slot, incarnation, addr, domain: String::new(), stamp: 99, parts: vec![] });
+        let (why, text) = w.sim.answer(g, "a refusal", |m| match m {
+            Message::Refused(r) => Some((r.why, r.text.clone())),
+            _ => None,
+        });
+        assert_eq!(why, RefusedWhy::Dismissed);
+        assert!(text.contains("never used before"), "it says what to do: {text}");
+    }
+    // The one that is known is not disturbed, and may come back.
+    w.append(1, 0, 3);
+    w.until("committed", |w| w.truth.tail.0 == 6);
+    w.slots[0].restart(&mut w.sim);
+    w.until("registered again", |w| w.slots[0].registered);
 }
 
 /// A member that comes back without its disk must not vote or acknowledge as if nothing had happened, and

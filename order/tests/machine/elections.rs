@@ -113,7 +113,10 @@ fn a_new_address_of_a_slot_reaches_everybody_in_a_new_view() {
     w.sim.send(g, crate::driver::hello(Role::Slot, 0, 2));
     let (slot, incarnation) = (w.slots[0].id, zoolog_core::Incarnation(2));
     let parts = vec![];
-    w.sim.send(g, Register { slot, incarnation, addr: "moved:1".into(), domain: String::new(), parts });
+    w.sim.send(
+        g,
+        Register { slot, incarnation, addr: "moved:1".into(), domain: String::new(), stamp: 0, parts },
+    );
     let watcher = w.sim.client(leader);
     w.sim.send(watcher, WatchCuts { request: 1 });
     w.sim.answer(watcher, "the new view", |m| match m {

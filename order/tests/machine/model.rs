@@ -121,7 +121,14 @@ impl Slot {
         let (slot, incarnation) = (self.id, Incarnation(self.incarnation));
         sim.send(
             g,
-            Register { slot, incarnation, addr: format!("s{}:1", slot.server), domain: String::new(), parts },
+            Register {
+                slot,
+                incarnation,
+                addr: format!("s{}:1", slot.server),
+                domain: String::new(),
+                stamp: 0,
+                parts,
+            },
         );
         self.guest = Some(g);
         self.registered = false;

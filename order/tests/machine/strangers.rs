@@ -60,7 +60,7 @@ fn messages_of_another_role_are_refused() {
     let slot = SlotId { server: ServerId(1), index: 0 };
     let report = Report { slot, incarnation: Incarnation(1), cuts: CutsWanted::Own, shards: vec![] };
     let (addr, domain) = ("a:1".to_string(), String::new());
-    let register = Register { slot, incarnation: Incarnation(1), addr, domain, parts: vec![] };
+    let register = Register { slot, incarnation: Incarnation(1), addr, domain, stamp: 0, parts: vec![] };
     for m in [
         Message::from(report.clone()),
         register.clone().into(),
@@ -89,7 +89,8 @@ fn an_older_start_of_a_slot_is_refused_as_stale() {
     let g = w.sim.connect(leader);
     w.sim.send(g, hello(Role::Slot, 0, 1));
     let (slot, addr) = (w.slots[0].id, "s0:1".to_string());
-    let old = Register { slot, incarnation: Incarnation(1), addr, domain: String::new(), parts: vec![] };
+    let old =
+        Register { slot, incarnation: Incarnation(1), addr, domain: String::new(), stamp: 0, parts: vec![] };
     w.sim.send(g, old);
     assert_eq!(refusal(&mut w.sim, g), RefusedWhy::Stale);
     w.append(1, 0, 3);

@@ -96,6 +96,7 @@ impl Slot {
                 incarnation: self.incarnation,
                 addr: self.cfg.addr.clone(),
                 domain: self.cfg.domain.clone(),
+                stamp: self.cfg.stamp,
                 parts,
             },
         );
@@ -167,6 +168,9 @@ impl Slot {
             }
             Message::Refused(m) => {
                 tracing::warn!(why = ?m.why, text = %m.text, "the orderer refused us");
+                if m.why == RefusedWhy::Dismissed {
+                    self.fx.event(SlotEvent::Dismissed { why: m.text });
+                }
                 self.close(now, conn);
             }
             Message::StatusIs(_) => {}

@@ -33,6 +33,7 @@ fn messages(pick: impl Fn(usize) -> u64) -> Vec<Message> {
             incarnation: inc,
             addr: "x".into(),
             domain: "y".into(),
+            stamp: 5,
             parts: vec![(shard, number)],
         }
         .into(),

@@ -16,6 +16,8 @@ body! {
         addr: String,
         /// Servers of one domain fail together; replicas of a shard are kept apart.
         domain: String,
+        /// Of its log: drawn at random when that was begun. Another one under the same id is refused.
+        stamp: u64,
         /// Newest part it knows of each shard it serves.
         parts: Vec<(ShardId, CutNumber)>,
     }

@@ -65,6 +65,7 @@ impl Node {
         let cfg = SlotConfig {
             cluster: CLUSTER,
             slot: slot_id(self.n),
+            stamp: self.n as u64,
             addr: format!("s{}", self.n),
             domain: format!("d{}", self.n),
             orderers: vec!["orderer".into()],

@@ -86,6 +86,7 @@ impl Cluster {
             let cfg = SlotConfig {
                 cluster: CLUSTER,
                 slot: SlotId { server: ServerId(n), index: 0 },
+                stamp: 1,
                 addr: slot_addr(n),
                 domain: format!("host-{n}"),
                 orderers: (1..=3).map(orderer_addr).collect(),

@@ -58,6 +58,7 @@ impl Slots {
                 incarnation: Incarnation(1),
                 addr: slot_addr(i as u32 + 1),
                 domain: format!("host-{i}"),
+                stamp: 0,
                 parts: Vec::new(),
             };
             cluster.net.send(user, vec![hello(Role::Slot, i as u64 + 1), wire::encode(register)]);
