@@ -177,6 +177,9 @@ pub struct OrderConfig {
     /// Milliseconds that data servers which have not spoken yet are given after a start of this orderer: they may be
     /// reading their logs. Default 30000.
     pub start_grace_ms: u64,
+    /// Milliseconds for which a replica of a finalized shard may be gone before a copy is made on another server in its
+    /// place. Default 60000; at least 1000, or 0: only by hand.
+    pub rebuild_after_ms: u64,
     /// Seconds for which records are kept at least, whatever consumers need; 0: no longer than they need. Give it, and
     /// the next three, to all orderers alike: the leader's count. Default 0.
     pub retain_time_s: u64,
@@ -216,6 +219,7 @@ impl Default for OrderConfig {
             cut_interval_us: 0,
             failure_timeout_ms: 1000,
             start_grace_ms: 30_000,
+            rebuild_after_ms: 60_000,
             retain_time_s: 0,
             retain_bytes: 0,
             consumer_max_age_s: 7 * 24 * 3600,
@@ -247,6 +251,11 @@ impl Config for OrderConfig {
         if (1..500).contains(&self.failure_timeout_ms) {
             return wrong(
                 "`failure_timeout_ms` is below 500: pauses that are nobody's failure would end shards",
+            );
+        }
+        if (1..1000).contains(&self.rebuild_after_ms) {
+            return wrong(
+                "`rebuild_after_ms` is below 1000: servers that are only being restarted would be taken for lost",
             );
         }
         if self.consumer_max_age_s > 0 && self.consumer_max_age_s < 60 {

@@ -21,6 +21,17 @@ pub struct ShardView {
     pub replicas: Vec<ReplicaView>,
     /// Whether it takes appends.
     pub state: ShardState,
+    /// The copy that is being made in place of a lost one. Only finalized shards have one, and one at a time.
+    pub rebuild: Option<Rebuild>,
+}
+
+/// A copy in the making. It counts for nothing and nobody reads from it before it takes its place among the replicas.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Rebuild {
+    /// Which replica is lost: the new one takes its place.
+    pub index: u8,
+    /// Where the new one is being made.
+    pub to: ReplicaView,
 }
 
 /// One replica of a shard.
@@ -73,5 +84,10 @@ impl ShardView {
     /// The index of the replica in that slot.
     pub fn replica_in(&self, slot: SlotId) -> Option<u8> {
         self.replicas.iter().position(|r| r.slot == slot).map(|i| i as u8)
+    }
+
+    /// The index of the replica that is being rebuilt in that slot.
+    pub fn rebuilt_in(&self, slot: SlotId) -> Option<u8> {
+        self.rebuild.as_ref().filter(|r| r.to.slot == slot).map(|r| r.index)
     }
 }

@@ -19,7 +19,8 @@ fn slot() -> SlotId {
 
 fn view() -> View {
     let replicas = vec![ReplicaView { slot: slot(), addr: "10.0.0.1:4000".into() }];
-    let live = ShardView { id: ShardId(1), replicas: replicas.clone(), state: ShardState::Live };
+    let live =
+        ShardView { id: ShardId(1), replicas: replicas.clone(), state: ShardState::Live, rebuild: None };
     View { number: ViewNumber(9), shards: vec![live] }
 }
 
@@ -161,6 +162,7 @@ fn messages() -> Vec<Message> {
         PartsHeld { shard, after: CutNumber(4), base: Some(base), parts: vec![part] }.into(),
         Recovering { slot: slot(), incarnation, shards: vec![shard] }.into(),
         PartsGone { shard, known: CutNumber(6) }.into(),
+        RebuildShard { request, shard }.into(),
     ]
 }
 

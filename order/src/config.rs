@@ -87,6 +87,9 @@ pub struct Failures {
     /// How long a finalized shard stays in the view after all of it was trimmed: so long its writers may ask what
     /// became of their last batches. Default 60 s.
     pub linger: Duration,
+    /// How long a replica of a finalized shard may be gone before a copy is made elsewhere in its place. Default 60 s;
+    /// zero: only by hand.
+    pub rebuild_after: Duration,
 }
 
 impl Default for Failures {
@@ -95,6 +98,7 @@ impl Default for Failures {
             timeout: Duration::from_secs(1),
             start_grace: Duration::from_secs(30),
             linger: Duration::from_secs(60),
+            rebuild_after: Duration::from_secs(60),
         }
     }
 }

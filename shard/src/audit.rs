@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn lanes_of_shards_that_are_gone_from_the_view_do_not_count() {
-        let shard = |id| ShardView { id: ShardId(id), replicas: vec![], state: ShardState::Live };
+        let shard = |id| ShardView { id: ShardId(id), replicas: vec![], state: ShardState::Live, rebuild: None };
         let view = |number, ids: &[u32]| {
             Mark::View(View { number: ViewNumber(number), shards: ids.iter().copied().map(shard).collect() })
         };

@@ -140,6 +140,7 @@ fn orderer(
             timeout: o.failure_timeout,
             start_grace: Duration::from_secs(2),
             linger: o.linger,
+            rebuild_after: o.rebuild_after,
         },
         retention: RetentionConfig {
             time: o.retain_time,

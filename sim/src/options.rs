@@ -62,6 +62,8 @@ pub struct Options {
     pub failure_timeout: Duration,
     /// How long a finalized shard stays in the view after all of it was trimmed.
     pub linger: Duration,
+    /// How long a replica of a finalized shard may be gone before it is rebuilt.
+    pub rebuild_after: Duration,
     /// ZooKeeper nodes.
     pub zk: u32,
     /// Log writers.
@@ -189,6 +191,7 @@ impl Options {
             seed,
             named_writers: Rng::new(seed, "names").chance(30),
             linger: Duration::from_secs(5),
+            rebuild_after: Duration::from_secs(60),
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             joiners: if change_every.is_some() { 4 } else { 0 },
             change_every,

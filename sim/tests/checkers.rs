@@ -300,6 +300,7 @@ fn view(number: u64, ended: Option<u64>) -> Bytes {
         id: ShardId(id),
         replicas: vec![ReplicaView { slot: SlotId { server: ServerId(1), index: 0 }, addr: "a:1".into() }],
         state,
+        rebuild: None,
     };
     let end = |len| ShardState::Finalized(Final { lens: vec![len], first: Gsn(0), end: Gsn(len) });
     let shards = vec![shard(1, ended.map_or(ShardState::Live, end)), shard(2, ShardState::Live)];

@@ -176,6 +176,9 @@ messages! {
     74 Recovering;
     /// Leader -> slot: the parts that you lack are not kept here, another replica has them.
     75 PartsGone;
+
+    /// Operator -> leader: make a copy in place of the lost one of that shard.
+    80 RebuildShard;
 }
 
 /// A message with its payload.

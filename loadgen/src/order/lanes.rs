@@ -209,6 +209,7 @@ mod tests {
             id: ShardId(id),
             replicas: vec![replica(0), replica(1)],
             state: ShardState::Live,
+            rebuild: None,
         };
         View { number: ViewNumber(1), shards: (1..=shards).map(shard).collect() }
     }

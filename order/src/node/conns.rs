@@ -119,6 +119,7 @@ impl Orderer {
                 | Message::ForgetConsumer(_)
                 | Message::Finalize(_)
                 | Message::WantShards(_)
+                | Message::RebuildShard(_)
                 | Message::OpenWriter(_)
                 | Message::ClaimLane(_)
                 | Message::Trim(_)
@@ -151,6 +152,7 @@ impl Orderer {
             }
             (Who::Client, Message::Finalize(m)) => self.ask_view(conn, m.request, Wish::Finalize(m.shard)),
             (Who::Client, Message::WantShards(m)) => self.ask_view(conn, m.request, Wish::Shards(m.shards)),
+            (Who::Client, Message::RebuildShard(m)) => self.ask_view(conn, m.request, Wish::Rebuild(m.shard)),
             (Who::Client, Message::Trim(t)) => self.trim(conn, &t),
             (Who::Slot(slot, _), Message::Held(h)) => self.held(conn, slot, h),
             (Who::Slot(..) | Who::Client | Who::Orderer(_), Message::Status(s)) => {

@@ -157,6 +157,11 @@ impl Health {
         }
     }
 
+    /// Whether nothing has come from the slot for so long that nothing should rest on it.
+    pub fn is_gone(&self, now: Instant, slot: SlotId) -> bool {
+        !self.settings.timeout.is_zero() && self.is_silent(now, slot)
+    }
+
     fn look_at(
         &mut self,
         now: Instant,

@@ -11,6 +11,7 @@ mod lead;
 mod members;
 mod names;
 mod peers;
+mod rebuild;
 mod retention;
 mod roster;
 mod slots;

@@ -3,6 +3,7 @@
 
 use super::Orderer;
 use super::health::{Diagnosis, Health};
+use super::rebuild::Rebuilds;
 use crate::sequencer::{Choice, Command, FormView, SHARDS_MAX, place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tracing::{info, warn};
@@ -20,6 +21,8 @@ pub(super) enum Wish {
     Finalize(ShardId),
     /// So many shards that take appends.
     Shards(u32),
+    /// A copy in place of one that this shard lost.
+    Rebuild(ShardId),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Views {
     spent: BTreeMap<ShardId, Instant>,
     /// What failed and can't be replaced, as it was last logged.
     stuck: BTreeSet<ShardId>,
+    /// Copies that are lost, and those in the making.
+    pub rebuilds: Rebuilds,
 }
 
 impl Views {
@@ -50,6 +55,7 @@ impl Views {
             asked: VecDeque::new(),
             spent: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            rebuilds: Rebuilds::default(),
         }
     }
 }
@@ -91,6 +97,11 @@ impl Orderer {
         let found = lead.views.health.look(now, state.view(), boards, |shard| state.lens(shard));
         if !self.drop_spent(now) {
             self.mend(now, found);
+        }
+        if self.lead.as_ref().is_some_and(|l| l.views.proposed.is_none())
+            && let Some(step) = self.rebuild_due(now)
+        {
+            self.propose_change(Command::Rebuild(step), None);
         }
     }
 
@@ -216,6 +227,10 @@ impl Orderer {
                 info!(shards = n, "an operator wants another number of shards");
                 self.propose_change(Command::WantShards(n), Some(asked));
             }
+            Wish::Rebuild(id) => match self.rebuild_by_hand(now, id) {
+                Ok(step) => self.propose_change(Command::Rebuild(step), Some(asked)),
+                Err((retry, refused)) => self.decided(conn, request, retry, refused),
+            },
             Wish::Finalize(id) => match self.state.view().shard(id).map(|s| s.state == ShardState::Live) {
                 None => self.decided(conn, request, false, format!("there is no shard {id} in the view")),
                 Some(false) => self.decided(conn, request, false, String::new()),
@@ -255,6 +270,7 @@ impl Orderer {
         let done = match wish {
             Wish::Finalize(id) => self.state.view().shard(id).is_none_or(|s| s.state != ShardState::Live),
             Wish::Shards(n) => self.state.wanted() == Some(n),
+            Wish::Rebuild(id) => self.state.view().shard(id).is_some_and(|s| s.rebuild.is_some()),
         };
         let refused = if done { "" } else { "the view changed meanwhile" };
         self.decided(conn, request, true, refused.into());

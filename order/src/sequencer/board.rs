@@ -59,6 +59,23 @@ impl Board {
         self.slots.iter().position(|s| *s == slot)
     }
 
+    /// Takes over what the replicas said that are still the same, of the same shard with others in place of some.
+    pub fn inherit(&mut self, old: &Board) {
+        let n = self.lanes();
+        for replica in (0..n).filter(|r| old.slots.get(*r) == self.slots.get(*r)) {
+            let at = replica * n;
+            self.lens[at..][..n].copy_from_slice(&old.lens[at..][..n]);
+            self.parts[replica] = old.parts[replica];
+            (self.behind[replica], self.serving[replica]) = (old.behind[replica], old.serving[replica]);
+        }
+    }
+
+    /// Whether the replica has said that it holds all of a finalized shard, as long as that, up to its newest part.
+    pub fn is_whole(&self, replica: usize, lens: &[u64], newest: CutNumber) -> bool {
+        let held = &self.lens[replica * self.lanes()..][..self.lanes()];
+        self.parts[replica].is_some_and(|part| part >= newest) && held == lens
+    }
+
     /// What the replica said counts no more.
     pub fn silence(&mut self, replica: usize) {
         let n = self.lanes();

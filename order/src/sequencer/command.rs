@@ -49,6 +49,35 @@ pub enum Command {
     MoveOrderers(Vec<(OrdererId, String)>),
     /// Nobody needs the one any more that was removed.
     Parted(OrdererId),
+    /// What becomes of a lost copy of a finalized shard.
+    Rebuild(RebuildStep),
+}
+
+/// A change of the view that concerns a copy of one finalized shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct RebuildStep {
+    /// The view it was made for; it does nothing to any other.
+    pub expected: ViewNumber,
+    /// The shard.
+    pub shard: ShardId,
+    /// What is to happen.
+    pub what: RebuildWhat,
+}
+
+/// What is to happen to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum RebuildWhat {
+    /// That slot begins to make a copy in place of this replica.
+    Begin {
+        /// The lost one.
+        index: u8,
+        /// Where the new one is made.
+        slot: SlotId,
+    },
+    /// No copy is made any more.
+    Cancel,
+    /// The copy is whole and takes the place of the lost one.
+    Finish,
 }
 
 /// A slot, as it presented itself.

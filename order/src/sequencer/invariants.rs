@@ -9,6 +9,7 @@
 //! - ORD-5: shard ids ascend and were never used twice; a shard's replicas are on different servers.
 //! - ORD-7: a finalized shard keeps its lengths for ever, and has its GSNs where it says; some shard takes appends once
 //!   one ever did; what leaves the view is finalized and trimmed.
+//! - ORD-10: only a finalized shard has a copy in the making, of a replica that it has, on a server that has no other.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 //! - ORD-8: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
 //! - ORD-9: at most one orderer comes and at most one goes at a time, somebody votes, and no id is above the newest;
@@ -193,6 +194,12 @@ fn shards(state: &State) -> Result<(), String> {
         let servers: BTreeSet<_> = shard.replicas.iter().map(|r| r.slot.server).collect();
         if servers.len() != shard.replicas.len() || servers.is_empty() {
             return Err(format!("ORD-5: shard {} has replicas {:?}", shard.id, shard.replicas));
+        }
+        if let Some(r) = &shard.rebuild {
+            let fits = usize::from(r.index) < shard.replicas.len() && !servers.contains(&r.to.slot.server);
+            if !fits || shard.state == ShardState::Live || !state.slots.contains_key(&r.to.slot) {
+                return Err(format!("ORD-10: of shard {} {:?} is made of {r:?}", shard.id, shard.replicas));
+            }
         }
     }
     if !shards.is_empty() && state.view.live().next().is_none() {

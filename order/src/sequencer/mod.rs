@@ -11,6 +11,7 @@ mod pace;
 mod packed;
 mod parts;
 mod place;
+mod rebuild;
 mod reports;
 mod retention;
 mod sizes;
@@ -19,13 +20,13 @@ mod trim;
 mod views;
 
 pub(crate) use board::Board;
-pub use command::{Command, FormView, ProposedCut, Registration};
+pub use command::{Command, FormView, ProposedCut, RebuildStep, RebuildWhat, Registration};
 pub use members::{Change, Member, Members, ORDERERS_MAX, Standing};
 pub(crate) use members::{Conf, Step, is_addr};
 pub use names::{NAMES_MAX, NameIs, Named};
 pub(crate) use pace::Pace;
 pub use parts::Parts;
-pub(crate) use place::{Choice, pair, place};
+pub(crate) use place::{Choice, pair, place, place_copy};
 pub(crate) use reports::{Refusal, Reports};
 pub(crate) use retention::Retention;
 pub use retention::Tick;
@@ -176,6 +177,7 @@ impl State {
             Some(Command::Welcome(births)) => self.welcome(&births),
             Some(Command::MoveOrderers(addrs)) => self.move_orderers(addrs),
             Some(Command::Parted(id)) => self.parted(id),
+            Some(Command::Rebuild(step)) => self.rebuild(step),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);
@@ -231,6 +233,16 @@ impl State {
     /// Committed length of each lane of a shard; empty for an unknown one.
     pub fn lens(&self, shard: ShardId) -> Vec<u64> {
         self.of(shard).map_or(Vec::new(), |p| p.lens.clone())
+    }
+
+    /// The newest part of a shard.
+    pub(crate) fn newest_part(&self, shard: ShardId) -> CutNumber {
+        self.of(shard).map_or(CutNumber(0), Parts::newest)
+    }
+
+    /// All slots that ever registered.
+    pub(crate) fn slots(&self) -> &BTreeMap<SlotId, SlotEntry> {
+        &self.slots
     }
 
     /// Shards that have a replica in `slot`.

@@ -26,6 +26,11 @@ impl Parts {
         Self { lens: vec![0; lanes], ..Self::default() }
     }
 
+    /// The newest part, kept or not; 0 if there was none.
+    pub fn newest(&self) -> CutNumber {
+        self.heads.back().map_or(self.known, |(number, _)| *number)
+    }
+
     /// How many parts are kept.
     pub fn kept(&self) -> usize {
         self.heads.len()

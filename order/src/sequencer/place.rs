@@ -2,7 +2,7 @@
 
 use super::SlotEntry;
 use std::collections::{BTreeMap, BTreeSet};
-use zoolog_core::view::View;
+use zoolog_core::view::{ShardView, View};
 use zoolog_core::{ServerId, SlotId};
 
 /// What a choice rests on.
@@ -56,6 +56,30 @@ pub(crate) fn place(
         all.push(chosen);
     }
     Some(all)
+}
+
+/// The slot in which a copy of `shard` is best made in place of replica `lost`, if there is one: on a server that has
+/// none, in a domain that has none, on the server with the least copies of anything.
+pub(crate) fn place_copy(
+    slots: &BTreeMap<SlotId, SlotEntry>,
+    fit: &BTreeSet<SlotId>,
+    view: &View,
+    shard: &ShardView,
+    lost: u8,
+) -> Option<SlotId> {
+    let mut load = Load::default();
+    for s in &view.shards {
+        let copy = s.rebuild.iter().map(|r| r.to.slot);
+        load.add(&s.replicas.iter().map(|r| r.slot).chain(copy).collect::<Vec<_>>());
+    }
+    let domain = |s: SlotId| slots.get(&s).map_or("", |e| e.domain.as_str());
+    let free = fit.iter().filter(|s| shard.replicas.iter().all(|r| r.slot.server != s.server));
+    let cost = |s: &&SlotId| {
+        let stay = shard.replicas.iter().enumerate().filter(|(i, _)| *i != usize::from(lost));
+        let same = stay.filter(|(_, r)| !domain(**s).is_empty() && domain(r.slot) == domain(**s)).count();
+        (same, load.server(s.server), load.slot(**s), **s)
+    };
+    free.min_by_key(cost).copied()
 }
 
 /// How many shards are where.

@@ -6,8 +6,8 @@ use super::{ProposedCut, State};
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::cut::Cut;
 use zoolog_core::view::ShardState;
-use zoolog_core::wire::{CutsWanted, RefusedWhy, Report};
-use zoolog_core::{ConnId, Incarnation, ShardId, SlotId, ViewNumber};
+use zoolog_core::wire::{CutsWanted, RefusedWhy, Report, ShardReport};
+use zoolog_core::{ConnId, CutNumber, Incarnation, ShardId, SlotId, ViewNumber};
 
 /// Why a conversation ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,17 @@ impl Refusal {
     pub fn new(why: RefusedWhy, text: impl Into<String>) -> Self {
         Self { why, text: text.into() }
     }
+}
+
+/// How far a copy in the making is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Copy {
+    /// Where it is made.
+    pub slot: SlotId,
+    /// Records of each lane that it holds durably.
+    pub durable: Vec<u64>,
+    /// Newest part that it holds durably.
+    pub part: CutNumber,
 }
 
 /// One registration.
@@ -44,6 +55,8 @@ pub(crate) struct Reports {
     view: ViewNumber,
     /// By position in the view.
     boards: Vec<Board>,
+    /// Of each copy in the making: its slot, and how far it is.
+    copies: BTreeMap<ShardId, Copy>,
     /// A bit per shard that reports have come for since its last proposal.
     moved: Vec<u64>,
     /// Reports have brought something to propose.
@@ -74,14 +87,23 @@ impl Reports {
         let moved: BTreeSet<ShardId> = set_bits(&self.moved).map(|i| self.boards[i].id()).collect();
         let mut old: BTreeMap<ShardId, Board> =
             std::mem::take(&mut self.boards).into_iter().map(|b| (b.id(), b)).collect();
+        self.copies.retain(|id, c| {
+            state.view.shard(*id).is_some_and(|s| s.rebuild.as_ref().is_some_and(|r| r.to.slot == c.slot))
+        });
         self.moved = vec![0; state.view.shards.len().div_ceil(64)];
         for (i, shard) in state.view.shards.iter().enumerate() {
             let slots: Vec<u32> = shard.replicas.iter().map(|r| self.number(r.slot)).collect();
-            let known = old.remove(&shard.id).filter(|b| b.slots() == slots);
+            let known = match old.get(&shard.id) {
+                Some(b) if b.slots() == slots => old.remove(&shard.id),
+                _ => None,
+            };
             if known.is_some() && moved.contains(&shard.id) {
                 self.moved[i / 64] |= 1 << (i % 64);
             }
             let mut board = known.unwrap_or_else(|| Board::new(shard.id, slots));
+            if let Some(before) = old.remove(&shard.id).filter(|b| b.slots().len() == shard.replicas.len()) {
+                board.inherit(&before);
+            }
             board.live = shard.state == ShardState::Live;
             self.boards.push(board);
         }
@@ -96,6 +118,7 @@ impl Reports {
                 board.silence(replica);
             }
         }
+        self.copies.retain(|_, c| c.slot != slot);
         let fresh = Live { conn: Some(conn), incarnation, cuts: CutsWanted::All, recovering: Vec::new() };
         let old = std::mem::replace(&mut self.live[number as usize], fresh);
         old.conn.filter(|old| *old != conn)
@@ -152,8 +175,11 @@ impl Reports {
         for r in &report.shards {
             let place = state.position(&mut at, r.shard);
             let place = place.and_then(|i| Some((i, self.boards[i].replica(number)?)));
-            if place.is_none() && r.shard < state.next_shard && state.view.shard(r.shard).is_none() {
-                continue; // it has left the view, which the slot has yet to hear
+            if place.is_none() && r.shard < state.next_shard {
+                // It has left the view, or another copy took the place of this one, which the slot has yet to hear;
+                // or it is a copy in the making.
+                self.take_copy(state, slot, r)?;
+                continue;
             }
             let Some((i, replica)) = place else {
                 let text = format!("slot {slot} reports for shard {}, of which it has no replica", r.shard);
@@ -170,6 +196,26 @@ impl Reports {
             self.wanted = grown || (part > kept.known && is_pressing(kept.kept(), room));
         }
         Ok(())
+    }
+
+    /// Takes what a slot says of a shard of which it has no replica: a copy in the making counts.
+    fn take_copy(&mut self, state: &State, slot: SlotId, r: &ShardReport) -> Result<(), Refusal> {
+        let Some(shard) = state.view.shard(r.shard).filter(|s| s.rebuilt_in(slot).is_some()) else {
+            return Ok(());
+        };
+        let lens = state.lens(shard.id);
+        let sane = r.durable.len() == lens.len() && r.durable.iter().zip(&lens).all(|(d, l)| d <= l);
+        if !sane || r.part > state.last_cut() {
+            let text = format!("slot {slot} makes a copy of shard {}, which ended as {lens:?}: {r:?}", shard.id);
+            return Err(Refusal::new(RefusedWhy::Invalid, text));
+        }
+        self.copies.insert(shard.id, Copy { slot, durable: r.durable.clone(), part: r.part });
+        Ok(())
+    }
+
+    /// How far the copy of that shard is that is in the making, if it has said.
+    pub fn copy(&self, shard: ShardId) -> Option<&Copy> {
+        self.copies.get(&shard)
     }
 
     /// The connections over which a cut is waited for.
@@ -285,7 +331,7 @@ mod tests {
     use proptest::prelude::*;
     use zoolog_core::cut::CutLane;
     use zoolog_core::wire::ShardReport;
-    use zoolog_core::{CutNumber, Gsn, LaneId};
+    use zoolog_core::{Gsn, LaneId};
 
     fn report(slot: SlotId, incarnation: u64, shard: u32, durable: &[u64], part: u64) -> Report {
         let r = ShardReport {

@@ -25,10 +25,13 @@ impl State {
             _ => {}
         }
         let mut view_changed = false;
-        for replica in self.view.shards.iter_mut().flat_map(|s| &mut s.replicas).filter(|p| p.slot == slot) {
-            if replica.addr != r.addr {
-                replica.addr.clone_from(&r.addr);
-                view_changed = true;
+        for shard in &mut self.view.shards {
+            let copy = shard.rebuild.as_mut().map(|r| &mut r.to);
+            for replica in shard.replicas.iter_mut().chain(copy).filter(|p| p.slot == slot) {
+                if replica.addr != r.addr {
+                    replica.addr.clone_from(&r.addr);
+                    view_changed = true;
+                }
             }
         }
         if view_changed {
@@ -101,7 +104,7 @@ impl State {
         self.next_shard = id.next();
         let replica = |&slot: &SlotId| ReplicaView { slot, addr: self.slots[&slot].addr.clone() };
         let replicas = slots.iter().map(replica).collect();
-        self.view.shards.push(ShardView { id, replicas, state: ShardState::Live });
+        self.view.shards.push(ShardView { id, replicas, state: ShardState::Live, rebuild: None });
         self.parts.push(Parts::new(slots.len()));
         id
     }

@@ -7,6 +7,7 @@ mod driver;
 mod elections;
 mod members;
 mod model;
+mod rebuild;
 mod schedules;
 mod stages;
 mod strangers;

@@ -46,6 +46,8 @@ pub struct Slot {
     pub id: SlotId,
     pub incarnation: u64,
     pub shards: BTreeMap<ShardId, Replica>,
+    /// Copies in the making.
+    pub copies: BTreeMap<ShardId, Replica>,
     pub guest: Option<usize>,
     pub registered: bool,
     /// It does nothing at all.
@@ -78,6 +80,7 @@ impl Slot {
             id: SlotId { server: ServerId(server), index: 0 },
             incarnation: 1,
             shards: BTreeMap::new(),
+            copies: BTreeMap::new(),
             guest: None,
             trim: Gsn(0),
             mute: false,
@@ -180,7 +183,7 @@ impl Slot {
         for s in view.shards.iter().filter(|s| s.replica_in(self.id).is_some()) {
             let zeros = vec![0; s.replicas.len()];
             let fresh = Replica { durable: zeros.clone(), committed: zeros, ..Replica::default() };
-            let r = self.shards.entry(s.id).or_insert(fresh);
+            let r = self.shards.entry(s.id).or_insert_with(|| self.copies.remove(&s.id).unwrap_or(fresh));
             if let ShardState::Finalized(f) = &s.state {
                 assert!(
                     f.lens.iter().zip(&r.durable).all(|(f, d)| f <= d),
@@ -190,8 +193,13 @@ impl Slot {
                 (r.durable, r.ended) = (f.lens.clone(), true);
             }
         }
-        let known = |id: &ShardId| view.shard(*id).is_some();
-        self.shards.retain(|id, _| known(id));
+        self.shards.retain(|id, _| view.shard(*id).is_some_and(|s| s.replica_in(self.id).is_some()));
+        self.copies.retain(|id, _| view.shard(*id).is_some_and(|s| s.rebuilt_in(self.id).is_some()));
+        for s in view.shards.iter().filter(|s| s.rebuilt_in(self.id).is_some()) {
+            let zeros = vec![0; s.replicas.len()];
+            let fresh = Replica { durable: zeros.clone(), committed: zeros, ..Replica::default() };
+            self.copies.entry(s.id).or_insert(fresh);
+        }
     }
 
     fn parts(&mut self, p: PartsAre) {
@@ -248,6 +256,7 @@ impl Slot {
         let shards = self
             .shards
             .iter()
+            .chain(&self.copies)
             .map(|(s, r)| ShardReport {
                 shard: *s,
                 accepted: r.durable.iter().map(|d| d + if r.ended { 0 } else { self.behind }).collect(),

@@ -20,7 +20,7 @@ fn messages(pick: impl Fn(usize) -> u64) -> Vec<Message> {
     let part = ShardPart { number, base: gsn, lens: vec![pick(8), pick(9)] };
     let view = View {
         number: ViewNumber(pick(10)),
-        shards: vec![ShardView { id: shard, replicas: Vec::new(), state: ShardState::Live }],
+        shards: vec![ShardView { id: shard, replicas: Vec::new(), state: ShardState::Live, rebuild: None }],
     };
     let slot = slot_id(pick(1) as usize % 4);
     vec![

@@ -189,6 +189,7 @@ pub fn view(number: u64, shards: u32) -> View {
         id: ShardId(id),
         replicas: (0..2).map(|r| replica(id, r)).collect(),
         state: ShardState::Live,
+        rebuild: None,
     };
     View { number: ViewNumber(number), shards: (1..=shards).map(shard).collect() }
 }

@@ -25,6 +25,17 @@ body! {
 }
 
 body! {
+    /// In place of a replica that a finalized shard has lost a copy shall be made elsewhere, now. Answered by `Decided`
+    /// once it is being made.
+    RebuildShard {
+        /// Comes back.
+        request: u64,
+        /// Which.
+        shard: ShardId,
+    }
+}
+
+body! {
     /// What became of a request of an operator.
     Decided {
         /// Of the question.

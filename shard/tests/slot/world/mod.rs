@@ -81,6 +81,7 @@ impl World {
             id: ShardId(i as u32 + 1),
             replicas: nodes.iter().map(replica).collect(),
             state: ShardState::Live,
+            rebuild: None,
         });
         let view = View { number: ViewNumber(1), shards: shards.collect() };
         let mut world = Self {
