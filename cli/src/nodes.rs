@@ -250,7 +250,7 @@ pub fn order_job(
         failures: zoolog_order::Failures {
             timeout: Duration::from_millis(config.failure_timeout_ms),
             start_grace: Duration::from_millis(config.start_grace_ms),
-        rebuild_after: Duration::from_millis(config.rebuild_after_ms),
+            rebuild_after: Duration::from_millis(config.rebuild_after_ms),
             ..Default::default()
         },
         retention: retention(&config),

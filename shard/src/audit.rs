@@ -48,6 +48,11 @@ pub enum Mark {
         /// Its length.
         len: Lsn,
     },
+    /// What precedes this of a shard counts for nothing.
+    Forget {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 impl Mark {
@@ -79,6 +84,7 @@ impl Mark {
             }
             marks::LANE => Self::Lane { lane: LaneId(entry.key1), start: Lsn(entry.key2) },
             marks::END => Self::End { lane: LaneId(entry.key1), len: Lsn(entry.key2) },
+            marks::FORGET => Self::Forget { shard: shard()? },
             other => return Err(format!("a record of kind {other}, which this build doesn't know")),
         };
         Ok(mark)
@@ -96,7 +102,7 @@ impl Mark {
     /// The shard it is about, if it is about one only.
     pub fn shard(&self) -> Option<ShardId> {
         match self {
-            Self::Cut { shard, .. } | Self::Trim { shard, .. } => Some(*shard),
+            Self::Cut { shard, .. } | Self::Trim { shard, .. } | Self::Forget { shard } => Some(*shard),
             other => other.lane().map(LaneId::shard),
         }
     }
@@ -175,6 +181,8 @@ impl Lanes {
                 }
             }
             Mark::View(view) => self.view(view.number, shards_of(view).collect()),
+            // What is left of it is of a copy that another has taken the place of.
+            Mark::Forget { shard } => self.lanes.retain(|lane, _| lane.shard() != *shard),
             Mark::Cut { .. } => {}
         }
     }
@@ -309,6 +317,7 @@ mod tests {
             (marks::lane_record(LANE, 12, 0).1, Mark::Lane { lane: LANE, start: Lsn(12) }),
             (marks::mend_record(&placed(9, 2)).1, Mark::Batch(placed(9, 2))),
             (marks::end_record(LANE, 11, 5, Incarnation(2)).1, Mark::End { lane: LANE, len: Lsn(11) }),
+            (marks::forget_record(shard).1, Mark::Forget { shard }),
         ];
         for (record, want) in all {
             let mut entry = entry(record);
@@ -324,7 +333,8 @@ mod tests {
 
     #[test]
     fn lanes_of_shards_that_are_gone_from_the_view_do_not_count() {
-        let shard = |id| ShardView { id: ShardId(id), replicas: vec![], state: ShardState::Live, rebuild: None };
+        let shard =
+            |id| ShardView { id: ShardId(id), replicas: vec![], state: ShardState::Live, rebuild: None };
         let view = |number, ids: &[u32]| {
             Mark::View(View { number: ViewNumber(number), shards: ids.iter().copied().map(shard).collect() })
         };

@@ -53,6 +53,8 @@ pub struct Bounds {
     pub scrub_pause: Duration,
     /// Open connections; more are closed at once.
     pub connections: usize,
+    /// Bytes per second that a copy made in place of a lost one takes from the replicas that are left; 0: no bound.
+    pub rebuild_bytes_per_s: u64,
     /// Silence of a node that owes us something, after which it is asked for a sign of life, and after as
     /// long again given up.
     pub silence: Duration,
@@ -79,6 +81,7 @@ impl Default for Bounds {
             scrub_bytes_per_s: 0,
             scrub_pause: Duration::from_secs(60),
             connections: 4096,
+            rebuild_bytes_per_s: 32 << 20,
             silence: Duration::from_secs(1),
             alive_every: Duration::from_millis(200),
             leader_silence: Duration::from_millis(400),

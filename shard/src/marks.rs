@@ -30,6 +30,10 @@ pub(crate) const MEND: u8 = 6;
 /// whatever of it can be read by then: what was lost is not found again behind what took its place.
 pub(crate) const END: u8 = 7;
 
+/// What precedes it of a shard, in the log and in what a checkpoint took over from before it, counts for nothing: the
+/// slot had no place in the shard any more, and a copy made here later is another. key1 the shard.
+pub(crate) const FORGET: u8 = 8;
+
 /// What an entry of a `Persist` was, for when it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
@@ -52,9 +56,15 @@ pub(crate) enum Item {
     /// A view.
     View,
     /// Where a trimmed shard begins.
-    Trim,
+    Trim {
+        /// The shard.
+        shard: ShardId,
+    },
     /// A lane's new beginning.
-    Lane,
+    Lane {
+        /// Its shard.
+        shard: ShardId,
+    },
     /// A new copy of a damaged batch.
     Mend {
         /// Its lane.
@@ -64,6 +74,19 @@ pub(crate) enum Item {
         /// Its records.
         count: u32,
     },
+    /// A shard forgotten here, or what was on its way of one.
+    Forget,
+}
+
+impl Item {
+    /// The shard that it is of.
+    pub fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::Batch { lane, .. } | Self::Mend { lane, .. } => Some(lane.shard()),
+            Self::Cut { shard, .. } | Self::Trim { shard } | Self::Lane { shard } => Some(*shard),
+            Self::View | Self::Forget => None,
+        }
+    }
 }
 
 /// The record of a batch.
@@ -115,23 +138,32 @@ pub(crate) fn view_record(view: &View) -> (Item, WalRecord) {
 /// The record of where `shard` begins.
 pub(crate) fn trim_record(shard: ShardId, trim: Gsn, base: &ShardBase) -> (Item, WalRecord) {
     let (key1, key2, data) = (u64::from(shard.0), trim.0, vec![encode(base)]);
-    (Item::Trim, WalRecord { kind: TRIM, in_index: false, aux: 0, key1, key2, data })
+    (Item::Trim { shard }, WalRecord { kind: TRIM, in_index: false, aux: 0, key1, key2, data })
 }
 
 /// The record of a lane that goes on from `start`.
 pub(crate) fn lane_record(lane: LaneId, start: u64, last: u32) -> (Item, WalRecord) {
     let data = vec![Bytes::copy_from_slice(&start.to_le_bytes())];
-    (Item::Lane, WalRecord { kind: LANE, in_index: false, aux: last, key1: lane.0, key2: start, data })
+    let item = Item::Lane { shard: lane.shard() };
+    (item, WalRecord { kind: LANE, in_index: false, aux: last, key1: lane.0, key2: start, data })
+}
+
+/// The record that says that `shard` is forgotten here.
+pub(crate) fn forget_record(shard: ShardId) -> (Item, WalRecord) {
+    let data = vec![Bytes::copy_from_slice(&shard.0.to_le_bytes())];
+    let record = WalRecord { kind: FORGET, in_index: true, aux: 0, key1: u64::from(shard.0), key2: 0, data };
+    (Item::Forget, record)
 }
 
 /// The record of a lane that ends there.
 pub(crate) fn end_record(lane: LaneId, len: u64, last: u32, placed_by: Incarnation) -> (Item, WalRecord) {
     let data = vec![Bytes::copy_from_slice(&placed_by.0.to_le_bytes())];
-    (Item::Lane, WalRecord { kind: END, in_index: true, aux: last, key1: lane.0, key2: len, data })
+    let item = Item::Lane { shard: lane.shard() };
+    (item, WalRecord { kind: END, in_index: true, aux: last, key1: lane.0, key2: len, data })
 }
 
 /// The version of [`Checkpoint`] that this build writes.
-pub(crate) const CHECKPOINT_VERSION: u32 = 3;
+pub(crate) const CHECKPOINT_VERSION: u32 = 4;
 
 /// All that can't be read off the indexes of older segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]

@@ -275,6 +275,11 @@ fn slot_mark(at: (u32, u32), mark: &Mark, bytes: u32) -> Line {
             format!("{lane} had {len} records when a start found damage"),
             json!({ "lane": lane.to_string(), "len": len.0 }),
         ),
+        Mark::Forget { shard } => (
+            "forget",
+            format!("what precedes this of shard {shard} counts for nothing"),
+            json!({ "shard": shard.0 }),
+        ),
     };
     Line { at, kind, text, json }
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tracing::{info, warn};
 use zoolog_core::view::{ShardState, ShardView};
+use zoolog_core::wire::DiskRoom;
 use zoolog_core::{Instant, ShardId, SlotId};
 
 /// Copies in the making at a time, each in another slot.
@@ -48,12 +49,14 @@ impl Orderer {
                 continue;
             }
             let is_here = |slot| lead.reports.conn(slot).is_some() && !lead.views.health.is_gone(now, slot);
+            let is_full = |slot| lead.watch.short().any(|(s, room, _)| s == slot && room == DiskRoom::Full);
             for (r, replica) in shard.replicas.iter().enumerate() {
                 if !is_here(replica.slot) || !board.has_spoken(r) {
                     absent.insert((shard.id, replica.slot));
                 }
             }
-            absent.extend(shard.rebuild.iter().filter(|r| !is_here(r.to.slot)).map(|r| (shard.id, r.to.slot)));
+            let makers = shard.rebuild.iter().map(|r| r.to.slot);
+            absent.extend(makers.filter(|s| !is_here(*s) || is_full(*s)).map(|s| (shard.id, s)));
         }
         let rebuilds = &mut lead.views.rebuilds;
         if rebuilds.looked.replace(now).is_some_and(|last| now.since(last) > LATE) {
@@ -174,7 +177,10 @@ impl Orderer {
             return Err((false, format!("there is no shard {id} in the view")));
         };
         if shard.state == ShardState::Live {
-            return Err((false, format!("shard {id} takes appends: it has to end before copies are made of it")));
+            return Err((
+                false,
+                format!("shard {id} takes appends: it has to end before copies are made of it"),
+            ));
         }
         if shard.rebuild.is_some() {
             return Err((false, String::new()));

@@ -83,12 +83,13 @@ mod tests {
         let mut s = formed(3, 3, 2);
         end(&mut s, 1);
         let (to, stays) = (other(&s, 1), s.view.shards[0].replicas[1].clone());
-        assert!(matches!(
-            step(&mut s, 1, RebuildWhat::Begin { index: 0, slot: to }),
-            Applied::Formed { .. }
-        ));
+        assert!(matches!(step(&mut s, 1, RebuildWhat::Begin { index: 0, slot: to }), Applied::Formed { .. }));
         let shard = s.view.shard(ShardId(1)).unwrap();
-        assert_eq!((shard.rebuilt_in(to), shard.replica_in(to)), (Some(0), None), "it counts for nothing yet");
+        assert_eq!(
+            (shard.rebuilt_in(to), shard.replica_in(to)),
+            (Some(0), None),
+            "it counts for nothing yet"
+        );
         assert_eq!(s.rebuilt_in(to).collect::<Vec<_>>(), [ShardId(1)]);
         assert_eq!(State::decode(ClusterId(5), &s.encode()).unwrap(), s, "a new leader knows");
         assert!(matches!(step(&mut s, 1, RebuildWhat::Finish), Applied::Formed { .. }));

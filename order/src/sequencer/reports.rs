@@ -206,7 +206,8 @@ impl Reports {
         let lens = state.lens(shard.id);
         let sane = r.durable.len() == lens.len() && r.durable.iter().zip(&lens).all(|(d, l)| d <= l);
         if !sane || r.part > state.last_cut() {
-            let text = format!("slot {slot} makes a copy of shard {}, which ended as {lens:?}: {r:?}", shard.id);
+            let text =
+                format!("slot {slot} makes a copy of shard {}, which ended as {lens:?}: {r:?}", shard.id);
             return Err(Refusal::new(RefusedWhy::Invalid, text));
         }
         self.copies.insert(shard.id, Copy { slot, durable: r.durable.clone(), part: r.part });

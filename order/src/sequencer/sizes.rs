@@ -26,9 +26,8 @@ impl Sizes {
     pub fn take(&mut self, state: &State, slot: SlotId, lanes: Vec<LaneHeld>) -> Result<(), String> {
         for LaneHeld { lane, from } in lanes {
             let shard = state.view().shard(lane.shard());
-            let unknown = shard.map_or(lane.shard() >= state.next_shard, |s| {
-                s.replicas.len() <= usize::from(lane.index())
-            });
+            let unknown = shard
+                .map_or(lane.shard() >= state.next_shard, |s| s.replicas.len() <= usize::from(lane.index()));
             if unknown {
                 return Err(format!("slot {slot} says how much lane {lane} holds, which there is not"));
             }
@@ -96,7 +95,10 @@ mod tests {
             sizes.take(&s, slot, vec![LaneHeld { lane, from }])
         };
         assert!(say(here, lane(1, 0), &[(1, 50), (7, 40)]).is_ok());
-        assert!(say(there, lane(1, 0), &[(1, 90), (7, 80)]).is_ok(), "another has its place, which it has yet to hear");
+        assert!(
+            say(there, lane(1, 0), &[(1, 90), (7, 80)]).is_ok(),
+            "another has its place, which it has yet to hear"
+        );
         assert!(say(here, lane(9, 0), &[]).is_err() && say(here, lane(1, 2), &[]).is_err(), "no such lane");
         assert!(
             say(here, lane(1, 0), &[(7, 40), (7, 40)]).is_err()

@@ -3,6 +3,7 @@
 
 mod append;
 mod commit;
+mod copy;
 mod gap;
 pub(crate) mod invariants;
 mod later;
@@ -26,6 +27,7 @@ use crate::config::Bounds;
 use crate::lane::Lane;
 use crate::stages::Synced;
 use crate::writers::Writers;
+use copy::Copy;
 use gap::Gap;
 use mend::Mend;
 use recover::Images;
@@ -35,7 +37,7 @@ use sync::{Backup, Inbound};
 use trim::Places;
 use zoolog_core::cut::ShardHistory;
 use zoolog_core::machine::ConnId;
-use zoolog_core::view::ShardView;
+use zoolog_core::view::{ReplicaView, ShardState, ShardView};
 use zoolog_core::wire::DiskRoom;
 use zoolog_core::{CutNumber, Epoch, Gsn, Incarnation, Instant, Lsn, Seq, ShardId, SlotId, WriterId};
 
@@ -86,6 +88,10 @@ pub(crate) struct Replica {
     pub broken: Option<String>,
     /// Whether the owner knows that it is damaged.
     pub damage_told: bool,
+    /// What is being done to make it, of a copy in the making.
+    copy: Option<Copy>,
+    /// It needs less of the log than before, in other ways than by trimming.
+    pub freed: bool,
     /// The own lane's appends.
     pub own: Own,
     /// Streams of the other lanes, by index; that of the own lane is unused.
@@ -138,12 +144,16 @@ impl Replica {
     /// The replica `index` of a shard, with what recovery found of it.
     pub fn new(
         view: &ShardView,
-        index: u8,
+        (index, is_copy): (u8, bool),
         incarnation: Incarnation,
         bounds: &Bounds,
         images: &mut Images,
     ) -> Self {
         let shard = view.id;
+        let copy = match &view.state {
+            ShardState::Finalized(end) if is_copy => Some(Copy::new(end)),
+            _ => None,
+        };
         let (mut lanes, mut inbound, mut writers) = (Vec::new(), Vec::new(), Vec::new());
         for id in view.lanes() {
             let (lane, fence) = images
@@ -161,7 +171,7 @@ impl Replica {
         let later = lanes.iter().map(|l| images.later.remove(&l.id).unwrap_or_default()).collect();
         // Where something is missing something was lost, whether or not the log could tell.
         let lacks = gap.is_open(&history) || lanes.iter().any(|l| l.lost().next().is_some());
-        let mend = Mend::new(lanes.len(), images.damaged || lacks, later);
+        let mend = Mend::new(lanes.len(), !is_copy && (images.damaged || lacks), later);
         let backups = view
             .replicas
             .iter()
@@ -187,6 +197,8 @@ impl Replica {
             rejoined: BTreeSet::new(),
             mend,
             damage_told: false,
+            copy,
+            freed: false,
             own: Own {
                 incarnation,
                 serving: false,
@@ -209,10 +221,25 @@ impl Replica {
         if replica.lens_fit() {
             replica.recount();
         }
+        replica.begin_where_parts_do();
         if let Some((trim, base)) = trimmed {
             replica.restore_trim(trim, base);
         }
         replica
+    }
+
+    /// A copy that began anew behind what was trimmed: lanes that held more of it than was to go may still.
+    fn begin_where_parts_do(&mut self) {
+        for lane in &mut self.lanes {
+            let start = self.history.start(lane.id.index());
+            if lane.start >= start {
+                continue;
+            }
+            // One that doesn't reach there has lost something, and is being mended.
+            if lane.committed.min(lane.durable) >= start {
+                lane.trim(start);
+            }
+        }
     }
 
     /// Whether the recovered parts have as many lanes as the shard; broken if not.
@@ -232,6 +259,9 @@ impl Replica {
         for (i, lane) in self.lanes.iter_mut().enumerate() {
             lane.committed = self.history.len(i as u8);
             lane.evict();
+        }
+        if self.is_copy() {
+            return; // nobody waits for anything
         }
         if self.mend.open {
             return; // the windows may lack batches: again when all are there
@@ -254,6 +284,21 @@ impl Replica {
                 prompt: true,
                 at: None,
             });
+        }
+    }
+
+    /// Others have taken the place of some replicas of the finalized shard; or of this copy in the making it was decided
+    /// that it is a replica.
+    pub fn follow_replicas(&mut self, replicas: &[ReplicaView], is_copy: bool) {
+        let slots: Vec<SlotId> = replicas.iter().map(|r| r.slot).collect();
+        if slots != self.slots {
+            let own = usize::from(self.index);
+            self.own.backups =
+                (slots.iter().enumerate()).map(|(i, s)| (i != own).then(|| Backup::new(*s))).collect();
+            self.slots = slots;
+        }
+        if !is_copy && self.copy.take().is_some() {
+            self.moved = true;
         }
     }
 
@@ -296,6 +341,7 @@ impl Replica {
     pub fn closed(&mut self, conn: ConnId) {
         self.subs.remove(&conn);
         self.own_writers().closed(conn);
+        self.copy_closed(conn);
         self.streams_closed(conn);
         self.mending_closed(conn);
     }

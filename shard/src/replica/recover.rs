@@ -70,13 +70,14 @@ impl Images {
             );
         }
         let damaged = !recovered.damage.is_empty();
+        let (checkpoint, sealed, tail) = without_forgotten(checkpoint, recovered);
         let mut images = Self { view: checkpoint.view.clone(), damaged, ..Self::default() };
-        for entry in recovered.tail.iter().filter(|e| e.kind == marks::VIEW) {
+        for entry in tail.iter().filter(|e| e.kind == marks::VIEW) {
             let data = entry.data.as_ref().ok_or("a view without data")?;
             images.view = Some(marks::decode_view(data).ok_or("a malformed view")?);
         }
-        images.begin(&checkpoint, recovered, bounds)?;
-        for entry in &recovered.sealed {
+        images.begin(&checkpoint, &tail, bounds)?;
+        for entry in sealed {
             images.take(entry, bounds, None)?;
         }
         let mut stated = BTreeMap::new();
@@ -96,7 +97,7 @@ impl Images {
         for lane in checkpoint.forgot {
             images.windows(lane, bounds).missed_some();
         }
-        for entry in &recovered.tail {
+        for entry in tail {
             images.take(entry, bounds, Some(&stated))?;
         }
         for (shard, part) in &checkpoint.parts {
@@ -108,16 +109,11 @@ impl Images {
     /// Before any entry: where shards and lanes begin, what lies before that being trimmed and its segments gone,
     /// or to be ignored. That is the newest trim mark's place, but at most the checkpoint's: the marks and
     /// batches behind the checkpoint are all there, and writers' windows need their positions.
-    fn begin(
-        &mut self,
-        checkpoint: &Checkpoint,
-        recovered: &Recovered,
-        bounds: &Bounds,
-    ) -> Result<(), String> {
+    fn begin(&mut self, checkpoint: &Checkpoint, tail: &[&WalEntry], bounds: &Bounds) -> Result<(), String> {
         for (shard, trim, base) in &checkpoint.trims {
             self.trims.insert(*shard, (*trim, base.clone()));
         }
-        for entry in recovered.tail.iter().filter(|e| e.kind == marks::TRIM) {
+        for entry in tail.iter().filter(|e| e.kind == marks::TRIM) {
             let base =
                 entry.data.as_ref().and_then(|d| marks::decode_base(d)).ok_or("a malformed trim mark")?;
             let shard = shard_of(entry)?;
@@ -159,7 +155,8 @@ impl Images {
         match entry.kind {
             marks::BATCH => self.take_batch(entry, bounds, behind),
             marks::CUT => self.take_cut(entry),
-            marks::VIEW | marks::TRIM => Ok(()),
+            marks::TRIM if behind.is_some() && !self.damaged => self.take_trim(entry),
+            marks::VIEW | marks::TRIM | marks::FORGET => Ok(()),
             marks::MEND => self.take_mended(entry, bounds, behind),
             marks::END => self.take_end(entry, bounds, behind.is_some()),
             // What it says is in the checkpoint, unless it comes behind that.
@@ -256,6 +253,26 @@ impl Images {
         Ok(())
     }
 
+    /// A copy in the making goes on behind what was trimmed before it came here: parts before that never come. In any
+    /// other replica, of a log that lost nothing, those are here already.
+    fn take_trim(&mut self, entry: &WalEntry) -> Result<(), String> {
+        let base = entry.data.as_ref().and_then(|d| marks::decode_base(d)).ok_or("a malformed trim mark")?;
+        let parts = self.parts.entry(shard_of(entry)?).or_default();
+        if parts.broken.is_none() && parts.history.number() < base.number {
+            (parts.history, parts.places) = (ShardHistory::behind(base), Places::default());
+        }
+        Ok(())
+    }
+
+    /// Whether something is missing of what the log once held of that shard.
+    pub fn lacks(&self, shard: ShardId) -> bool {
+        let of = || self.lanes.iter().filter(move |(lane, _)| lane.shard() == shard);
+        let parts = self.parts.get(&shard);
+        (self.damaged && (of().next().is_some() || parts.is_some()))
+            || of().any(|(_, (lane, _))| lane.lost().next().is_some())
+            || parts.is_some_and(|p| p.broken.is_some() || p.gap.is_open(&p.history))
+    }
+
     /// Whether the windows of lanes that nobody claimed lack batches.
     pub fn lacks_windows(&self) -> bool {
         self.later.values().any(Later::is_waiting)
@@ -270,6 +287,11 @@ impl Images {
         self.trims.retain(|shard, _| kept(*shard));
         self.later.retain(|lane, _| kept(lane.shard()));
         self.lanes.len() + self.parts.len() < before
+    }
+
+    /// The shards of which something is here that nobody claimed.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.lanes.keys().map(|l| l.shard()).chain(self.parts.keys().copied())
     }
 
     /// The oldest segment with something that nobody claimed.
@@ -314,6 +336,36 @@ fn checked(entry: &WalEntry, with_data: bool) -> Result<Option<PlacedBatch>, Str
         return Err(format!("lane {id} at {}: the batch is of {} at {}", entry.key2, p.lane, p.first_lsn));
     }
     Ok(Some(placed))
+}
+
+/// A log without what was forgotten: the checkpoint, the entries before and those behind it.
+fn without_forgotten(
+    mut checkpoint: Checkpoint,
+    recovered: &Recovered,
+) -> (Checkpoint, Vec<&WalEntry>, Vec<&WalEntry>) {
+    // Of each shard, the place of the last mark.
+    let marks_in = |entries: &[WalEntry]| -> BTreeMap<u64, usize> {
+        let marks = entries.iter().enumerate().filter(|(_, e)| e.kind == marks::FORGET);
+        marks.map(|(i, e)| (e.key1, i)).collect()
+    };
+    let (before, behind) = (marks_in(&recovered.sealed), marks_in(&recovered.tail));
+    let gone = |shard: ShardId| behind.contains_key(&u64::from(shard.0));
+    checkpoint.lanes.retain(|m| !gone(m.lane.shard()));
+    checkpoint.parts.retain(|p| !gone(p.0));
+    checkpoint.trims.retain(|t| !gone(t.0));
+    checkpoint.writers.retain(|w| !gone(w.0.shard()));
+    checkpoint.forgot.retain(|lane| !gone(lane.shard()));
+    let shard = |e: &WalEntry| match e.kind {
+        marks::CUT | marks::TRIM | marks::FORGET => e.key1,
+        marks::VIEW => u64::MAX,
+        _ => u64::from(LaneId(e.key1).shard().0),
+    };
+    let counts = |(i, e): &(usize, &WalEntry)| before.get(&shard(e)).is_none_or(|at| *i > *at);
+    let sealed = recovered.sealed.iter().enumerate().filter(counts);
+    let sealed = sealed.map(|(_, e)| e).filter(|e| !behind.contains_key(&shard(e)));
+    let counts = |(i, e): &(usize, &WalEntry)| behind.get(&shard(e)).is_none_or(|at| *i > *at);
+    let tail = recovered.tail.iter().enumerate().filter(counts).map(|(_, e)| e);
+    (checkpoint, sealed.collect(), tail.collect())
 }
 
 /// The lengths that the checkpoint states, for entries behind it.

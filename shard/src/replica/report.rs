@@ -16,7 +16,7 @@ impl Replica {
         self.lanes[i].made_durable(first_lsn, count, pos);
         self.moved = true;
         if i == usize::from(self.index) {
-            if !self.mend.open {
+            if !self.mend.open && self.live {
                 self.own.synced.upto(first_lsn + u64::from(count), fx.now);
             }
             // Committed already if it was adopted to repair what was lost here.
@@ -29,6 +29,9 @@ impl Replica {
 
     /// The mark of the part of cut `number` is durable: the orderers need not keep it for us.
     pub fn part_mark_durable(&mut self, number: CutNumber, segment: u32) {
+        if number <= self.part_durable && self.history.base().is_some_and(|b| b.number >= number) {
+            return; // a copy in the making has begun anew behind it
+        }
         assert!(
             number > self.part_durable && number <= self.marked,
             "shard {}: the mark of cut {number} became durable, after {}, handed out were {}",

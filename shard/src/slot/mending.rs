@@ -5,15 +5,16 @@ use super::Slot;
 use crate::effects::Refusal;
 use bytes::Bytes;
 use zoolog_core::machine::ConnId;
-use zoolog_core::wire::{Message, Recovering, RefusedWhy};
-use zoolog_core::{Instant, LaneId, ShardId, SlotId};
+use zoolog_core::wire::{BatchesAre, Message, PartsHeld, Recovering, RefusedWhy};
+use zoolog_core::{Instant, LaneId, Lsn, SlotId};
 
 impl Slot {
     /// At the end of a turn: asks other replicas for what is missing.
     pub(super) fn tend_mending(&mut self, now: Instant) {
         let peers = &self.peers;
         let mut again = false;
-        for replica in self.replicas.values_mut() {
+        // A copy in the making asks for itself (copies.rs).
+        for replica in self.replicas.values_mut().filter(|r| !r.is_copy()) {
             replica.tend_mending(&mut self.fx, now, |slot| peers.get(&slot)?.conn_if_up());
             again |= std::mem::take(&mut replica.mend.register_again) && replica.seen.is_none();
         }
@@ -52,13 +53,12 @@ impl Slot {
             Message::PartsWanted(m) => m.shard,
             other => return Err(super::unexpected(other)),
         };
-        let Some(replica) = self.replicas.get_mut(&shard) else {
-            return Err(Refusal::new(RefusedWhy::NotReady, format!("shard {shard} is not known here yet")));
+        // One of us has yet to hear of a view. The connection serves other shards, too.
+        let replica =
+            self.replicas.get_mut(&shard).filter(|_| super::copies::has_place(&self.view, shard, slot));
+        let Some(replica) = replica else {
+            return Ok(self.lend_nothing(conn, message));
         };
-        if !replica.slots.contains(&slot) {
-            let text = format!("slot {slot} has no replica of shard {shard}");
-            return Err(Refusal::new(RefusedWhy::Invalid, text));
-        }
         match message {
             Message::BatchesWanted(m) => replica.batches_wanted(&mut self.fx, conn, m)?,
             Message::PartsWanted(m) => replica.parts_wanted(&mut self.fx, conn, m),
@@ -67,25 +67,44 @@ impl Slot {
         Ok(())
     }
 
+    fn lend_nothing(&mut self, conn: ConnId, question: &Message) {
+        match question {
+            Message::BatchesWanted(m) => {
+                let (lane, from, none) = (m.lane, m.from, Lsn(0));
+                self.fx.send(conn, BatchesAre { lane, from, start: none, len: none, last: 0 });
+            }
+            Message::PartsWanted(m) => {
+                let (shard, after) = (m.shard, m.after);
+                self.fx.send(conn, PartsHeld { shard, after, base: None, parts: Vec::new() });
+            }
+            _ => {}
+        }
+    }
+
     /// Another replica gives what it has.
     ///
     /// # Errors
     /// The connection is to be refused.
     pub(super) fn on_given(&mut self, conn: ConnId, message: Message, payload: Bytes) -> Result<(), Refusal> {
-        let fx = &mut self.fx;
-        let replica =
-            |shard: ShardId| Refusal::new(RefusedWhy::Invalid, format!("shard {shard} is not ours"));
+        let (fx, rate) = (&mut self.fx, self.cfg.bounds.rebuild_bytes_per_s);
+        let shard = match &message {
+            Message::BatchesAre(m) => LaneId::shard(m.lane),
+            Message::PartsHeld(m) => m.shard,
+            other => return Err(super::unexpected(other)),
+        };
+        let Some(replica) = self.replicas.get_mut(&shard) else {
+            return Ok(()); // its place here was given up meanwhile
+        };
         match message {
-            Message::BatchesAre(m) => {
-                let shard = LaneId::shard(m.lane);
-                let r = self.replicas.get_mut(&shard).filter(|r| usize::from(m.lane.index()) < r.lanes.len());
-                r.ok_or_else(|| replica(shard))?.batches_are(fx, conn, &m, payload)
+            Message::BatchesAre(m) if usize::from(m.lane.index()) < replica.lanes.len() => {
+                match replica.is_copy() {
+                    true => replica.copy_batches(fx, conn, &m, payload, rate),
+                    false => replica.batches_are(fx, conn, &m, payload),
+                }
             }
-            Message::PartsHeld(m) => {
-                let r = self.replicas.get_mut(&m.shard);
-                r.ok_or_else(|| replica(m.shard))?.parts_held(fx, conn, m)
-            }
-            other => Err(super::unexpected(&other)),
+            Message::PartsHeld(m) if replica.is_copy() => replica.copy_parts(fx, conn, m),
+            Message::PartsHeld(m) => replica.parts_held(fx, conn, m),
+            _ => Err(Refusal::new(RefusedWhy::Invalid, format!("shard {shard} has no such lane"))),
         }
     }
 }

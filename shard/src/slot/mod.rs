@@ -3,6 +3,7 @@
 
 mod clients;
 mod conns;
+mod copies;
 mod mending;
 mod orderer;
 mod peers;
@@ -30,7 +31,7 @@ use trim::Trim;
 use turn::Inflight;
 use zoolog_core::limits::REPLICAS_MAX;
 use zoolog_core::machine::{ConnId, Input, Machine, Output};
-use zoolog_core::view::{ShardState, View};
+use zoolog_core::view::{ShardState, ShardView, View};
 use zoolog_core::wal::Recovered;
 use zoolog_core::wire::{self, Message, RefusedWhy};
 use zoolog_core::{ClusterId, Incarnation, Instant, ShardId, SlotId};
@@ -129,8 +130,7 @@ impl Slot {
             return Err(format!("view {}: its shards are not in order", view.number));
         }
         for shard in &view.shards {
-            let Some(index) = shard.replica_in(self.cfg.slot) else { continue };
-            let slots = shard.replicas.iter().map(|r| r.slot);
+            let Some((index, is_copy, replicas)) = copies::seen_from(shard, self.cfg.slot) else { continue };
             if shard.replicas.len() > REPLICAS_MAX {
                 return Err(format!(
                     "view {}: shard {} has {} replicas",
@@ -139,25 +139,38 @@ impl Slot {
                     shard.replicas.len()
                 ));
             }
+            let slots = replicas.iter().map(|r| r.slot);
+            let has_ended = shard.state != ShardState::Live;
             if let Some(known) = self.replicas.get(&shard.id)
-                && !slots.eq(known.slots.iter().copied())
+                && (replicas.len() != known.slots.len()
+                    || !has_ended && !slots.eq(known.slots.iter().copied()))
             {
                 return Err(format!(
                     "view {}: shard {} has other replicas than before",
                     view.number, shard.id
                 ));
             }
+            // Its place is another; or a copy in the making, which counts for nothing yet, has lost something: it is made
+            // anew.
+            let moved = self.replicas.get(&shard.id).is_some_and(|known| known.index != index);
+            if moved || (is_copy && self.images.lacks(shard.id)) {
+                self.forget_shard(shard.id);
+            }
             let (incarnation, bounds) = (self.incarnation, &self.cfg.bounds);
             let images = &mut self.images;
+            let seen = ShardView { replicas, ..shard.clone() };
             let fx = &mut self.fx;
             let make = || {
-                let replica = Replica::new(shard, index, incarnation, bounds, images);
+                let replica = Replica::new(&seen, (index, is_copy), incarnation, bounds, images);
                 if replica.mend.open {
                     replica.state_ends(fx);
                 }
                 replica
             };
             let replica = self.replicas.entry(shard.id).or_insert_with(make);
+            if has_ended {
+                replica.follow_replicas(&seen.replicas, is_copy);
+            }
             replica.trim_is(self.trim.point);
             replica.disk = self.space.room;
             if let ShardState::Finalized(end) = &shard.state {
@@ -175,10 +188,16 @@ impl Slot {
     /// Forgets the replicas of shards that have left the view: all of them is trimmed. What the log still holds of
     /// them goes with its segments; a view precedes what rests on it there, so no shard is unnamed that is yet to come.
     fn leave_dropped(&mut self) {
+        let (view, slot) = (&self.view, self.cfg.slot);
+        let unclaimed = self.images.shards();
+        let held = self.replicas.keys().copied().chain(unclaimed);
+        let given_up: BTreeSet<ShardId> =
+            held.filter(|id| view.shard(*id).is_some() && !copies::has_place(view, *id, slot)).collect();
+        given_up.into_iter().for_each(|id| self.forget_shard(id));
         let view = &self.view;
         let replicas = self.replicas.len();
         self.replicas.retain(|id, _| view.shard(*id).is_some());
-        if self.replicas.len() < replicas || self.images.retain(|id| view.shard(id).is_some()) {
+        if self.replicas.len() < replicas || self.images.retain(|id| copies::has_place(view, id, slot)) {
             self.trim.left_some();
         }
     }
@@ -286,6 +305,7 @@ impl Machine for Slot {
             self.peer_deadline(),
             self.mending_deadline(),
             self.scrub_deadline(),
+            self.copies_deadline(),
         ];
         all.into_iter().flatten().min()
     }

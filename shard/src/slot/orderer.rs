@@ -220,7 +220,9 @@ impl Slot {
         self.adopt_view(now, view).map_err(|text| Refusal::new(RefusedWhy::Invalid, text))?;
         self.fx.mark_view(crate::marks::view_record(&self.view));
         let number = self.leader.number;
-        for replica in self.replicas.values_mut().filter(|r| r.seen.is_none() && r.is_unborn()) {
+        for replica in
+            self.replicas.values_mut().filter(|r| r.seen.is_none() && r.is_unborn() && !r.is_copy())
+        {
             // A shard that this view brings: no cut so far has anything of it.
             replica.seen = number;
         }
@@ -247,8 +249,8 @@ impl Slot {
         let Some(conn) = self.leader.conn.filter(|_| self.leader.registered) else { return };
         // A sign of life also says of what more was taken than is durable: that doesn't move, and should.
         let alive = now.since(self.leader.reported) >= self.cfg.bounds.alive_every;
-        // Before it said what is committed we can't know whether we have it.
-        let may = |r: &Replica| r.seen.is_some() && r.may_report();
+        // Before it said what is committed we can't know whether we have it; of what has ended the view says.
+        let may = |r: &Replica| (r.seen.is_some() || r.is_copy() || r.is_complete()) && r.may_report();
         let news = |r: &&mut Replica| may(r) && (r.moved || (alive && r.is_unsettled()));
         let moved = self.replicas.values_mut().filter(news).map(|r| {
             r.moved = false;

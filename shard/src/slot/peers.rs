@@ -5,6 +5,7 @@ use super::Slot;
 use super::conns::{Hold, Kind};
 use super::watch::{Verdict, Watch, backoff};
 use crate::effects::Refusal;
+use crate::replica::Replica;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use zoolog_core::machine::ConnId;
@@ -106,7 +107,8 @@ impl Slot {
                 replica.open_stream(&mut self.fx, slot, conn, self.streams);
             }
         }
-        let owes = !up || self.replicas.values().any(|r| r.is_owed_by(slot) || r.mending_owed_by(slot));
+        let owed = |r: &Replica| r.is_owed_by(slot) || r.mending_owed_by(slot) || r.copy_owed_by(slot);
+        let owes = !up || self.replicas.values().any(owed);
         let silence = self.cfg.bounds.silence;
         let watch = &mut self.peers.get_mut(&slot).expect("a peer").watch;
         watch.owes(now, owes);

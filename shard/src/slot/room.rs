@@ -85,7 +85,7 @@ impl Slot {
         }
         let short = disk.0 != DiskRoom::Ample && space.told != Some(disk);
         let mut lanes = Vec::new();
-        for replica in self.replicas.values() {
+        for replica in self.replicas.values().filter(|r| !r.is_copy()) {
             // Those of a finalized shard's other lanes too: their primaries may be gone.
             let mine = |i: usize| i == usize::from(replica.index) || !replica.live;
             for (i, lane) in replica.lanes.iter().enumerate().filter(|(i, _)| mine(*i)) {

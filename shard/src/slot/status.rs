@@ -24,6 +24,16 @@ impl Slot {
     /// in progress.
     pub fn status(&self) -> String {
         let mut lanes = String::new();
+        let mut copies = String::new();
+        for replica in self.replicas.values() {
+            if let Some((records, of, bytes)) = replica.copied() {
+                let (comma, shard) = (if copies.is_empty() { "" } else { "," }, replica.shard);
+                let _ = write!(
+                    copies,
+                    "{comma}{{\"shard\":{shard},\"records\":{records},\"of\":{of},\"bytes\":{bytes}}}"
+                );
+            }
+        }
         for replica in self.replicas.values() {
             let mend = &replica.mend;
             let damage = replica.broken.is_some()
@@ -35,6 +45,7 @@ impl Slot {
                 let state = match (replica.live, primary, replica.own.serving) {
                     _ if damage => "damaged",
                     _ if mending => "mending",
+                    (false, ..) if replica.is_copy() => "rebuilding",
                     (false, ..) => "finalized",
                     (true, true, false) => "recovering",
                     (true, ..) => "serving",
@@ -53,7 +64,7 @@ impl Slot {
         }
         format!(
             "{{\"role\":\"slot\",\"slot\":\"{}\",\"incarnation\":{},\"leader_connected\":{},\"view\":{},\
-             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"mended_batches\":{},\"scrub\":{},\"lanes\":[{lanes}]}}",
+             \"trim\":{},\"disk\":{{\"room\":\"{}\",\"free_bytes\":{}}},\"connections\":{},\"loading\":{},\"unsynced_bytes\":{},\"writers\":{},\"mended_batches\":{},\"scrub\":{},\"copies\":[{copies}],\"lanes\":[{lanes}]}}",
             self.cfg.slot,
             self.incarnation,
             self.leader.registered,

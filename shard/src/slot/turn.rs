@@ -18,7 +18,7 @@ use zoolog_core::wire::{Appended, RefusedWhy};
 #[derive(Debug)]
 pub(crate) struct Inflight {
     token: Token,
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     bytes: usize,
     /// When its batches were taken.
     at: Instant,
@@ -33,6 +33,7 @@ impl Slot {
         self.finish_jobs(now);
         self.tend_mending(now);
         self.tend_scrub(now);
+        self.tend_copies(now);
         self.trim_log();
         self.persist();
         let mut refused: Vec<(ConnId, Refusal)> = Vec::new();
@@ -122,7 +123,7 @@ impl Slot {
                         replica.mend_durable(lane, Entry { first_lsn, count, pos });
                     }
                 }
-                Item::View | Item::Trim | Item::Lane => {}
+                Item::View | Item::Trim { .. } | Item::Lane { .. } | Item::Forget => {}
             }
             self.entered(pos.segment);
         }

@@ -98,22 +98,13 @@ fn parts_are_lent_from_the_one_named_on_and_what_precedes_them_if_that_is_trimme
 
 #[test]
 fn a_question_that_makes_no_sense_costs_its_connection() {
-    let slot_2 = |world: &mut World| {
-        let c = world.connect(1);
-        world.send(c, hello(Role::Slot, 2));
-        Asker(c)
-    };
     let l = lane(1, 0);
     let wanted = |lane, from, to| Message::from(BatchesWanted { lane, from: Lsn(from), to: Lsn(to) });
-    for (stranger, question, why) in [
-        (false, wanted(l, 4, 4), RefusedWhy::Invalid),
-        (false, wanted(lane(1, 7), 0, 4), RefusedWhy::Invalid),
-        (false, wanted(lane(9, 0), 0, 4), RefusedWhy::NotReady),
-        (true, wanted(l, 0, 4), RefusedWhy::Invalid),
-        (true, PartsWanted { shard: ShardId(1), after: CutNumber(0) }.into(), RefusedWhy::Invalid),
-    ] {
+    for (question, why) in
+        [(wanted(l, 4, 4), RefusedWhy::Invalid), (wanted(lane(1, 7), 0, 4), RefusedWhy::Invalid)]
+    {
         let mut world = written(4);
-        let asker = if stranger { slot_2(&mut world) } else { Asker::new(&mut world) };
+        let asker = Asker::new(&mut world);
         world.send(asker.0, encode(question.clone()));
         world.settle();
         assert_eq!(world.clients[asker.0].refused(), Some(why), "{question:?}");
@@ -124,4 +115,21 @@ fn a_question_that_makes_no_sense_costs_its_connection() {
     (0..2).for_each(|_| world.send(asker.0, encode(wanted(l, 0, 80))));
     world.settle();
     assert_eq!(world.clients[asker.0].refused(), Some(RefusedWhy::Unexpected));
+}
+
+/// One of the two has yet to hear of a view: that costs nothing but the question.
+#[test]
+fn who_has_no_place_in_the_shard_gets_nothing_of_it() {
+    let mut world = written(4);
+    let asker = Asker::new(&mut world);
+    let (m, got) = asker.batches(&mut world, lane(9, 0), 0, 4);
+    assert_eq!((m.len, got.len()), (Lsn(0), 0), "no such shard");
+    let c = world.connect(1);
+    world.send(c, hello(Role::Slot, 2));
+    let stranger = Asker(c);
+    let (m, got) = stranger.batches(&mut world, lane(1, 0), 0, 8);
+    assert_eq!((m.len, got.len()), (Lsn(0), 0));
+    let held = stranger.parts(&mut world, 0);
+    assert_eq!((held.parts.len(), held.base), (0, None));
+    assert!(!asker.batches(&mut world, lane(1, 0), 0, 8).1.is_empty(), "who has is served");
 }

@@ -4,7 +4,7 @@ use super::Item;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use zoolog_core::cut::{Cut, CutLane, ShardPart};
-use zoolog_core::view::{Final, ShardState, View};
+use zoolog_core::view::{Final, Rebuild, ReplicaView, ShardState, View};
 use zoolog_core::wire::*;
 use zoolog_core::*;
 
@@ -37,6 +37,8 @@ pub struct Orderer {
     known: BTreeMap<ShardId, CutNumber>,
     /// Shards that each slot says to mend.
     pub recovering: BTreeMap<SlotId, Vec<ShardId>>,
+    /// What each copy in the making holds durably.
+    pub copies: BTreeMap<ShardId, (Vec<u64>, CutNumber)>,
     pub registrations: usize,
     pub reported: usize,
     /// Which cuts the last report of each slot asks for.
@@ -126,7 +128,10 @@ impl Orderer {
         self.wanted.insert(m.slot, m.cuts);
         for r in m.shards {
             let Some(shard) = self.view.shard(r.shard) else { continue };
-            let index = shard.replica_in(m.slot).expect("one of its replicas");
+            let Some(index) = shard.replica_in(m.slot) else {
+                self.copied(m.slot, r);
+                continue;
+            };
             if let ShardState::Finalized(end) = &shard.state
                 && let Some((held, _)) = self.held.get_mut(&(r.shard, m.slot))
             {
@@ -233,6 +238,51 @@ impl Orderer {
         let end = ends.and_then(mine).unwrap_or(self.tail);
         view.state = ShardState::Finalized(Final { lens, first, end });
         self.push_view(told)
+    }
+
+    /// A slot reports for a shard of which it has no replica: a copy in the making, or it has yet to hear.
+    fn copied(&mut self, slot: SlotId, r: ShardReport) {
+        let shard = self.view.shard(r.shard).expect("looked up before");
+        let (Some(_), ShardState::Finalized(end)) = (shard.rebuilt_in(slot), &shard.state) else { return };
+        assert!(r.durable.iter().zip(&end.lens).all(|(d, l)| d <= l), "a copy beyond the end: {r:?}");
+        let (durable, part) =
+            self.copies.entry(r.shard).or_insert_with(|| (vec![0; r.durable.len()], CutNumber(0)));
+        let shrinks = r.part < *part || durable.iter().zip(&r.durable).any(|(old, new)| new < old);
+        assert!(!shrinks, "a copy shrinks: {durable:?} at {part}, then {r:?}");
+        (*durable, *part) = (r.durable, r.part);
+    }
+
+    /// That node begins a copy of a finalized shard in place of replica `index`; `None`: it is given up.
+    pub fn copy(&mut self, shard: u32, to: Option<(u8, usize)>) -> Out {
+        let id = ShardId(shard);
+        let view = self.view.shards.iter_mut().find(|s| s.id == id).expect("a shard of the view");
+        view.rebuild = to.map(|(index, node)| Rebuild {
+            index,
+            to: ReplicaView { slot: super::slot_id(node), addr: format!("s{node}") },
+        });
+        self.copies.remove(&id);
+        self.push_view(|_| true)
+    }
+
+    /// Whether the copy holds all of its shard.
+    pub fn is_copied(&self, shard: u32) -> bool {
+        let newest = self.parts[&ShardId(shard)].last().map_or(CutNumber(0), |p| p.number);
+        self.copies
+            .get(&ShardId(shard))
+            .is_some_and(|(durable, part)| Some(&durable[..]) == self.final_lens(shard) && *part == newest)
+    }
+
+    /// The copy takes its place.
+    pub fn copy_counts(&mut self, shard: u32) -> Out {
+        let id = ShardId(shard);
+        assert!(self.is_copied(shard), "shard {shard}: {:?}", self.copies);
+        let copy = self.copies.remove(&id).expect("just seen");
+        let view = self.view.shards.iter_mut().find(|s| s.id == id).expect("a shard of the view");
+        let Rebuild { index, to } = view.rebuild.take().expect("a copy in the making");
+        self.held.remove(&(id, view.replicas[usize::from(index)].slot));
+        self.held.insert((id, to.slot), copy);
+        view.replicas[usize::from(index)] = to;
+        self.push_view(|_| true)
     }
 
     /// That shard leaves the view.
