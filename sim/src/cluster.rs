@@ -182,6 +182,7 @@ fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<d
             // Fast enough to be round several times in a history of seconds.
             scrub_bytes_per_s: if o.rot.is_some() { 64 << 20 } else { 0 },
             scrub_pause: Duration::from_millis(400),
+            rebuild_bytes_per_s: o.rebuild_bytes_per_s,
             ..if o.small_caches { small } else { Bounds::default() }
         },
     };

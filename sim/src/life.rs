@@ -96,6 +96,11 @@ impl World {
         }
     }
 
+    /// A node that was held down starts soon.
+    pub fn start_again(&mut self, id: NodeId) {
+        self.schedule.after(Duration::from_millis(1), Event::Start(id));
+    }
+
     /// A node dies, and its peers learn of it as they do: at once when a process is killed, later when a
     /// machine loses power and only keep-alives tell.
     pub fn crash(&mut self, id: NodeId) {

@@ -64,6 +64,8 @@ pub struct Options {
     pub linger: Duration,
     /// How long a replica of a finalized shard may be gone before it is rebuilt.
     pub rebuild_after: Duration,
+    /// How much of a copy may be made per second; 0: no bound.
+    pub rebuild_bytes_per_s: u64,
     /// ZooKeeper nodes.
     pub zk: u32,
     /// Log writers.
@@ -180,6 +182,10 @@ impl Options {
         // A state that nobody keeps a snapshot of must not go for good because all its nodes were away.
         let consumer_max_age = kept(40, 100, 700).map(Duration::from_millis).filter(|_| !with_zk);
         let trims_by_hand = kept(40, 1, 2).is_some();
+        let mut rebuilds = Rng::new(seed, "rebuilds");
+        let rebuild_after = Duration::from_millis(rebuilds.between(50, 1_500));
+        let rebuild_after = if rebuilds.chance(60) { rebuild_after } else { Duration::from_secs(60) };
+        let rebuild_bytes_per_s = [0, 20_000, 200_000, 32 << 20][rebuilds.below(4) as usize];
         let mut fills = Rng::new(seed, "full disks");
         let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
         let full_disk_every = fills.chance(30).then_some(full_disk_every);
@@ -191,7 +197,8 @@ impl Options {
             seed,
             named_writers: Rng::new(seed, "names").chance(30),
             linger: Duration::from_secs(5),
-            rebuild_after: Duration::from_secs(60),
+            rebuild_after,
+            rebuild_bytes_per_s,
             failure_timeout: Duration::from_millis([0, 400, 600, 1_000, 1_000][failures as usize]),
             joiners: if change_every.is_some() { 4 } else { 0 },
             change_every,
@@ -282,6 +289,7 @@ impl Options {
             joiners: 0,
             change_every: None,
             rot: None,
+            rebuild_after: Duration::from_secs(60),
             ..Self::draw(seed)
         }
     }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
-use zoolog_core::view::{Final, ReplicaView, ShardState, ShardView, View};
+use zoolog_core::view::{Final, Rebuild, ReplicaView, ShardState, ShardView, View};
 use zoolog_core::wire::{
-    self, Append, Appended, Consumer, ConsumerIs, CutIs, Fence, OrderIs, ReadEnd, ReadIs, TrimIs, ViewIs,
+    self, Append, Appended, Consumer, ConsumerIs, CutIs, CutsWanted, Fence, OrderIs, ReadEnd, ReadIs, Report,
+    ShardReport, TrimIs, ViewIs,
 };
 use zoolog_core::{
     ClusterId, CutNumber, Epoch, Gsn, Incarnation, Instant, LaneId, Lsn, Seq, ServerId, ShardId, SlotId,
@@ -401,4 +402,51 @@ fn the_newest_state_of_the_queue_counts_whoever_is_answered_last() {
     make(&mut h);
     h.zk(1, 2, read(), ok(6, None, &[])).unwrap();
     assert_eq!(h.0.registers.finally().map_err(|v| v.promise), Err("ZK-1"));
+}
+
+/// LOG-9: a copy counts only if it was in the making, and once its slot has said that it has everything.
+#[test]
+fn a_copy_that_counts_before_it_is_whole_is_noticed() {
+    let slot = |server| SlotId { server: ServerId(server), index: 0 };
+    let replica = |server| ReplicaView { slot: slot(server), addr: format!("s{server}:1") };
+    let state = ShardState::Finalized(Final { lens: vec![3, 4], first: Gsn(0), end: Gsn(7) });
+    let stated = |number, first: u32, made: Option<u32>| {
+        let rebuild = made.map(|to| Rebuild { index: 0, to: replica(to) });
+        let replicas = vec![replica(first), replica(2)];
+        let shards = vec![ShardView { id: ShardId(1), replicas, state: state.clone(), rebuild }];
+        wire::encode(ViewIs { view: View { number: ViewNumber(number), shards } })
+    };
+    let says = |server, durable: &[u64]| {
+        let shards = vec![ShardReport {
+            shard: ShardId(1),
+            accepted: durable.to_vec(),
+            durable: durable.to_vec(),
+            part: CutNumber(2),
+            serving: true,
+        }];
+        wire::encode(Report {
+            slot: slot(server),
+            incarnation: Incarnation(1),
+            cuts: CutsWanted::Late,
+            shards,
+        })
+    };
+    type Story = (bool, bool, &'static [u64], Option<&'static str>);
+    let stories: [Story; 4] = [
+        (true, true, &[3, 4], None),
+        (true, true, &[3, 3], Some("LOG-9")),
+        (true, false, &[3, 4], Some("LOG-9")),
+        (false, true, &[3, 4], Some("LOG-9")),
+    ];
+    for (begins, speaks, durable, broken) in stories {
+        let mut checks = Checks::new(&Options::calm(1));
+        let mut hear = |bytes| checks.sent(Instant(1), NodeId(0), NodeId(1), &bytes);
+        hear(stated(1, 1, None)).unwrap();
+        hear(stated(2, 1, Some(if begins { 3 } else { 4 }))).unwrap();
+        if speaks {
+            hear(says(3, durable)).unwrap();
+        }
+        let verdict = hear(stated(3, 3, None));
+        assert_eq!(verdict.err().map(|v| v.promise), broken, "{begins} {speaks} {durable:?}");
+    }
 }

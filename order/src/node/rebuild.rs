@@ -114,7 +114,7 @@ impl Orderer {
         let rebuilds = &lead.views.rebuilds;
         let lost = shard.replicas[index].slot;
         let is_back = rebuilds.since(now, id, lost).is_none();
-        if is_back && lead.reports.boards(&self.state)[at].is_whole(index, &lens, newest) {
+        if is_back && lead.reports.boards(&self.state)[at].is_whole(index, &lens) {
             info!(shard = %id, slot = %lost, "a copy that seemed lost is back: none is made in its place");
             return Some(RebuildWhat::Cancel);
         }

@@ -70,10 +70,11 @@ impl Board {
         }
     }
 
-    /// Whether the replica has said that it holds all of a finalized shard, as long as that, up to its newest part.
-    pub fn is_whole(&self, replica: usize, lens: &[u64], newest: CutNumber) -> bool {
+    /// Whether the replica has said that it holds all records of a finalized shard, as long as that. Parts that it may
+    /// lack are kept for it.
+    pub fn is_whole(&self, replica: usize, lens: &[u64]) -> bool {
         let held = &self.lens[replica * self.lanes()..][..self.lanes()];
-        self.parts[replica].is_some_and(|part| part >= newest) && held == lens
+        self.has_spoken(replica) && held == lens
     }
 
     /// What the replica said counts no more.

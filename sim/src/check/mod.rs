@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod convergence;
+pub mod copies;
 pub mod cuts;
 pub mod durability;
 pub mod expiry;
@@ -73,6 +74,8 @@ pub struct Checks {
     pub trim: trim::Trims,
     /// LOG-7.
     pub views: views::Views,
+    /// LOG-9.
+    pub copies: copies::Copies,
     /// Tails are linearizable.
     pub tail: tail::Tails,
     /// ZK-1.
@@ -112,6 +115,7 @@ impl Checks {
             content: Default::default(),
             trim: trim::Trims::new(options.may_go_unread()),
             views: Default::default(),
+            copies: Default::default(),
             tail: Default::default(),
             registers: Default::default(),
             sessions: Default::default(),
@@ -131,10 +135,9 @@ impl Checks {
             }
             let frame = rest.split_to(len);
             // Only these kinds are of interest: others need not be decoded.
-            if !matches!(
-                u16::from_le_bytes([frame[6], frame[7]]),
-                13 | 14 | 17 | 21 | 22 | 24 | 26 | 30..=32 | 41 | 55
-            ) {
+            let kind = u16::from_le_bytes([frame[6], frame[7]]);
+            let of_copies = kind == 11 && self.copies.is_any_begun();
+            if !of_copies && !matches!(kind, 13 | 14 | 17 | 21 | 22 | 24 | 26 | 30..=32 | 41 | 55) {
                 continue;
             }
             let Ok(packet) = wire::decode(frame) else { continue };
@@ -143,9 +146,14 @@ impl Checks {
                     self.cuts.announced(from, &m.cut)?;
                     self.views.cut(&m.cut)?;
                 }
-                Message::ViewIs(m) => self.views.stated(&m.view)?,
+                Message::ViewIs(m) => {
+                    self.views.stated(&m.view)?;
+                    self.copies.stated(&m.view)?;
+                }
+                Message::Report(m) => self.copies.reported(&m),
                 Message::OrderIs(m) => {
                     self.views.stated(&m.view)?;
+                    self.copies.stated(&m.view)?;
                     self.cuts.stated(m.number, m.tail)?;
                 }
                 Message::Fence(m) => self.content.fenced(m.lane, packet.payload)?,

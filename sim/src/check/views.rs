@@ -75,6 +75,11 @@ impl Views {
         Ok(())
     }
 
+    /// The newest of all.
+    pub fn newest(&self) -> Option<&View> {
+        self.views.last_key_value().map(|(_, v)| v)
+    }
+
     /// Whether that shard was stated to be finalized.
     pub fn is_final(&self, shard: ShardId) -> bool {
         self.finals.contains_key(&shard)
