@@ -29,6 +29,7 @@ pub fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::Shards(args) => shards::show(&args),
         AdminCommand::Servers(args) => servers::show(&args),
         AdminCommand::Finalize(args) => views::finalize(&args),
+        AdminCommand::Rebuild(args) => views::rebuild(&args),
         AdminCommand::WantShards(args) => views::want(&args),
         AdminCommand::Consumers(args) => consumers::run(&args),
         AdminCommand::Orderers(args) => orderers::run(&args),

@@ -344,6 +344,9 @@ pub enum AdminCommand {
     Servers(AskArgs),
     /// End a shard: it takes no appends any more, its writers go on in others; another takes its place
     Finalize(FinalizeArgs),
+    /// Make a copy of a finalized shard on another server, now, in place of the one on a server that is gone. By itself
+    /// that happens after `rebuild_after_ms`.
+    Rebuild(FinalizeArgs),
     /// Say how many shards are to take appends: more are formed, none is ended
     WantShards(WantShardsArgs),
     /// Show who holds back trimming, and forget one that won't come back
@@ -386,7 +389,7 @@ pub struct AskArgs {
     pub json: bool,
 }
 
-/// `zoolog admin finalize`.
+/// `zoolog admin finalize` and `zoolog admin rebuild`.
 #[derive(Debug, clap::Args)]
 pub struct FinalizeArgs {
     /// Its number, as `zoolog admin shards` shows it

@@ -314,6 +314,7 @@ pub fn slot_job(
         orderers: cluster.orderers.clone(),
         bounds: zoolog_shard::Bounds {
             scrub_bytes_per_s: config.scrub_bytes_per_s,
+            rebuild_bytes_per_s: config.rebuild_bytes_per_s,
             ..zoolog_shard::Bounds::default()
         },
     };

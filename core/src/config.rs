@@ -351,6 +351,9 @@ pub struct ShardConfig {
     pub disk_quota_bytes: u64,
     /// Where the admin HTTP server listens, `ip:port`; empty: nowhere. Default empty.
     pub admin_listen: String,
+    /// Bytes per second that each slot takes from others to make a copy in place of one that was lost with its server;
+    /// 0: as many as there are. Default 33554432.
+    pub rebuild_bytes_per_s: u64,
     /// Microseconds for which a thread polls before it sleeps: quicker where cores are idle, dearer everywhere.
     /// Default 0; up to 1000.
     pub spin_us: u32,
@@ -372,6 +375,7 @@ impl Default for ShardConfig {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             disk_quota_bytes: 0,
             admin_listen: String::new(),
+            rebuild_bytes_per_s: 32 << 20,
             spin_us: 0,
             scrub_bytes_per_s: 2 << 20,
         }

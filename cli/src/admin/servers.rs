@@ -6,6 +6,7 @@ use crate::exit::{Code, Failure};
 use crate::{out, status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use zoolog_core::view::ShardView;
 use zoolog_core::wire::OrderIs;
 
 /// Carries it out.
@@ -74,7 +75,10 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
 
 /// What every slot of the view says, by address. Who doesn't answer has an `"error"`.
 pub fn ask_all(order: &OrderIs) -> BTreeMap<String, Value> {
-    let replicas = order.view.shards.iter().flat_map(|s| &s.replicas);
+    let of = |s: &'_ ShardView| {
+        s.replicas.iter().chain(s.rebuild.iter().map(|r| &r.to)).cloned().collect::<Vec<_>>()
+    };
+    let replicas = order.view.shards.iter().flat_map(of);
     let slots: BTreeMap<_, _> = replicas.map(|r| (r.addr.clone(), r.slot)).collect();
     // At the same time: several may be silent, each for as long as it is waited for.
     std::thread::scope(|scope| {

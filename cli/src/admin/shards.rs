@@ -32,15 +32,23 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
                     table.add_row(who.into_iter().chain(none).chain([cell(&replica["error"])]));
                     continue;
                 }
+                let is_copy = replica["copy"].is_object();
                 for lane in replica["lanes"].as_array().into_iter().flatten() {
                     let fields =
                         ["lane", "committed", "durable", "accepted", "state"].map(|key| cell(&lane[key]));
-                    let role = if lane["primary"] == true { "primary" } else { "backup" };
+                    let role = match &shard["rebuild"] {
+                        _ if is_copy => progress(&replica["copy"]),
+                        r if r["instead_of"] == replica["slot"] => {
+                            format!("lost, made anew on {}", cell(&r["slot"]))
+                        }
+                        _ if lane["primary"] == true => "primary".into(),
+                        _ => "backup".into(),
+                    };
                     let note = match lane["lost"].as_u64() {
                         None | Some(0) => String::new(),
                         Some(n) => format!("{n} records can't be read here: asked for elsewhere"),
                     };
-                    table.add_row(who.clone().into_iter().chain(fields).chain([role.to_string(), note]));
+                    table.add_row(who.clone().into_iter().chain(fields).chain([role, note]));
                 }
             }
         }
@@ -56,23 +64,47 @@ pub fn show(args: &AskArgs) -> Result<(), Failure> {
     }
 }
 
+/// How far a copy is that is being made in place of a lost one.
+fn progress(copy: &Value) -> String {
+    match (copy["records"].as_u64(), copy["of"].as_u64()) {
+        (Some(records), Some(of)) => {
+            let percent = (records.min(of) * 100).checked_div(of).unwrap_or(100);
+            format!("copy for {}: {percent} %, {records} of {of} records", cell(&copy["instead_of"]))
+        }
+        _ => format!("copy for {}: about to begin", cell(&copy["instead_of"])),
+    }
+}
+
 /// The shards with what each replica says of its lanes.
 fn shards(order: &OrderIs, slots: &BTreeMap<String, Value>) -> Vec<Value> {
     let shard = |s: &zoolog_core::view::ShardView| {
-        let replicas = s.replicas.iter().map(|r| {
+        let copy = s.rebuild.as_ref().map(|r| &r.to);
+        let instead_of = s.rebuild.as_ref().map(|r| s.replicas[usize::from(r.index)].slot.to_string());
+        let replicas = s.replicas.iter().chain(copy).map(|r| {
             let said = &slots[&r.addr];
             let of_shard = |lane: &&Value| {
                 lane["lane"].as_str().and_then(|l| l.split_once('/')).is_some_and(|l| l.0 == s.id.to_string())
             };
             let lanes: Vec<&Value> =
                 said["lanes"].as_array().into_iter().flatten().filter(of_shard).collect();
-            json!({ "slot": r.slot.to_string(), "addr": r.addr, "lanes": lanes, "error": said["error"] })
+            let mut replica =
+                json!({ "slot": r.slot.to_string(), "addr": r.addr, "lanes": lanes, "error": said["error"] });
+            if copy.is_some_and(|c| c.slot == r.slot) {
+                let copies = said["copies"].as_array().into_iter().flatten();
+                let mut made =
+                    copies.clone().find(|c| c["shard"] == s.id.0).cloned().unwrap_or_else(|| json!({}));
+                made["instead_of"] = json!(instead_of);
+                replica["copy"] = made;
+            }
+            replica
         });
         let state = match s.state {
             ShardState::Live => "live",
             ShardState::Finalized(_) => "finalized",
         };
-        json!({ "shard": s.id.0, "state": state, "replicas": replicas.collect::<Vec<_>>() })
+        let replicas: Vec<Value> = replicas.collect();
+        let rebuild = copy.map(|c| json!({ "slot": c.slot.to_string(), "instead_of": instead_of }));
+        json!({ "shard": s.id.0, "state": state, "replicas": replicas, "rebuild": rebuild })
     };
     order.view.shards.iter().map(shard).collect()
 }

@@ -1,4 +1,4 @@
-//! `zoolog admin finalize` and `want-shards`: what an operator decides about the shards.
+//! `zoolog admin finalize`, `rebuild` and `want-shards`: what an operator decides about the shards.
 
 use crate::args::{AskArgs, FinalizeArgs, WantShardsArgs};
 use crate::exit::{Code, Failure};
@@ -6,7 +6,7 @@ use crate::{out, status};
 use serde_json::json;
 use zoolog_core::ShardId;
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{self, Decided, Finalize, Message, WantShards};
+use zoolog_core::wire::{self, Decided, Finalize, Message, RebuildShard, WantShards};
 
 /// Ends a shard.
 ///
@@ -30,6 +30,17 @@ pub fn finalize(args: &FinalizeArgs) -> Result<(), Failure> {
         decided.view.0,
         &format!("shard {shard} is finalized: it takes no appends, and stays readable"),
     )
+}
+
+/// Has a copy made in place of one that a shard has lost.
+///
+/// # Errors
+/// If nothing is lost, or it can't be made now.
+pub fn rebuild(args: &FinalizeArgs) -> Result<(), Failure> {
+    let shard = ShardId(args.shard);
+    let decided = decide(&args.ask, RebuildShard { request: 1, shard })?;
+    let text = format!("a copy of shard {shard} is being made: `zoolog admin shards` shows how far it is");
+    say(&args.ask, decided.view.0, &text)
 }
 
 /// Says how many shards are to take appends.
