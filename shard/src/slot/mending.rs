@@ -57,7 +57,8 @@ impl Slot {
         let replica =
             self.replicas.get_mut(&shard).filter(|_| super::copies::has_place(&self.view, shard, slot));
         let Some(replica) = replica else {
-            return Ok(self.lend_nothing(conn, message));
+            self.lend_nothing(conn, message);
+            return Ok(());
         };
         match message {
             Message::BatchesWanted(m) => replica.batches_wanted(&mut self.fx, conn, m)?,

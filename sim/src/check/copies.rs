@@ -7,12 +7,15 @@ use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::Report;
 use zoolog_core::{ShardId, SlotId, ViewNumber};
 
+/// Copies that were in the making: of which replica, where.
+type Makers = BTreeSet<(u8, SlotId)>;
+
 /// All that was said about copies.
 #[derive(Debug, Default)]
 pub struct Copies {
     newest: ViewNumber,
     /// The replicas of each finalized shard, and the copies that any view had in the making since they were those.
-    known: BTreeMap<ShardId, (Vec<SlotId>, BTreeSet<(u8, SlotId)>)>,
+    known: BTreeMap<ShardId, (Vec<SlotId>, Makers)>,
     /// Whole copies, as their slots said.
     whole: BTreeSet<(ShardId, SlotId)>,
     /// Final lengths.
