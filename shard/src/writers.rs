@@ -176,7 +176,11 @@ impl Writers {
             // Of this opening some never came by here: what else did not is not known.
             self.forgot |= epoch == w.epoch;
             self.remembered -= w.taken.len();
+            // A later opening may fence the lane and never use any: the next one still asks where the last record is.
+            let last = if fence && epoch > w.epoch { w.last_data(u64::MAX) } else { None };
             w.taken.clear();
+            w.taken.extend(last);
+            self.remembered += w.taken.len();
             (w.closed, w.next) = (None, Seq(0));
         }
         (w.epoch, w.next, w.used) = (epoch, seq.next().max(w.next), self.uses);
@@ -206,9 +210,12 @@ impl Writers {
     pub fn committed(&mut self, writer: WriterId, epoch: Epoch, first_lsn: u64, gsn: Gsn) -> Option<ConnId> {
         let w = self.map.get_mut(&writer).expect("a writer with pending batches is never forgotten");
         // Batches are committed in order, so it is the oldest of those pending, unless a later opening has
-        // cleared it away.
-        let at = w.taken.len().checked_sub(w.pending as usize);
-        if let Some(t) = at.and_then(|i| w.taken.get_mut(i)).filter(|t| t.first_lsn == first_lsn) {
+        // cleared some away.
+        let oldest = w.taken.len().checked_sub(w.pending as usize);
+        let is_it = |i: &usize| w.taken.get(*i).is_some_and(|t| t.first_lsn == first_lsn);
+        let found =
+            oldest.filter(is_it).or_else(|| w.taken.binary_search_by_key(&first_lsn, |t| t.first_lsn).ok());
+        if let Some(t) = found.and_then(|i| w.taken.get_mut(i)) {
             t.gsn = Some(gsn);
         }
         w.pending = w.pending.checked_sub(1).expect("more batches committed than were taken");
@@ -260,7 +267,11 @@ impl Writers {
     /// later opening, is among them.
     pub fn is_closed(&self, writer: WriterId, epoch: Epoch, committed: u64) -> bool {
         self.map.get(&writer).is_some_and(|w| match w.epoch.cmp(&epoch) {
-            std::cmp::Ordering::Greater => w.taken.front().is_some_and(|t| t.first_lsn < committed),
+            std::cmp::Ordering::Greater => {
+                // What lies before a fence may be of an opening before it.
+                let first = w.closed.or(w.taken.front().map(|t| t.first_lsn));
+                first.is_some_and(|lsn| lsn < committed)
+            }
             std::cmp::Ordering::Equal => w.closed.is_some_and(|lsn| lsn < committed),
             std::cmp::Ordering::Less => false,
         })
@@ -285,8 +296,7 @@ impl Writers {
     /// The writer's last batch of records before `end`: first LSN, records, and position if it was kept.
     pub fn last(&self, writer: WriterId, end: u64) -> Option<(u64, u32, Option<Gsn>)> {
         let w = self.map.get(&writer)?;
-        let data = w.taken.iter().rev().find(|t| t.first_lsn < end && w.closed != Some(t.first_lsn))?;
-        Some((data.first_lsn, data.count, data.gsn))
+        w.last_data(end).map(|data| (data.first_lsn, data.count, data.gsn))
     }
 
     /// The lane ends at `end`: forgets what lies beyond. Returns the writers on whose connections batches were
@@ -413,6 +423,11 @@ impl Writers {
 }
 
 impl Window {
+    /// The newest batch of records before `end`; it may be of an earlier opening, if a fence is all of this one.
+    fn last_data(&self, end: u64) -> Option<Taken> {
+        self.taken.iter().rev().find(|t| t.first_lsn < end && self.closed != Some(t.first_lsn)).copied()
+    }
+
     /// How many batches are remembered at most. A fence takes nobody's place: its writer may yet ask for all the others.
     fn room(&self) -> u64 {
         WRITER_WINDOW + u64::from(self.closed.is_some())
@@ -536,6 +551,35 @@ mod tests {
             Fate::Forgotten,
             "a mark that makes no sense"
         );
+    }
+
+    /// LOG-8: openings 2 and 3 of a name fenced the lane of opening 1, and appended nothing anywhere; where the last record
+    /// is is asked by each. It was forgotten with the first fence of a later opening.
+    #[test]
+    fn fences_of_later_openings_leave_the_last_record_known() {
+        let fence = |epoch| {
+            let mut b = BatchBuilder::new();
+            b.push(b"");
+            b.finish(BatchKind::Fence, WriterId(1), Epoch(epoch), zoolog_core::batch::FENCE_SEQ)
+        };
+        let mut w = writers();
+        (0..3).for_each(|n| w.took(&batch(1, 1, (1 << 40) + n), n));
+        for (n, epoch) in (3..).zip([1, 2, 3]) {
+            assert_eq!(w.judge(&fence(epoch), Seq(0)), Judged::New);
+            w.took(&fence(epoch), n);
+            assert_eq!(w.last(WriterId(1), n), Some((2, 1, None)), "opening {epoch}");
+            assert!(!w.is_closed(WriterId(1), Epoch(epoch), n), "its fence is not committed");
+            assert!(w.is_closed(WriterId(1), Epoch(epoch), n + 1));
+        }
+        assert!(!w.is_closed(WriterId(1), Epoch(2), 5), "what an earlier opening has there doesn't close it");
+        // In whatever order it is committed, and through a restart.
+        (0..6).for_each(|n| drop(w.committed(WriterId(1), Epoch(1), n, Gsn(10 + n))));
+        assert_eq!((w.pending(), w.last(WriterId(1), 9)), (0, Some((2, 1, Some(Gsn(12))))));
+        let mut again = writers();
+        again.restore(w.marks(|_| None));
+        assert_eq!(again.last(WriterId(1), 9), Some((2, 1, Some(Gsn(12)))));
+        assert_eq!(again.judge(&batch(1, 4, 4 << 40), Seq(4 << 40)), Judged::New);
+        assert_eq!(again.fate(WriterId(1), Epoch(3), Seq(3 << 40), 9), Fate::In(vec![]));
     }
 
     #[test]
