@@ -2,7 +2,7 @@
 //! speaks. Knows nothing of shards.
 
 use bytes::Bytes;
-use zoolog_core::batch::{BatchKind, PlacedBatch};
+use zoolog_core::batch::PlacedBatch;
 use zoolog_core::wire::{DiskRoom, ReadEnd};
 use zoolog_core::{ClusterId, Epoch, Gsn, Instant, Machine, Seq, ViewNumber, WriterId};
 
@@ -31,6 +31,29 @@ pub enum AppendError {
     /// The name is not ours yet: try again after [`LogEvent::Opened`].
     #[error("the writer's name is not opened yet")]
     NotOpen,
+    /// Of a conditional append: somebody else's record lies behind the expected tail already. Nothing is in the log.
+    #[error(
+        "the log ends at {tail}, and what lies before that is not all this writer's: read it, and decide anew"
+    )]
+    Conflict {
+        /// Where the log ends, as far as known.
+        tail: Gsn,
+    },
+    /// Of a conditional append: whether appends that are under way, or the log's end, lie before or behind the expected tail
+    /// isn't known yet. Try again after the next `Appended`, or `Progress`.
+    #[error("where the log ends is not settled yet: try again when what is under way is acknowledged")]
+    Unsettled,
+    /// Of a conditional append: no records, or more than fit into one batch.
+    #[error("a conditional append is one batch: 1 to {records} records, {bytes} bytes with 16 for each")]
+    NoBatch {
+        /// At most.
+        records: u32,
+        /// At most.
+        bytes: usize,
+    },
+    /// This log takes no conditional appends: nobody else can append to it.
+    #[error("this log takes no conditional appends: it has one writer")]
+    Unconditional,
     /// A disk that would hold it is short of room: try again after [`LogEvent::Room`] says that there is.
     #[error("the log's disks are short of room: try again later")]
     DiskFull,
@@ -39,7 +62,7 @@ pub enum AppendError {
 impl AppendError {
     /// Whether the same record may be taken later.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Full | Self::NotOpen | Self::DiskFull)
+        matches!(self, Self::Full | Self::NotOpen | Self::Unsettled | Self::DiskFull)
     }
 }
 
@@ -109,6 +132,13 @@ pub enum LogCommand {
         /// The records.
         records: Vec<Bytes>,
     },
+    /// [`SharedLog::append_if`]. A refusal comes as [`LogEvent::AppendFailed`].
+    AppendIf {
+        /// Where the log is to end, but for what this writer has appended.
+        expected_tail: Gsn,
+        /// The records: all or none.
+        records: Vec<Bytes>,
+    },
     /// [`SharedLog::subscribe`].
     Subscribe {
         /// First position wanted.
@@ -174,10 +204,10 @@ impl Committed {
     }
 
     /// The records in the range: position, index in the batch (as `append` returned it), bytes. None if the
-    /// batch is a fence: it has positions, but nothing that a caller appended.
+    /// batch is a fence, or conditional and not where it was to be: it has positions, but nothing in them.
     pub fn records(&self) -> impl Iterator<Item = (Gsn, u32, Bytes)> + use<> {
-        let data = self.placed.batch.kind() == BatchKind::Data;
-        let (first, skip, take) = (self.first_gsn, self.skip, if data { self.take } else { 0 });
+        let holds = self.placed.batch.holds_at(self.first_gsn);
+        let (first, skip, take) = (self.first_gsn, self.skip, if holds { self.take } else { 0 });
         let records = self.placed.batch.records().zip(0u32..).skip(skip as usize).take(take as usize);
         records.map(move |(bytes, i)| (first.plus(u64::from(i)), i, bytes))
     }
@@ -215,6 +245,16 @@ pub enum LogEvent {
         first_gsn: Gsn,
         /// How many records it has.
         count: u32,
+    },
+    /// A conditional batch of our writer holds nothing, and never will: somebody else's record came before it. In the order of
+    /// `seq`, in place of `Appended`.
+    Conflict {
+        /// The batch.
+        seq: Seq,
+        /// Where it was to be.
+        expected: Gsn,
+        /// Where the log ended when its turn came.
+        tail: Gsn,
     },
     /// An append made by command was refused; the records from `first` of that command on are not taken.
     AppendFailed {
@@ -298,6 +338,18 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
     /// # Errors
     /// The record is not taken; see [`AppendError`].
     fn append(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError>;
+
+    /// Appends records that count, all or none, only if nothing was ordered at or past `expected_tail` before them but what
+    /// this log's own writer has appended, here, before. [`LogEvent::Appended`] says that they do, [`LogEvent::Conflict`]
+    /// that they don't, and where the log ended instead. Every reader decides alike, from the batch and its place. They are a
+    /// batch of their own, whose number is returned.
+    ///
+    /// # Errors
+    /// They are not taken; see [`AppendError`].
+    fn append_if(&mut self, expected_tail: Gsn, records: &[&[u8]]) -> Result<Seq, AppendError> {
+        let _ = (expected_tail, records);
+        Err(AppendError::Unconditional)
+    }
 
     /// Who writes our appends.
     fn writer(&self) -> WriterId;

@@ -5,13 +5,14 @@
 //! placement (32)  lane u64 | incarnation u64 | first_lsn u64 | prev u32 | crc u32
 //! writer    (48)  magic u32 | version u8 | kind u8 | 0 u16 | writer u128 | seq u64 | epoch u32 |
 //!                 count u32 | payload_len u32 | crc u32
-//! payload         count x { len u32 | 0 u32 | bytes | zeros to 8 }
+//! payload         [ position u64 ] count x { len u32 | 0 u32 | bytes | zeros to 8 }
 //! ```
+//! The position is there in conditional batches only.
 //! All little-endian. The writer's CRC-32C covers its header before the crc, and the payload; the
 //! placement's covers the placement before the crc, and the writer's crc; `prev` is the crc of the lane's
 //! previous placement (0 for the first), which chains a lane's batches together. Invariant LOG-4.
 
-use crate::ids::{Epoch, Incarnation, LaneId, Lsn, Seq, WriterId};
+use crate::ids::{Epoch, Gsn, Incarnation, LaneId, Lsn, Seq, WriterId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 
@@ -23,6 +24,11 @@ pub const WRITER_BYTES: usize = 48;
 pub const RECORD_HEADER_BYTES: usize = 8;
 const MAGIC: u32 = 0x5441_425a; // "ZBAT"
 const VERSION: u8 = 1;
+const KIND_DATA: u8 = 0;
+const KIND_FENCE: u8 = 1;
+const KIND_ONLY_AT: u8 = 2;
+/// Bytes before the records of a conditional batch.
+const POSITION_BYTES: usize = 8;
 
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,9 @@ pub enum BatchKind {
     Data,
     /// Ends its writer's use of the lane.
     Fence,
+    /// Records of a caller that count only if the first of them has this position: else the batch takes its place in the
+    /// order, as a fence does, and holds nothing. Whoever knows the batch and its place knows which.
+    OnlyAt(Gsn),
 }
 
 /// The number that every fence has: no other batch gets there.
@@ -105,7 +114,7 @@ impl Batch {
         }
         let batch = Self(bytes);
         let mut n = 0u32;
-        let mut at = WRITER_BYTES;
+        let mut at = batch.records_at();
         while at < len {
             if len - at < RECORD_HEADER_BYTES {
                 return Err(BatchError::Records);
@@ -135,7 +144,7 @@ impl Batch {
         if bytes[4] != VERSION {
             return Err(BatchError::Header("version"));
         }
-        if bytes[5] > 1 {
+        if bytes[5] > KIND_ONLY_AT {
             return Err(BatchError::Header("kind"));
         }
         // So there is always a next number, and a fence never has that of a batch.
@@ -151,6 +160,9 @@ impl Batch {
         if !payload.is_multiple_of(8) {
             return Err(BatchError::Header("payload length"));
         }
+        if bytes[5] == KIND_ONLY_AT && payload < POSITION_BYTES {
+            return Err(BatchError::Header("payload length"));
+        }
         let len = WRITER_BYTES + payload;
         if len > BATCH_BYTES_MAX {
             return Err(BatchError::Length { have: len, want: BATCH_BYTES_MAX });
@@ -164,7 +176,22 @@ impl Batch {
     }
     /// What it is for.
     pub fn kind(&self) -> BatchKind {
-        if self.0[5] == 0 { BatchKind::Data } else { BatchKind::Fence }
+        match self.0[5] {
+            KIND_DATA => BatchKind::Data,
+            KIND_FENCE => BatchKind::Fence,
+            _ => BatchKind::OnlyAt(Gsn(u64_at(&self.0, WRITER_BYTES))),
+        }
+    }
+    /// Whether its records count when the first of them is at `gsn`. Else it has positions, and nothing in them.
+    pub fn holds_at(&self, gsn: Gsn) -> bool {
+        match self.kind() {
+            BatchKind::Data => true,
+            BatchKind::Fence => false,
+            BatchKind::OnlyAt(position) => position == gsn,
+        }
+    }
+    fn records_at(&self) -> usize {
+        WRITER_BYTES + if self.0[5] == KIND_ONLY_AT { POSITION_BYTES } else { 0 }
     }
     /// Who wrote it.
     pub fn writer(&self) -> WriterId {
@@ -189,7 +216,7 @@ impl Batch {
 
     /// The records, in order, without copying them.
     pub fn records(&self) -> Records {
-        Records { batch: self.0.clone(), at: WRITER_BYTES }
+        Records { batch: self.0.clone(), at: self.records_at() }
     }
 }
 
@@ -275,11 +302,23 @@ impl BatchBuilder {
     /// If it is empty.
     pub fn finish(&mut self, kind: BatchKind, writer: WriterId, epoch: Epoch, seq: Seq) -> Batch {
         assert!(!self.is_empty(), "an empty batch has no place in the order");
+        if let BatchKind::OnlyAt(position) = kind {
+            // Seldom, so that others need no room for it.
+            let mut whole = BytesMut::with_capacity(self.buf.len() + POSITION_BYTES);
+            whole.resize(WRITER_BYTES, 0);
+            whole.extend_from_slice(&position.0.to_le_bytes());
+            whole.extend_from_slice(&self.buf[WRITER_BYTES..]);
+            self.buf = whole;
+        }
         let payload = (self.buf.len() - WRITER_BYTES) as u32;
         let head = &mut self.buf[..WRITER_BYTES];
         head[..4].copy_from_slice(&MAGIC.to_le_bytes());
         head[4] = VERSION;
-        head[5] = u8::from(kind == BatchKind::Fence);
+        head[5] = match kind {
+            BatchKind::Data => KIND_DATA,
+            BatchKind::Fence => KIND_FENCE,
+            BatchKind::OnlyAt(_) => KIND_ONLY_AT,
+        };
         head[8..24].copy_from_slice(&writer.0.to_le_bytes());
         head[24..32].copy_from_slice(&seq.0.to_le_bytes());
         head[32..36].copy_from_slice(&epoch.0.to_le_bytes());
@@ -410,6 +449,20 @@ mod tests {
             let again = Batch::check(b.bytes().clone()).unwrap();
             prop_assert_eq!(again.records().map(|r| r.to_vec()).collect::<Vec<_>>(), records);
             prop_assert_eq!((again.writer(), again.epoch(), again.seq()), (WriterId(7 << 100), Epoch(3), Seq(9)));
+        }
+
+        #[test]
+        fn a_conditional_batch_comes_back_and_holds_at_its_position_only(
+            records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..20), at in any::<u64>(), other in any::<u64>()
+        ) {
+            let mut b = BatchBuilder::new();
+            records.iter().for_each(|r| b.push(r));
+            let b = b.finish(BatchKind::OnlyAt(Gsn(at)), WriterId(7), Epoch(3), Seq(9));
+            let again = Batch::check(b.bytes().clone()).unwrap();
+            prop_assert_eq!(again.records().map(|r| r.to_vec()).collect::<Vec<_>>(), records.clone());
+            prop_assert_eq!((again.kind(), again.count() as usize), (BatchKind::OnlyAt(Gsn(at)), records.len()));
+            prop_assert!(again.holds_at(Gsn(at)));
+            prop_assert_eq!(again.holds_at(Gsn(other)), at == other);
         }
 
         #[test]

@@ -87,6 +87,7 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
                 ClientConfig { cluster: CLUSTER, orderers, prompt_acks, name, ..ClientConfig::default() };
             let log = LogClient::new(cfg, seed, now);
             let writer = LogWriter::new(log, named, seed, o.write_every, calm_at, now);
+            let writer = if o.conditional { writer.conditional() } else { writer };
             Box::new(if o.trims && o.trims_by_hand { writer.trimming(o.registered.clone()) } else { writer })
         }
         Role::Reader(n) => {

@@ -21,6 +21,24 @@ pub enum Observation {
         /// The record.
         record: Bytes,
     },
+    /// A writer handed over a batch that is to count only if nothing but its own was ordered since.
+    AppendingIf {
+        /// Who.
+        writer: WriterId,
+        /// The batch.
+        seq: Seq,
+        /// Since when.
+        expected: Gsn,
+    },
+    /// A writer was told that such a batch doesn't count.
+    Conflicted {
+        /// Who.
+        writer: WriterId,
+        /// Which batch.
+        seq: Seq,
+        /// Where it begins.
+        tail: Gsn,
+    },
     /// A writer was told that a batch is in the log.
     Acked {
         /// Who.

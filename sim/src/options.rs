@@ -72,6 +72,8 @@ pub struct Options {
     pub writers: u32,
     /// Whether writers have names, every two of them the same one.
     pub named_writers: bool,
+    /// Whether writers append something now and then that is to count only if nobody else came first.
+    pub conditional: bool,
     /// Log readers.
     pub readers: u32,
     /// ZooKeeper clients.
@@ -196,6 +198,7 @@ impl Options {
         let mut this = Self {
             seed,
             named_writers: Rng::new(seed, "names").chance(30),
+            conditional: Rng::new(seed, "positions").chance(25),
             linger: Duration::from_secs(5),
             rebuild_after,
             rebuild_bytes_per_s,
@@ -286,6 +289,7 @@ impl Options {
             restless: false,
             trims: false,
             named_writers: false,
+            conditional: false,
             joiners: 0,
             change_every: None,
             rot: None,

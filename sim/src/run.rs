@@ -148,7 +148,7 @@ fn summary(world: &World) -> String {
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
         "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
-         {} expired, {} states compared, {} starts from snapshots; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones",
+         {} expired, {} states compared, {} starts from snapshots; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones; {} of {} conditional batches count",
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
         c.order.end(),
@@ -166,6 +166,8 @@ fn summary(world: &World) -> String {
         world.rotted,
         c.copies.counts().0,
         c.copies.counts().1,
+        c.conditions.counts().0,
+        c.conditions.counts().0 + c.conditions.counts().1,
     )
 }
 

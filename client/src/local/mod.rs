@@ -173,6 +173,9 @@ impl LocalLog {
                     }
                 }
             }
+            LogCommand::AppendIf { .. } => {
+                self.event(LogEvent::AppendFailed { first: 0, error: AppendError::Unconditional });
+            }
             LogCommand::Subscribe { from } => self.subscribe(from),
             LogCommand::Read { tag, from, to, max_bytes } => {
                 self.readers.ask(RequestId(tag), from, to, max_bytes)

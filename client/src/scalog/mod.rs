@@ -139,6 +139,12 @@ impl LogClient {
                     }
                 }
             }
+            LogCommand::AppendIf { expected_tail, records } => {
+                let records: Vec<&[u8]> = records.iter().map(|r| &r[..]).collect();
+                if let Err(error) = self.append_if(expected_tail, &records) {
+                    self.cx.event(LogEvent::AppendFailed { first: 0, error });
+                }
+            }
             LogCommand::Subscribe { from } => self.subscribe(from),
             LogCommand::Read { tag, from, to, max_bytes } => {
                 self.reads.ask(&self.cx, RequestId(tag), from, to, max_bytes);
@@ -316,6 +322,12 @@ impl SharedLog for LogClient {
         let request = self.request();
         self.trims.ask(request, gsn);
         request
+    }
+
+    fn append_if(&mut self, expected_tail: Gsn, records: &[&[u8]]) -> Result<Seq, AppendError> {
+        self.dirty = true;
+        let Some(known) = self.known_tail() else { return Err(AppendError::NotOpen) };
+        self.writer.append_if(&self.cx, known, expected_tail, records)
     }
 
     fn writer(&self) -> WriterId {

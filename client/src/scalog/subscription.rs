@@ -272,7 +272,7 @@ impl Subscription {
         assert!(first_gsn <= self.next, "positions {}..{first_gsn} were skipped", self.next);
         let skip = self.next.since(first_gsn);
         self.next = end;
-        let data = placed.batch.kind() == BatchKind::Data;
+        let data = placed.batch.kind() != BatchKind::Fence;
         if data && self.repeats.is_repeat(placed.batch.writer(), placed.batch.seq()) {
             let (writer, seq) = (placed.batch.writer(), placed.batch.seq());
             tracing::error!(%writer, %seq, gsn = %first_gsn, "a batch is in the log twice, or out of order");

@@ -13,7 +13,7 @@ use crate::{AppendError, ClientConfig, LogEvent, WriterLost};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, EPOCHS_MAX, PlacedBatch, first_seq};
-use zoolog_core::limits::RECORD_BYTES_MAX;
+use zoolog_core::limits::{BATCH_BYTES_TARGET, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 use zoolog_core::rng::Rng;
 use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::{
@@ -90,6 +90,11 @@ pub(super) struct Writer {
     kicked: Instant,
     /// One past the greatest position acknowledged.
     end: Gsn,
+    /// Where the run of our own records begins that ends there.
+    run: Gsn,
+    /// The tail that a conditional append expected, and where what we have appended ends if nobody else comes between. It
+    /// counts while something is pending.
+    chain: Option<(Gsn, Gsn)>,
     lost: Option<WriterLost>,
 }
 
@@ -126,6 +131,8 @@ impl Writer {
             moved: now,
             kicked: now,
             end: Gsn(0),
+            run: Gsn(0),
+            chain: None,
             lost: None,
         }
     }
@@ -180,15 +187,79 @@ impl Writer {
             if !self.window_open(cx) {
                 return Err(AppendError::Full);
             }
-            self.close_batch(cx);
+            self.close_batch(cx, BatchKind::Data);
         }
         let index = self.open.count();
         self.open.push(record);
         Ok((self.next, index))
     }
 
-    fn close_batch(&mut self, cx: &Cx) {
-        let batch = self.open.finish(BatchKind::Data, self.id, self.epoch(), self.next);
+    /// A batch of its own that counts only if what was ordered at or past `expected` before it is ours. As it is not
+    /// sent yet, it comes behind `known`, the tail that we know; so where it comes if nobody else does is settled now, it can
+    /// come no earlier, and comes later if somebody does.
+    pub fn append_if(
+        &mut self,
+        cx: &Cx,
+        known: Gsn,
+        expected: Gsn,
+        records: &[&[u8]],
+    ) -> Result<Seq, AppendError> {
+        if let Some(long) = records.iter().find(|r| r.len() > RECORD_BYTES_MAX) {
+            return Err(AppendError::TooLong { bytes: long.len(), limit: RECORD_BYTES_MAX });
+        }
+        let bytes: usize = records.iter().map(|r| r.len() + 16).sum();
+        let fits = records.len() == 1
+            || (bytes <= BATCH_BYTES_TARGET && records.len() <= BATCH_RECORDS_MAX as usize);
+        if records.is_empty() || !fits {
+            return Err(AppendError::NoBatch { records: BATCH_RECORDS_MAX, bytes: BATCH_BYTES_TARGET });
+        }
+        if self.room != DiskRoom::Ample && self.lost.is_none() {
+            return Err(AppendError::DiskFull);
+        }
+        if self.lost.is_some() {
+            return Err(AppendError::Closed);
+        }
+        if !self.is_open() {
+            return Err(AppendError::NotOpen);
+        }
+        if !self.open.is_empty() && self.window_open(cx) {
+            self.close_batch(cx, BatchKind::Data);
+        }
+        if !self.open.is_empty() || !self.window_open(cx) {
+            return Err(AppendError::Full);
+        }
+        let at = self.position_if(known, expected)?;
+        records.iter().for_each(|record| self.open.push(record));
+        let seq = self.next;
+        self.chain = Some((expected, at));
+        self.close_batch(cx, BatchKind::OnlyAt(at));
+        Ok(seq)
+    }
+
+    /// Where our next batch comes if nobody else's record is ordered at or past `expected` before it.
+    fn position_if(&self, known: Gsn, expected: Gsn) -> Result<Gsn, AppendError> {
+        let known = known.max(self.end);
+        if expected > known {
+            return Err(AppendError::Unsettled);
+        }
+        let from_run = self.run <= expected && expected <= self.end;
+        if self.pending.is_empty() {
+            // All that we have appended lies before our end.
+            let at = if from_run { self.end } else { expected };
+            return if at < known { Err(AppendError::Conflict { tail: known }) } else { Ok(at) };
+        }
+        match self.chain {
+            _ if from_run => Ok(self.end.plus(self.pending.iter().map(|p| u64::from(p.batch.count())).sum())),
+            _ if expected < self.run => Err(AppendError::Conflict { tail: known }),
+            Some((since, at)) if since == expected => Ok(at),
+            _ => Err(AppendError::Unsettled),
+        }
+    }
+
+    fn close_batch(&mut self, cx: &Cx, kind: BatchKind) {
+        let count = u64::from(self.open.count());
+        self.chain = self.chain.map(|(expected, end)| (expected, end.plus(count)));
+        let batch = self.open.finish(kind, self.id, self.epoch(), self.next);
         if self.pending.is_empty() {
             self.moved = cx.now;
         }
@@ -200,7 +271,7 @@ impl Writer {
     /// End of the turn: closes the open batch if the window allows, sends what has not gone out.
     pub fn flush(&mut self, cx: &mut Cx, links: &mut Links) {
         if !self.open.is_empty() && self.lost.is_none() && self.window_open(cx) {
-            self.close_batch(cx);
+            self.close_batch(cx, BatchKind::Data);
         }
         if self.leaving.as_ref().is_some_and(Leaving::is_undone) && self.placed(links) {
             self.leaving = None; // its primary is back, and nothing has closed the lane
@@ -338,7 +409,7 @@ impl Writer {
             );
             let mut builder = BatchBuilder::new();
             p.batch.records().for_each(|record| builder.push(&record));
-            p.batch = builder.finish(BatchKind::Data, self.id, self.opening, p.batch.seq());
+            p.batch = builder.finish(p.batch.kind(), self.id, self.opening, p.batch.seq());
         }
     }
 
@@ -553,10 +624,21 @@ impl Writer {
             let count = p.batch.count();
             self.pending_bytes -= p.batch.bytes().len();
             self.sent = self.sent.saturating_sub(1);
+            if gsn != self.end {
+                self.run = gsn;
+            }
             self.end = gsn.plus(u64::from(count));
             (self.moved, self.refusals, self.malformed) = (cx.now, 0, 0);
             self.probing = false;
-            cx.event(LogEvent::Appended { seq, first_gsn: gsn, count });
+            cx.event(match p.batch.kind() {
+                BatchKind::OnlyAt(expected) if expected != gsn => {
+                    LogEvent::Conflict { seq, expected, tail: gsn }
+                }
+                _ => LogEvent::Appended { seq, first_gsn: gsn, count },
+            });
+            if self.pending.is_empty() {
+                self.chain = None;
+            }
         }
         Ok(())
     }

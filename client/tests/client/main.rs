@@ -2,6 +2,7 @@
 //! against a model cluster (`delivery`).
 
 mod bench;
+mod conditional;
 mod consumers;
 mod delivery;
 mod garbage;

@@ -1,5 +1,6 @@
 //! Are the promises kept? One property per file; this one hands each fact to the checkers it concerns.
 
+pub mod conditions;
 pub mod content;
 pub mod convergence;
 pub mod copies;
@@ -62,6 +63,8 @@ pub(crate) use promise;
 pub struct Checks {
     /// LOG-1.
     pub order: total_order::TotalOrder,
+    /// LOG-10.
+    pub conditions: conditions::Conditions,
     /// LOG-1, seen from the cuts.
     pub cuts: cuts::Cuts,
     /// LOG-2.
@@ -74,7 +77,7 @@ pub struct Checks {
     pub trim: trim::Trims,
     /// LOG-7.
     pub views: views::Views,
-    /// LOG-9.
+    /// LOG-10.
     pub copies: copies::Copies,
     /// Tails are linearizable.
     pub tail: tail::Tails,
@@ -109,6 +112,7 @@ impl Checks {
             pending: (pending, options.registered.clone()),
             refused: 0,
             order: Default::default(),
+            conditions: Default::default(),
             cuts: Default::default(),
             durability: Default::default(),
             writers: Default::default(),
@@ -192,7 +196,16 @@ impl Checks {
             Observation::Appending { writer, seq, index, record } => {
                 self.content.record(*writer, *seq, *index, record.clone());
             }
+            Observation::AppendingIf { writer, seq, expected } => {
+                self.conditions.asked(*writer, *seq, *expected)
+            }
+            Observation::Conflicted { writer, seq, tail } => {
+                self.conditions.told(*writer, *seq, false, *tail)?;
+                let count = self.content.count(*writer, *seq).unwrap_or_default();
+                self.durability.acked(*writer, *seq, *tail, count, &self.order)?;
+            }
             Observation::Acked { writer, seq, first_gsn, count } => {
+                self.conditions.told(*writer, *seq, true, *first_gsn)?;
                 self.durability.acked(*writer, *seq, *first_gsn, *count, &self.order)?;
             }
             Observation::Subscribed { from } => self.order.subscribed(node, *from),
@@ -200,6 +213,7 @@ impl Checks {
                 self.content.delivered(name, placed)?;
                 self.order.delivered(node, name, *first_gsn, placed, *skip, *take)?;
                 self.cuts.delivered(*first_gsn, placed)?;
+                self.conditions.delivered(*first_gsn, placed)?;
                 self.durability.delivered(*first_gsn, placed)?;
                 self.writers.advance(&self.order, self.unread_before())?;
             }
@@ -237,6 +251,7 @@ impl Checks {
     pub fn finally(&self, tail: Gsn) -> Verdict {
         self.order.complete(self.unread_before(), tail)?;
         self.durability.finally(&self.order, self.unread_before())?;
+        self.conditions.finally(&self.order)?;
         self.registers.finally()
     }
 

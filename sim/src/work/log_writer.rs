@@ -26,6 +26,8 @@ pub struct LogWriter {
     /// Whether it may trim the log now and then, if it does; and what it asked for.
     trims: Option<Arc<AtomicBool>>,
     trimming: BTreeMap<RequestId, Gsn>,
+    /// Whether some of its appends are conditional, and what the last of them expected.
+    conditional: Option<Gsn>,
     out: VecDeque<Output<Observation>>,
     last_words: u32,
     /// Another may take over its name.
@@ -53,6 +55,7 @@ impl LogWriter {
             tails: BTreeMap::new(),
             trims: None,
             trimming: BTreeMap::new(),
+            conditional: None,
             out: VecDeque::new(),
             last_words: 5,
             named,
@@ -65,6 +68,47 @@ impl LogWriter {
     #[must_use]
     pub fn trimming(self, may_trim: Arc<AtomicBool>) -> Self {
         Self { trims: Some(may_trim), ..self }
+    }
+
+    /// The same, some of whose appends are to count only if nobody else came first.
+    #[must_use]
+    pub fn conditional(self) -> Self {
+        Self { conditional: Some(Gsn(0)), ..self }
+    }
+
+    /// Appends a few records that are to count only if nothing but our own was ordered since a tail: the one that we know,
+    /// one before it, or the one of the last time, of which we may not know yet what came of it.
+    fn append_if(&mut self, last: Gsn) {
+        let tail = self.log.known_tail().unwrap_or_default();
+        let expected = match self.rng.below(10) {
+            0 => Gsn(tail.0.saturating_sub(self.rng.below(3))),
+            1..=4 => last,
+            _ => tail,
+        };
+        self.conditional = Some(expected);
+        let first = self.number;
+        let records: Vec<Vec<u8>> = (0..self.rng.between(1, 4))
+            .map(|_| {
+                let record = self.record();
+                self.number += 1;
+                record
+            })
+            .collect();
+        let refs: Vec<&[u8]> = records.iter().map(|r| &r[..]).collect();
+        let writer = self.log.writer();
+        match self.log.append_if(expected, &refs) {
+            Ok(seq) => {
+                self.out.push_back(Output::Event(Observation::AppendingIf { writer, seq, expected }));
+                for (index, record) in (0u32..).zip(records) {
+                    let record = Bytes::from(record);
+                    self.out.push_back(Output::Event(Observation::Appending { writer, seq, index, record }));
+                }
+            }
+            Err(e) => {
+                self.number = first;
+                self.out.push_back(Output::Event(Observation::Note(format!("append_if {expected}: {e}"))));
+            }
+        }
     }
 
     fn trim(&mut self) {
@@ -119,7 +163,10 @@ impl LogWriter {
         if now < self.calm_at {
             let burst = if self.rng.chance(5) { 50 } else { 4 };
             let records = self.rng.below(burst);
-            self.append(records);
+            match self.conditional.filter(|_| self.rng.chance(30)) {
+                Some(last) => self.append_if(last),
+                None => drop(self.append(records)),
+            }
             let may_trim = self.trims.as_ref().is_some_and(|may| may.load(Ordering::Relaxed));
             if may_trim && self.rng.chance(2) {
                 self.trim();
@@ -167,7 +214,7 @@ impl Process for LogWriter {
         {
             return Some(Output::Event(Observation::TrimDone { asked, result: result.clone() }));
         }
-        if let Output::Event(LogEvent::Appended { .. }) = &output
+        if let Output::Event(LogEvent::Appended { .. } | LogEvent::Conflict { .. }) = &output
             && self.last_words == 0
             && !self.done
             && self.log.pending_batches() == 0
@@ -179,6 +226,7 @@ impl Process for LogWriter {
             LogEvent::Appended { seq, first_gsn, count } => {
                 Observation::Acked { writer, seq, first_gsn, count }
             }
+            LogEvent::Conflict { seq, tail, .. } => Observation::Conflicted { writer, seq, tail },
             other => Observation::Note(format!("{other:?}")),
         }))
     }

@@ -14,7 +14,6 @@ use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, SharedLog};
-use zoolog_core::batch::BatchKind;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output};
 
@@ -53,6 +52,7 @@ impl<L: SharedLog> Back<L> {
             LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),
             // Appended is followed by what matters here; the others answer what was never asked.
             LogEvent::Appended { .. }
+            | LogEvent::Conflict { .. }
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
@@ -76,7 +76,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn on_committed(&mut self, now: Instant, state: &mut State, committed: &Committed) {
         assert_eq!(committed.from(), state.applied(), "the log delivers densely");
         let seq = committed.placed.batch.seq();
-        if committed.placed.batch.kind() == BatchKind::Fence {
+        if !committed.placed.batch.holds_at(committed.first_gsn) {
             // It has a place in the order, and says nothing to this state.
             let all = committed.from().0..committed.end().0;
             all.for_each(|gsn| self.apply_one(now, state, Gsn(gsn), b"", None));
