@@ -23,6 +23,8 @@ pub enum Code {
     Damaged = 7,
     /// `fsck`: a node would not start on this, or should not.
     Unusable = 8,
+    /// It was to be done only if nobody else was first, and somebody was. Nothing was done.
+    Conflict = 9,
     /// A signal ended it before it was done.
     Interrupted = 130,
 }

@@ -171,6 +171,94 @@ fn gaps_are_told_apart_by_exit_code() {
 }
 
 #[test]
+fn a_trim_says_what_it_really_trimmed_or_why_nothing() {
+    let log = Log::start();
+    log.append(0..20);
+    let trim = |to: &str| log.json(&["log", "trim", to, "--json"]);
+    let said = |asked: u64, before: u64, trim: u64| serde_json::json!({ "asked": asked, "before": before, "trim": trim, "trimmed": trim - before });
+    assert_eq!(trim("0"), said(0, 0, 0), "nothing lies before it");
+    assert_eq!(trim("5"), said(5, 0, 5));
+    assert_eq!(trim("3"), said(3, 5, 5), "it is gone already");
+    assert_eq!(log.good(&["log", "read"]), lines(5..20));
+    let text = log.good(&["log", "trim", "8"]);
+    let figures: Vec<&str> = text.lines().last().unwrap().split('|').map(str::trim).collect();
+    assert_eq!(figures[1..5], ["8", "5", "8", "3"], "{text}");
+
+    let output = log.run(&["log", "trim", "21", "--json"]);
+    assert_eq!((code(&output), output.stdout.len()), (6, 0));
+    assert!(stderr(&output).contains("nothing was trimmed") && stderr(&output).contains("ends at 20"));
+    log.dev.release(12);
+    let output = log.run(&["log", "trim", "15"]);
+    assert_eq!((code(&output), output.stdout.len()), (3, 0));
+    assert!(stderr(&output).contains("`test` still needs the log from 12 on"), "{}", stderr(&output));
+    assert_eq!(trim("12"), said(12, 12, 12), "the consumer's release trimmed it");
+    log.good(&["admin", "consumers", "forget", "test"]);
+    assert_eq!(trim("20"), said(20, 12, 20), "all of it");
+    assert_eq!(log.good(&["log", "read"]), "");
+    assert_eq!(code(&log.run(&["log", "trim", "-1"])), 2);
+    assert_eq!(code(&log.run(&["log", "trim"])), 2);
+}
+
+#[test]
+fn a_name_is_taken_over_only_where_it_was_expected_to_end() {
+    let log = Log::start();
+    let named = ["log", "append", "--name", "n", "--expected-tail"];
+    let append = |tail: &str, record: &str| log.run(&[&named[..], &[tail, record]].concat());
+    let output = append("0", "first");
+    assert_eq!((code(&output), &output.stdout[..]), (0, &b"0\n"[..]), "{}", stderr(&output));
+    // Whoever else appends without that name is not asked about.
+    log.append(0..3);
+    let output = append("0", "second");
+    assert_eq!((code(&output), output.stdout.len()), (9, 0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was appended"), "{}", stderr(&output));
+    let output = append("1", "second");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let at: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    let ids: Vec<Value> =
+        ["0", &at.to_string()].map(|p| log.json(&["log", "read", "--json", p])["writer"].clone()).into();
+    assert_eq!(ids[0], ids[1], "one writer in all openings");
+    assert_eq!(code(&log.run(&["log", "append", "--expected-tail", "1", "x"])), 2, "of what name?");
+    let long = "n".repeat(65);
+    assert_eq!(code(&log.run(&["log", "append", "--name", &long, "x"])), 2);
+}
+
+#[test]
+fn records_are_appended_only_if_nobody_else_was_first() {
+    let log = Log::start();
+    log.append(0..3);
+    let append = |tail: &str| log.run_with(&["log", "append", "--if-tail", tail], b"a\nb\n");
+    for stale in ["2", "0", "4"] {
+        let output = append(stale);
+        assert_eq!((code(&output), output.stdout.len()), (9, 0), "{stale}: {}", stderr(&output));
+        assert!(stderr(&output).contains("nothing was appended"), "{}", stderr(&output));
+    }
+    assert_eq!(append("3").stdout, b"3\n4\n");
+    assert_eq!(log.good(&["log", "read", "3.."]), "a\nb\n");
+    // Of several that read the same exactly one goes on, every time.
+    for round in 0..5u64 {
+        let tail = log.good(&["log", "tail"]).trim().to_owned();
+        let racing: Vec<Child> = (0..4)
+            .map(|i| {
+                let record = format!("round {round} by {i}");
+                log.command(&["log", "append", "--if-tail", &tail, &record]).spawn().unwrap()
+            })
+            .collect();
+        let ends: Vec<i32> = racing.into_iter().map(|c| code(&c.wait_with_output().unwrap())).collect();
+        assert_eq!(ends.iter().filter(|c| **c == 0).count(), 1, "{ends:?}");
+        assert!(ends.iter().all(|c| [0, 9].contains(c)), "{ends:?}");
+        let text = log.good(&["log", "read"]);
+        assert_eq!(text.matches(&format!("round {round} ")).count(), 1, "{text}");
+    }
+    let big = vec![b'x'; 300_000];
+    let lines = [&big[..], b"\n", &big, b"\n"].concat();
+    let tail = log.good(&["log", "tail"]).trim().to_owned();
+    let output = log.run_with(&["log", "append", "--if-tail", &tail], &lines);
+    assert_eq!((code(&output), output.stdout.len()), (1, 0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("all or none"), "{}", stderr(&output));
+    assert_eq!(log.good(&["log", "tail"]).trim(), tail);
+}
+
+#[test]
 fn nobody_there_is_told_with_its_cause_and_nothing_was_done() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for args in [
@@ -180,6 +268,9 @@ fn nobody_there_is_told_with_its_cause_and_nothing_was_done() {
         &["log", "follow"],
         &["log", "follow", "0"],
         &["log", "append", "x"],
+        &["log", "append", "--name", "n", "x"],
+        &["log", "append", "--if-tail", "0", "x"],
+        &["log", "trim", "3"],
     ] {
         let output = zoolog(args).args(["--orderers", &free, "--timeout", "0.3"]).output().unwrap();
         assert_eq!((code(&output), output.stdout.len()), (3, 0), "{args:?}");

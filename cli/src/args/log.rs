@@ -19,7 +19,7 @@ After it has ended:
 
 Exit codes: 0 done, 1 something is broken, 2 wrong arguments, 3 nobody there (nothing was done: try again),
 4 not there any more (trimmed), 5 unknown whether it was done, 6 not there yet, 7 damaged, but peers have it,
-8 a node must not start on it, 130 interrupted. docs/OPERATING.md says what to do about each.";
+8 a node must not start on it, 9 somebody else was first (nothing was done), 130 interrupted. docs/OPERATING.md says what to do about each.";
 
 /// `zoolog log`.
 #[derive(Debug, Subcommand)]
@@ -115,6 +115,16 @@ pub struct AppendArgs {
     /// stdin has each record behind its length, 4 bytes little-endian, instead of lines
     #[arg(long, conflicts_with = "records")]
     pub frames: bool,
+    /// Append under this name: it is taken over from whoever had it, whose appends end then
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Take the name over only if its last record lies just before this position; 0: if it has none
+    #[arg(long, value_name = "GSN", requires = "name")]
+    pub expected_tail: Option<u64>,
+    /// Append all records, or none, and only if the log ends there when their turn comes: nobody else was first. They are
+    /// one batch, of at most 256 KiB
+    #[arg(long, value_name = "GSN")]
+    pub if_tail: Option<u64>,
     /// Print one JSON object per record instead of its position
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,8 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zoolog_client::LogEvent;
+use zoolog_client::{AppendError, LogEvent, WriterLost};
+use zoolog_core::batch::first_seq;
 use zoolog_core::rt::clock;
 use zoolog_core::{Gsn, Instant, Seq, WriterId};
 
@@ -21,7 +22,15 @@ use zoolog_core::{Gsn, Instant, Seq, WriterId};
 /// What was not appended, and what of it may have been all the same.
 pub fn run(args: AppendArgs) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
-    let session = Session::start(&args.place, args.patience.patience())?;
+    let expected = args.expected_tail.map(Gsn);
+    let only_if = args.if_tail.map(Gsn);
+    if let Some(expected) = only_if {
+        let tail = Session::start(&args.place, args.patience.patience())?.tail(&interrupt)?;
+        if tail != expected {
+            return Err(conflict(&format!("the log was to end at {expected}, and ends at {tail}")));
+        }
+    }
+    let session = Session::start_as(&args.place, args.patience.patience(), args.name.clone(), expected)?;
     let (inbox, teller) = session.input();
     let taken = Arc::new(AtomicU64::new(0));
     let source = match (args.records.is_empty(), args.frames) {
@@ -29,12 +38,14 @@ pub fn run(args: AppendArgs) -> Result<(), Failure> {
         (true, true) => Source::Frames,
         (true, false) => Source::Lines,
     };
-    input::start(source, inbox.clone(), taken.clone(), teller)?;
+    input::start(source, only_if, inbox.clone(), taken.clone(), teller)?;
     let progress = if out::shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let (look, stdout) = (Look::of(&args), Stdout::open()?);
     let moved = clock::now();
+    let writer = session.writer();
     let mut appending = Appending {
         session,
+        writer,
         inbox,
         taken,
         look,
@@ -50,6 +61,10 @@ pub fn run(args: AppendArgs) -> Result<(), Failure> {
     let outcome = appending.run(&interrupt);
     appending.progress.finish_and_clear();
     outcome
+}
+
+fn conflict(why: &str) -> Failure {
+    Failure::new(Code::Conflict, format!("nothing was appended: {why}"))
 }
 
 /// How a position is printed.
@@ -85,6 +100,7 @@ impl Look {
 
 struct Appending {
     session: Session,
+    writer: WriterId,
     inbox: Arc<Inbox>,
     /// Records that were given to the client.
     taken: Arc<AtomicU64>,
@@ -145,7 +161,7 @@ impl Appending {
             Said::InputEnded(outcome) => self.input = Some(outcome),
             Said::Log(LogEvent::Ready { .. }) => self.reached = true,
             Said::Log(LogEvent::Appended { seq, first_gsn, count }) => {
-                let batch = (self.session.writer(), seq);
+                let batch = (self.writer, seq);
                 for i in 0..u64::from(count) {
                     let line = self.look.line(first_gsn.plus(i), self.acked + i, batch);
                     if !line.is_empty() && self.stdout.write(line.as_bytes())? == Reader::Gone {
@@ -158,6 +174,26 @@ impl Appending {
                 self.moved = clock::now();
                 self.progress.set_message(format!("{} records appended", self.acked));
                 self.progress.tick();
+            }
+            Said::Log(LogEvent::Opened { writer, epoch, .. }) => {
+                (self.writer, self.next_seq, self.moved) = (writer, first_seq(epoch), clock::now());
+            }
+            Said::Log(LogEvent::Conflict { expected, tail, .. }) => {
+                return Err(conflict(&format!(
+                    "somebody else was first: not at {expected}, the log ended at {tail}"
+                )));
+            }
+            Said::Log(LogEvent::AppendFailed { error: error @ AppendError::Conflict { .. }, .. }) => {
+                return Err(conflict(&error.to_string()));
+            }
+            Said::Log(LogEvent::AppendFailed { error: error @ AppendError::NoBatch { .. }, .. }) => {
+                return Err(Failure::new(Code::Usage, format!("nothing was appended: {error}")));
+            }
+            Said::Log(LogEvent::WriterLost { why: why @ WriterLost::Conflict { .. }, .. }) => {
+                return Err(conflict(&why.to_string()));
+            }
+            Said::Log(LogEvent::WriterLost { why: why @ WriterLost::NoName, .. }) => {
+                return Err(Failure::new(Code::Usage, format!("nothing was appended: {why}")));
             }
             Said::Log(LogEvent::WriterLost { why, .. }) => {
                 return Err(self.unknown(&format!("the writer can't go on: {why}")));
@@ -194,7 +230,7 @@ impl Appending {
                  {:032x} --from {} --fence` tells which are, and sees to it that no more of them come",
                 self.known(),
                 self.pending(),
-                self.session.writer().0,
+                self.writer.0,
                 self.next_seq
             ),
         )

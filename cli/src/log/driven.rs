@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use zoolog_client::{AppendError, LogClient, LogCommand, LogEvent, SharedLog};
 use zoolog_core::rt::Waker;
-use zoolog_core::{Input, Instant, Machine, Output};
+use zoolog_core::{Gsn, Input, Instant, Machine, Output};
 
 /// Bytes of records that may wait for the writer's window.
 const WAITING_BYTES_MAX: usize = 1 << 20;
@@ -31,7 +31,9 @@ struct Waiting {
 
 fn bytes_of(command: &LogCommand) -> usize {
     match command {
-        LogCommand::Append { records } => records.iter().map(|r| r.len() + 64).sum(),
+        LogCommand::Append { records } | LogCommand::AppendIf { records, .. } => {
+            records.iter().map(|r| r.len() + 64).sum()
+        }
         _ => 0,
     }
 }
@@ -67,7 +69,7 @@ impl Inbox {
         let mut waiting = self.waiting.lock().expect("no panic under this lock");
         waiting.closed = true;
         let records = |command: LogCommand| match command {
-            LogCommand::Append { records } => records.len() as u64,
+            LogCommand::Append { records } | LogCommand::AppendIf { records, .. } => records.len() as u64,
             _ => 0,
         };
         let dropped = waiting.commands.drain(..).map(records).sum();
@@ -100,6 +102,8 @@ pub struct Driven {
     inbox: Arc<Inbox>,
     /// Records that the writer's window had no room for yet.
     held: VecDeque<Bytes>,
+    /// Records to be appended together, for which the log is not ready yet.
+    together: Option<(Gsn, Vec<Bytes>)>,
     /// Something happened since the inbox was looked at.
     stirred: bool,
     /// The order is known, and that was told.
@@ -109,7 +113,7 @@ pub struct Driven {
 impl Driven {
     /// One that has done nothing yet.
     pub fn new(log: LogClient, inbox: Arc<Inbox>) -> Self {
-        Self { log, inbox, held: VecDeque::new(), stirred: true, told: false }
+        Self { log, inbox, held: VecDeque::new(), together: None, stirred: true, told: false }
     }
 
     /// Gives the client what it can take. A refused record is its event.
@@ -118,14 +122,34 @@ impl Driven {
             while let Some(record) = self.held.front() {
                 match self.log.append(record) {
                     Ok(_) => self.held.pop_front(),
-                    Err(AppendError::Full) => return None,
+                    // Of a writer that has ended it is said why.
+                    Err(AppendError::Full | AppendError::NotOpen | AppendError::Closed) => return None,
                     Err(error) => {
                         self.held.clear();
                         return Some(LogEvent::AppendFailed { first: 0, error });
                     }
                 };
             }
+            if let Some((expected, records)) = self.together.take() {
+                let refs: Vec<&[u8]> = records.iter().map(|r| &r[..]).collect();
+                match self.log.append_if(expected, &refs) {
+                    Ok(_) => {}
+                    Err(
+                        AppendError::Full
+                        | AppendError::NotOpen
+                        | AppendError::Unsettled
+                        | AppendError::Closed,
+                    ) => {
+                        self.together = Some((expected, records));
+                        return None;
+                    }
+                    Err(error) => return Some(LogEvent::AppendFailed { first: 0, error }),
+                }
+            }
             match self.inbox.take()? {
+                LogCommand::AppendIf { expected_tail, records } => {
+                    self.together = Some((expected_tail, records))
+                }
                 LogCommand::Append { records } => self.held.extend(records),
                 other => self.log.handle(now, Input::Command(other)),
             }
@@ -156,7 +180,8 @@ impl Machine for Driven {
                 Output::Event(LogEvent::Progress { .. }) if std::mem::replace(&mut self.told, true) => {}
                 output => {
                     // An acknowledgement makes room.
-                    self.stirred |= matches!(output, Output::Event(LogEvent::Appended { .. }));
+                    self.stirred |=
+                        matches!(output, Output::Event(LogEvent::Appended { .. } | LogEvent::Opened { .. }));
                     return Some(output);
                 }
             }
@@ -164,7 +189,7 @@ impl Machine for Driven {
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        if self.held.is_empty() && self.inbox.is_filled() {
+        if self.held.is_empty() && self.together.is_none() && self.inbox.is_filled() {
             return Some((Instant(0), "commands"));
         }
         self.log.next_deadline()

@@ -220,7 +220,12 @@ fn slot_mark(at: (u32, u32), mark: &Mark, bytes: u32) -> Line {
     let (kind, text, json) = match mark {
         Mark::Batch(placed) => {
             let (p, b) = (&placed.placement, &placed.batch);
-            let fence = if b.kind() == BatchKind::Fence { " fence" } else { "" };
+            let fence = match b.kind() {
+                BatchKind::Data => String::new(),
+                BatchKind::Fence => " fence".into(),
+                BatchKind::OnlyAt(gsn) => format!(" counts only at {gsn}"),
+            };
+            let only_at = if let BatchKind::OnlyAt(gsn) = b.kind() { Some(gsn.0) } else { None };
             (
                 "batch",
                 format!(
@@ -238,7 +243,7 @@ fn slot_mark(at: (u32, u32), mark: &Mark, bytes: u32) -> Line {
                     "lane": p.lane.to_string(), "first_lsn": p.first_lsn.0, "end_lsn": placed.end_lsn().0,
                     "writer": format!("{:032x}", b.writer().0), "epoch": b.epoch().0, "seq": b.seq().0,
                     "count": b.count(), "bytes": bytes, "incarnation": p.incarnation.0,
-                    "fence": b.kind() == BatchKind::Fence,
+                    "fence": b.kind() == BatchKind::Fence, "only_at": only_at,
                 }),
             )
         }

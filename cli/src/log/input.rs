@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use zoolog_client::LogCommand;
+use zoolog_core::Gsn;
 use zoolog_core::limits::RECORD_BYTES_MAX;
 
 /// Bytes read at a time, and gathered before they are handed on, unless nothing more is there at the moment.
@@ -41,19 +42,23 @@ impl std::fmt::Debug for Source {
     }
 }
 
+/// Bytes of records that are appended all or none.
+const TOGETHER_BYTES_MAX: usize = zoolog_core::limits::BATCH_BYTES_TARGET;
+
 /// Reads on a thread of its own, into `inbox`; counts in `taken` what it has put there; says when it is through.
 ///
 /// # Errors
 /// If stdin is closed, or there can be no more threads.
 pub fn start(
     source: Source,
+    only_if: Option<Gsn>,
     inbox: Arc<Inbox>,
     taken: Arc<AtomicU64>,
     teller: SyncSender<Said>,
 ) -> Result<(), Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|e| format!("stdin: {e}"))?;
     let read = move || {
-        let mut sink = Sink { inbox, taken, records: Vec::new(), bytes: 0, gone: false };
+        let mut sink = Sink { inbox, taken, only_if, records: Vec::new(), bytes: 0, gone: false };
         let mut input = BufReader::with_capacity(CHUNK_BYTES, File::from(stdin));
         let outcome = match source {
             Source::Given(records) => {
@@ -65,7 +70,10 @@ pub fn start(
             Source::Lines => each(&mut input, &mut sink, "line", line),
             Source::Frames => each(&mut input, &mut sink, "record", frames::read),
         };
-        sink.hand_on();
+        // Of what is appended all or none nothing is, if it couldn't be read.
+        if only_if.is_none() || outcome.is_ok() {
+            sink.hand_on();
+        }
         let _ = teller.send(Said::InputEnded(outcome)); // nobody listens any more after an interrupt
     };
     let thread = std::thread::Builder::new().name("input".into()).spawn(read);
@@ -113,6 +121,8 @@ fn line(input: &mut BufReader<impl Read>, line: &mut Vec<u8>) -> io::Result<bool
 struct Sink {
     inbox: Arc<Inbox>,
     taken: Arc<AtomicU64>,
+    /// They are appended together, if the log ends there.
+    only_if: Option<Gsn>,
     records: Vec<Bytes>,
     bytes: usize,
     /// Nothing is taken any more.
@@ -126,7 +136,13 @@ impl Sink {
         }
         self.bytes += record.len() + 64;
         self.records.push(record.into());
-        if !more_is_there || self.bytes >= CHUNK_BYTES {
+        if self.only_if.is_some() {
+            if self.bytes > TOGETHER_BYTES_MAX && self.records.len() > 1 {
+                return Err(
+                    format!("more than {TOGETHER_BYTES_MAX} bytes can't be appended all or none").into()
+                );
+            }
+        } else if !more_is_there || self.bytes >= CHUNK_BYTES {
             self.hand_on();
         }
         Ok(())
@@ -138,7 +154,11 @@ impl Sink {
         let n = records.len() as u64;
         // Counted first: who sees an acknowledgement must find it counted.
         self.taken.fetch_add(n, Ordering::SeqCst);
-        if n > 0 && !self.inbox.put(LogCommand::Append { records }) {
+        let command = match self.only_if {
+            None => LogCommand::Append { records },
+            Some(expected_tail) => LogCommand::AppendIf { expected_tail, records },
+        };
+        if n > 0 && !self.inbox.put(command) {
             self.taken.fetch_sub(n, Ordering::SeqCst);
             self.gone = true;
         }

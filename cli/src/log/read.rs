@@ -89,7 +89,8 @@ impl Reading {
         loop {
             let (batches, covers, end) = self.answer()?;
             let goes_on = match end {
-                ReadEnd::Trimmed if from_first && covers < to => true,
+                // Of what lies before the log begins nothing is missed, be it all.
+                ReadEnd::Trimmed if from_first => covers < to,
                 ReadEnd::Trimmed => return Err(trimmed(from, covers)),
                 ReadEnd::More => covers < to,
                 ReadEnd::Complete => covers < to, // a window that was narrower than the range

@@ -51,10 +51,28 @@ impl Session {
     /// # Errors
     /// If there is no such place, or this machine can't run a client.
     pub fn start(place: &Place, patience: Duration) -> Result<Self, Failure> {
+        Self::start_as(place, patience, None, None)
+    }
+
+    /// The same, under a name, which is taken over only if it ends where it is expected to.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub fn start_as(
+        place: &Place,
+        patience: Duration,
+        name: Option<String>,
+        expected_tail: Option<Gsn>,
+    ) -> Result<Self, Failure> {
         let orderers = place.orderers()?;
         rt::preflight::check()?;
-        let cfg =
-            ClientConfig { orderers: orderers.clone(), read_patience: patience, ..ClientConfig::default() };
+        let cfg = ClientConfig {
+            orderers: orderers.clone(),
+            read_patience: patience,
+            name,
+            expected_tail,
+            ..ClientConfig::default()
+        };
         // A writer's id follows from its seed, and none may come twice in a cluster's life: so real chance.
         let seed = u64::from_le_bytes(start::random_bytes()?);
         let (inbox, stop) = (Arc::new(Inbox::default()), Stop::default());
@@ -103,7 +121,7 @@ impl Session {
         self.tags
     }
 
-    /// Who writes what is appended here.
+    /// Who writes what is appended here; of one with a name `Opened` tells.
     pub fn writer(&self) -> WriterId {
         self.writer
     }
