@@ -573,7 +573,9 @@ mod tests {
         }
         assert!(!w.is_closed(WriterId(1), Epoch(2), 5), "what an earlier opening has there doesn't close it");
         // In whatever order it is committed, and through a restart.
-        (0..6).for_each(|n| drop(w.committed(WriterId(1), Epoch(1), n, Gsn(10 + n))));
+        for n in 0..6 {
+            w.committed(WriterId(1), Epoch(1), n, Gsn(10 + n));
+        }
         assert_eq!((w.pending(), w.last(WriterId(1), 9)), (0, Some((2, 1, Some(Gsn(12))))));
         let mut again = writers();
         again.restore(w.marks(|_| None));
