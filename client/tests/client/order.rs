@@ -118,9 +118,29 @@ fn the_same_cut_with_another_order_is_not_believed() {
     b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(lane(1, 0), 0, 1)]) });
     b.close(orderer);
     b.ms(100);
-    let orderer = b.follow(&|r| order_is(r, 1, 2, view(1, 2), &[(lane(1, 0), 2)]));
-    assert!(b.closing.contains(&orderer));
-    assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), 1));
+    for (tail, len, errors) in [(2, 2, 1), (1, 2, 2), (2, 1, 3)] {
+        let orderer = b.follow(&|r| order_is(r, 1, tail, view(1, 2), &[(lane(1, 0), len)]));
+        assert!(b.closing.contains(&orderer));
+        assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), errors));
+        b.close(orderer);
+        b.ms(1_000);
+    }
+}
+
+/// Found by seed 12082: a shard had left the view, nothing was ordered since, and whoever had known its lanes refused the
+/// order of every leader that it came to, for ever; nor did it ever append again, so that nothing was ordered.
+#[test]
+fn an_order_without_the_lanes_of_shards_that_are_gone_is_the_same() {
+    let (mut b, orderer, _) = subscribed(config(), 20);
+    b.say(orderer, CutIs { cut: cut(1, 0, 1, &[(lane(1, 0), 0, 1), (lane(2, 0), 0, 1)]) });
+    b.close(orderer);
+    b.ms(100);
+    let mut later = view(2, 2);
+    later.shards.remove(0);
+    let orderer = b.follow(&|r| order_is(r, 1, 2, later.clone(), &[(lane(2, 0), 1)]));
+    assert!(!b.closing.contains(&orderer), "it contradicts nothing");
+    b.say(orderer, CutIs { cut: cut(2, 2, 2, &[(lane(2, 0), 1, 3)]) });
+    assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(4)), 0));
 }
 
 #[test]
