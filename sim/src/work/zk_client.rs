@@ -96,6 +96,10 @@ pub struct ZkClient {
     pub(super) told: Told,
     /// The connection that was left last, if it is still open.
     pub(super) rival: Option<ConnId>,
+    /// Paths of what was last written over such connections.
+    pub(super) late: Vec<String>,
+    /// zxid of the first answer over this connection.
+    pub(super) moved_by: Option<i64>,
     /// When the newest request was sent that was answered.
     pub(super) answered_at: Instant,
     /// A goodbye was not answered.
@@ -133,6 +137,8 @@ impl ZkClient {
             setting_again: false,
             told: Told::default(),
             rival: None,
+            late: Vec::new(),
+            moved_by: None,
             answered_at: now,
             may_be_closed: false,
             standing: BTreeMap::new(),
@@ -188,6 +194,7 @@ impl ZkClient {
             .bytes(&self.password)
             .bool(false);
         self.send(now, conn, hello.done());
+        self.write_over_rival();
     }
 
     /// The connection is gone: what was in flight on it may have happened.
@@ -206,6 +213,8 @@ impl ZkClient {
             }
         }
         self.told = Told::default();
+        self.late.clear();
+        self.moved_by = None;
         self.setting_again = false;
         self.standing.clear();
         if self.last_round.is_some() {
@@ -290,6 +299,7 @@ impl ZkClient {
             -4 => return self.broken("ZK-1", format!("a proof was refused: {err}")),
             _ => {}
         }
+        self.moved_before(zxid);
         if let Err(text) = self.told.answer(zxid) {
             self.broken("ZK-2", text);
         }

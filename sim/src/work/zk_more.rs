@@ -44,6 +44,8 @@ pub(super) enum More {
     Box,
     /// A persistent watch on a node.
     Watch(String),
+    /// getData of what was written over a connection that the session was leaving.
+    Late(String),
 }
 
 /// What one part of a multi or multiRead came to.
@@ -117,6 +119,11 @@ impl ZkClient {
 
     /// One of these requests.
     pub(super) fn request_more(&mut self, now: Instant) {
+        if let Some(path) = self.late.pop() {
+            return self.ask_more(now, More::Late(path.clone()), |xid| {
+                Frame::request(xid, op::GET).bytes(path.as_bytes()).bool(false)
+            });
+        }
         let value = self.value();
         match self.rng.below(12) {
             0..3 => self.ask_more(now, More::SetPair, |xid| {
@@ -173,7 +180,7 @@ impl ZkClient {
 
     /// The answer to one of these requests.
     pub(super) fn answered_more(&mut self, more: More, zxid: i64, err: i32, r: &mut Reader<'_>) {
-        let writes = !matches!(more, More::Watch(_) | More::ReadPair);
+        let writes = !matches!(more, More::Watch(_) | More::ReadPair | More::Late(_));
         let good = match &more {
             // The disks were short of room: nothing was done.
             _ if writes && err == SYSTEM_ERROR => true,
@@ -184,6 +191,14 @@ impl ZkClient {
                 self.standing.entry(path.clone()).or_insert(zxid);
                 err == 0
             }
+            More::Late(path) if err == 0 => match r.bytes().and_then(|_| r.stat()) {
+                Some(stat) => {
+                    self.late_write(path, stat.czxid);
+                    true
+                }
+                None => false,
+            },
+            More::Late(_) => err == NO_NODE,
             More::SetPair => err == 0 && matches!(parts(r).as_deref(), Some([Part::Done, Part::Done])),
             More::FailPair => {
                 let parts = parts(r);

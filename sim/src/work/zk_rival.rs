@@ -1,13 +1,15 @@
 //! What becomes of the connection that a session has left? A client that moves sometimes keeps the old one open and goes
-//! on there: once the session was given to the new connection, nothing that is written over the old one is done (ZK-4).
-//! And a session that was answered lately can't have expired (ZK-4).
+//! on there while it asks for the session elsewhere: what is written over the old one may be done before the session
+//! moves, and not after (ZK-4). And a session that was answered lately can't have expired (ZK-4).
 
 use super::jute::{Frame, Reader, op};
 use super::zk_client::ZkClient;
 use zoolog_core::{Instant, Output};
 
-/// Number of the write that must not be done.
+/// Number of the writes that may come too late.
 const LATE: i32 = 1 << 30;
+/// Such writes that are looked for afterwards.
+const LATE_MAX: usize = 8;
 
 impl ZkClient {
     /// The connection is left; it may stay open beside the next one.
@@ -29,13 +31,32 @@ impl ZkClient {
         }
     }
 
-    /// The session is at the new connection: writes over the old one.
+    /// Writes over the old connection, while the session is on its way to the new one or has come there.
     pub(super) fn write_over_rival(&mut self) {
         let Some(conn) = self.rival else { return };
         self.counter += 1;
         let path = format!("/late-{}.{}.{}", self.cfg.client, self.cfg.life, self.counter);
         let frame = Frame::request(LATE, op::CREATE).bytes(path.as_bytes()).bytes(b"").open_acl().int(0);
         self.out.push_back(Output::Send { conn, bytes: frame.done() });
+        self.late.push(path);
+        if self.late.len() > LATE_MAX {
+            self.late.remove(0);
+        }
+    }
+
+    /// The first answer has come over the connection to which the session has moved: the move was before that.
+    pub(super) fn moved_before(&mut self, zxid: i64) {
+        if self.moved_by.is_none() {
+            self.moved_by = Some(zxid);
+        }
+    }
+
+    /// A write over the old connection was found done, by an answer or in the tree, at that zxid.
+    pub(super) fn late_write(&mut self, path: &str, zxid: i64) {
+        if self.moved_by.is_some_and(|moved| zxid > moved) {
+            let text = format!("{path} was made at {zxid} over a connection that its session had left");
+            self.broken("ZK-4", text);
+        }
     }
 
     /// Something came over the old connection.
@@ -43,10 +64,7 @@ impl ZkClient {
         let mut r = Reader(body);
         let head = (|| Some((r.int()?, r.long()?, r.int()?)))();
         if let Some((LATE, zxid, 0)) = head {
-            self.broken(
-                "ZK-4",
-                format!("a write over a connection that its session had left was done at {zxid}"),
-            );
+            self.late_write("a node", zxid);
         }
     }
 
