@@ -183,6 +183,26 @@ fn p06_p07_half_frames_and_the_end_leave_nothing_but_the_session() {
     stage.until_all_are_gone();
 }
 
+/// Nothing can be taken or put back over the admin port, whatever a header says of who asks.
+#[test]
+fn p46_p47_the_admin_port_gives_and_takes_no_state_whoever_asks() {
+    let mut stage = Stage::new(&[]);
+    let sessions = stage.figure("zk_global_sessions");
+    let asked =
+        ["/commands/snapshot?streaming=true", "/commands/restore", "/commands/snap", "/commands/rest"];
+    for (path, method) in asked.into_iter().flat_map(|path| [(path, "GET"), (path, "POST"), (path, "PUT")]) {
+        let mut stream = dial(&stage.dev.admin);
+        let claims = "X-Forwarded-For: 127.0.0.1\r\nAuthorization: digest super:super\r\nContent-Length: 4";
+        write!(stream, "{method} {path} HTTP/1.0\r\n{claims}\r\n\r\nzkzk").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let refused = ["404", "405"].iter().any(|code| text.starts_with(&format!("HTTP/1.0 {code}")));
+        assert!(refused || text.contains("Unknown command"), "{method} {path}: {text}");
+    }
+    stage.check();
+    assert_eq!(stage.figure("zk_global_sessions"), sessions);
+}
+
 #[test]
 fn p49_words_in_pieces_and_a_flood_of_long_ones() {
     let mut stage = Stage::new(&[]);

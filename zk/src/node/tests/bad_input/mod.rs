@@ -2,8 +2,8 @@
 //! number: no panic, no unbounded memory, the stated error or a clean close, and nobody else is disturbed.
 //!
 //! `frames`: 1 to 12; `fields`: 13 to 19; `paths`: 20 to 24; `sessions`: 25 to 38; `secrets`: 39 to 49; `floods`: 50
-//! to 55; `acls`: 56. All of them also with several executors (`several.rs`). What can only be seen on sockets (1 to 12, 49, 53 to 55) is tested there again, in
-//! `cli/tests/bad_input.rs`. Not here, for want of a subject:
+//! to 55; `acls`: 56. All of them also with several executors (`several.rs`). What only sockets show (1 to 12, 46, 47, 49,
+//! 53 to 55) is tested in `cli/tests/bad_input.rs`. Not here:
 //!
 //! | point | why |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | 23 | the counter is set in `tree/tests.rs`: `sequence_numbers_go_on_past_an_int_and_end_with_their_digits` |
 //! | 41, 42 | nothing proves `x509` or `sasl` |
 //! | 43 | nodes know each other by the cluster's id alone; see docs/OPERATING.md |
-//! | 46, 47 | the admin port neither trusts addresses nor takes or gives snapshots |
+//! | 46, 47 | `cli/tests/bad_input.rs`: the admin port neither trusts addresses nor takes or gives snapshots |
 
 mod acls;
 mod fields;
