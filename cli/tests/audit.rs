@@ -323,8 +323,8 @@ fn a_node_does_not_start_on_files_that_were_swapped() {
         let config = dir.path().join("nodes").join(name).join("config.toml");
         let text = std::fs::read_to_string(&config).unwrap();
         let here = text.replace(made().0.path().to_str().unwrap(), dir.path().to_str().unwrap());
-        let other_port = format!("listen = \"127.0.0.1:{}\"", common::free_port());
-        std::fs::write(&config, here.replace("listen = \"\"", &other_port)).unwrap();
+        let other_port = format!("\nlisten = \"127.0.0.1:{}\"", common::free_port());
+        std::fs::write(&config, here.replace("\nlisten = \"\"", &other_port)).unwrap();
     }
     let node = dir.path().join("nodes/order-0");
     let wal = node.join("data/wal");
