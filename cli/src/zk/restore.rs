@@ -86,7 +86,7 @@ fn append(args: &RestoreArgs, lines: Lines<BufReader<File>>, nodes: u64) -> Resu
         waiting: Vec::new(),
         done: false,
     };
-    start_input(Source::Made(Box::new(records)), inbox, taken.clone(), teller)?;
+    start_input(Source::Made(Box::new(records)), None, inbox, taken.clone(), teller)?;
     let progress = if out::shows_progress() { ProgressBar::new(nodes) } else { ProgressBar::hidden() };
     let (mut acked, mut ended, mut moved) = (0, None, clock::now());
     let outcome = loop {
