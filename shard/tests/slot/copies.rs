@@ -287,8 +287,9 @@ fn no_more_is_copied_per_second_than_is_allowed() {
     begin(&mut world, 0, 2);
     let bytes = |w: &World| {
         let status = w.status(2);
-        let at = status.find("\"bytes\":").expect("a copy") + 8;
-        status[at..].chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap()
+        let copies = &status[status.find("\"copies\":").expect("the field")..];
+        let at = copies.find("\"bytes\":").expect("a copy") + 8;
+        copies[at..].chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap()
     };
     world.run(1000);
     let first = bytes(&world);
