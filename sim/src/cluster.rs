@@ -47,6 +47,8 @@ pub struct Birth<'a> {
     pub options: &'a Options,
     /// What its disk kept, if it has one.
     pub recovered: Option<Recovered>,
+    /// Which of its node's disks that is.
+    pub disk: u64,
     /// What its snapshots kept, if it takes any.
     pub restored: Restored,
     /// Never the same for two lives.
@@ -65,7 +67,7 @@ pub type Builder = Box<dyn Fn(Birth<'_>) -> Result<Box<dyn Process>, String>>;
 /// # Errors
 /// When it refuses to.
 pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
-    let Birth { role, options: o, recovered, restored, seed, life, now } = birth;
+    let Birth { role, options: o, recovered, disk, restored, seed, life, now } = birth;
     let log_as = |consumer: Option<String>| {
         let orderers = orderer_addrs(o);
         let usual = ClientConfig { cluster: CLUSTER, orderers, consumer, ..ClientConfig::default() };
@@ -76,7 +78,7 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
     let calm_at = Instant(0) + o.fault_phase;
     Ok(match role {
         Role::Orderer(n) => orderer(n, o, &recovered.expect("an orderer has a log"), seed, now)?,
-        Role::Server(n) => slot(n, o, recovered.expect("a slot has a log"), now)?,
+        Role::Server(n) => slot(n, o, recovered.expect("a slot has a log"), disk, now)?,
         Role::Zk(n) => crate::zk_process::build(n, o, orderer_addrs(o), restored, seed, now),
         Role::Writer(n) => {
             // Every other one takes its acknowledgements late.
@@ -161,7 +163,13 @@ fn orderer(
     })))
 }
 
-fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<dyn Process>, String> {
+fn slot(
+    n: u32,
+    o: &Options,
+    recovered: Recovered,
+    disk: u64,
+    now: Instant,
+) -> Result<Box<dyn Process>, String> {
     let small = Bounds {
         cache_bytes: 4 << 10,
         replicate_bytes: 16 << 10,
@@ -175,7 +183,7 @@ fn slot(n: u32, o: &Options, recovered: Recovered, now: Instant) -> Result<Box<d
     let cfg = SlotConfig {
         cluster: CLUSTER,
         slot: SlotId { server: ServerId(n), index: 0 },
-        stamp: u64::from(n),
+        stamp: disk << 32 | u64::from(n),
         addr: Role::Server(n).addr(),
         domain: format!("host-{n}"),
         orderers: orderer_addrs(o),

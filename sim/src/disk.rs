@@ -25,13 +25,15 @@ pub struct Disk {
     deleted: BTreeMap<u32, Vec<u8>>,
     /// Whether bytes of it changed that were synced.
     pub is_rotten: bool,
+    /// Which of its node's disks it is: what the stamp of its log tells.
+    pub number: u64,
 }
 
 impl Disk {
     /// An empty disk whose log will have segments of that size.
     pub fn new(segment_bytes: u32) -> Self {
         let (memory, deleted) = (MemoryDisk::new(), BTreeMap::new());
-        Self { memory, segment_bytes, capacity: None, deleted, is_rotten: false }
+        Self { memory, segment_bytes, capacity: None, deleted, is_rotten: false, number: 0 }
     }
 
     /// The power goes.

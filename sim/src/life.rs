@@ -84,7 +84,8 @@ impl World {
             self.restored += 1;
             self.note(id, || format!("begins at {gsn}, second newest {:?}", restored.second_newest));
         }
-        let birth = Birth { role, options: &self.options, recovered, restored, seed, life, now };
+        let disk = self.nodes[id.0].disk.number;
+        let birth = Birth { role, options: &self.options, recovered, disk, restored, seed, life, now };
         match (self.builder)(birth) {
             Ok(process) => {
                 self.note(id, || format!("serves, life {life}"));

@@ -17,7 +17,8 @@ const BATCHES: [u8; 2] = [1, 6];
 impl World {
     /// Some bytes of that server's disk change; perhaps as it crashes, so that its start finds them.
     pub(crate) fn rot(&mut self, server: u32) {
-        let id = self.node(Role::Server(server));
+        let role = Role::Server(server);
+        let Some(id) = self.nodes.iter().position(|n| n.role == role).map(NodeId) else { return };
         if self.weather.chance(50) {
             let down = self.pause(Duration::from_millis(50));
             self.crash_for(id, down);

@@ -25,7 +25,7 @@ fn options(seed: u64, readers: u32) -> Options {
     let mut o = Options::calm(seed);
     (o.orderers, o.servers, o.shards, o.replicas) = (3, 2, 1, 2);
     (o.zk, o.zk_clients, o.writers, o.readers, o.trims) = (0, 0, 2, readers, true);
-    (o.small_caches, o.fault_phase, o.write_every) = (seed.is_multiple_of(2), 9_000 * MS, 12 * MS);
+    (o.small_caches, o.fault_phase, o.write_every) = (seed.is_multiple_of(2), 14_000 * MS, 12 * MS);
     (o.segment_bytes, o.disk_reserve_bytes) = (64 << 10, 4 * (64 << 10));
     // What is short of room is nobody's failure.
     o.failure_timeout = Duration::ZERO;

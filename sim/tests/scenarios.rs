@@ -225,16 +225,19 @@ fn reports_of_an_earlier_life_that_arrive_late_count_for_nothing() {
 /// Section 3.2: `damaged: repair first`. A replica that lost its disk can't make committed records vanish.
 #[test]
 fn a_replica_that_lost_its_disk_is_refused_and_the_log_stands_rather_than_lies() {
-    let mut world = under_way(log_options(8, 1));
+    // Nobody takes its place meanwhile.
+    let mut world = under_way(Options { failure_timeout: Duration::ZERO, ..log_options(8, 1) });
     let (_, backup) = primary_and_backup(&world);
     world.crash(backup);
-    let disk = std::mem::replace(&mut world.nodes[backup.0].disk, zoolog_sim::disk::Disk::new(256 << 10));
+    let mut another = zoolog_sim::disk::Disk::new(256 << 10);
+    another.number = 1;
+    let disk = std::mem::replace(&mut world.nodes[backup.0].disk, another);
     let start = world.trace.text().len();
     world.schedule.after(10 * MS, zoolog_sim::schedule::Event::Start(backup));
     run_for(&mut world, 100 * MS);
     let acks = world.checks.durability.count();
     run_for(&mut world, 1_000 * MS);
-    assert!(traced(&world, start, &["Refused"]), "nobody refused it");
+    assert!(traced(&world, start, &["Dismissed"]), "nobody refused it");
     assert_eq!(world.checks.durability.count(), acks, "acknowledged by a replica without its past");
     // The operator finds the disk again.
     world.crash(backup);
