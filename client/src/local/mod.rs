@@ -69,7 +69,7 @@ enum Saving {
     Base(Token),
 }
 
-/// The log of one process. See [`SharedLog`] for what it does, and the [module](self).
+/// The log of one process. See [`SharedLog`] for what it does. What its disk loses, nobody else has.
 #[derive(Debug)]
 pub struct LocalLog {
     cfg: LocalConfig,
