@@ -37,6 +37,8 @@ const PROBE_BYTES: u32 = 4096;
 pub(super) struct Scrub {
     /// When it goes on; `None` before the first finished segment.
     at: Option<Instant>,
+    /// The newest segment when we last looked for a finished one: there is none as long as it stays.
+    looked: Option<u32>,
     /// What is read.
     reading: Option<Token>,
     /// Suspects are being read.
@@ -64,6 +66,9 @@ impl Slot {
             return;
         }
         let Some(at) = self.scrub.at else {
+            if self.scrub.looked.replace(self.trim.newest) == Some(self.trim.newest) {
+                return;
+            }
             self.scrub.at = self.cold().map(|_| now + bounds.scrub_pause / 8);
             return;
         };
