@@ -23,7 +23,7 @@ use zoolog_order::OrderEvent;
 use zoolog_shard::SlotEvent;
 use zoolog_zk::NodeEvent;
 use zoolog_zk::node::{Facts, Report};
-use zoolog_zk::snapshot::{Loader, Restored};
+use zoolog_zk::snapshot::Restored;
 
 /// Told once when the node serves.
 pub type Ready = std::sync::mpsc::Sender<String>;
@@ -554,9 +554,7 @@ pub fn zk_events(
 fn newest_snapshot(name: &str, store: &SnapshotStore, cluster: ClusterId) -> Result<Restored, String> {
     let mut files = store.newest()?.into_iter();
     while let Some(file) = files.next() {
-        let mut loader = Loader::new(cluster);
-        let loaded = store.read(&file, &mut |bytes| loader.push(bytes));
-        match loaded.and_then(|()| loader.finish().map_err(|e| format!("{}: {e}", file.path.display()))) {
+        match crate::zk::load_snapshot(store, &file, cluster) {
             Ok(state) => {
                 tracing::info!(node = name, "starting from the snapshot at {}", file.gsn);
                 return Ok(Restored::from_snapshot(state, files.next().map(|f| f.gsn)));

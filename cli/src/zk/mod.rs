@@ -15,6 +15,7 @@ mod server;
 mod snapshot;
 
 pub use past::{changes, get};
+pub use snapshot::load as load_snapshot;
 
 use crate::args::{DumpTreeArgs, RestoreArgs};
 use crate::exit::Failure;

@@ -45,7 +45,7 @@ impl Replay {
             return Err(Failure::new(Code::NotYet, text));
         }
         let state = match &args.snapshots {
-            Some(dir) => snapshot::newest_until(dir, Gsn(zxid))?,
+            Some(dir) => snapshot::newest_until(dir, Gsn(zxid))?.unwrap_or_default(),
             None => State::new(),
         };
         session.ask(LogCommand::Subscribe { from: state.applied() });

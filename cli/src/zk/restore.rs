@@ -160,19 +160,22 @@ impl<R: BufRead> Records<R> {
         }
         self.waiting.push(node);
     }
+}
 
-    fn bytes(&self) -> usize {
-        let acl =
-            |n: &ImportedNode| n.acl.iter().map(|a| a.id.scheme.len() + a.id.id.len() + 32).sum::<usize>();
-        self.waiting.iter().map(|n| n.path.len() + n.data.as_ref().map_or(0, Vec::len) + acl(n) + 96).sum()
-    }
+/// About what a node takes in a record.
+fn bytes_of(n: &ImportedNode) -> usize {
+    let acl: usize = n.acl.iter().map(|a| a.id.scheme.len() + a.id.id.len() + 32).sum();
+    n.path.len() + n.data.as_ref().map_or(0, Vec::len) + acl + 96
 }
 
 impl<R: BufRead> Iterator for Records<R> {
     type Item = Result<Vec<u8>, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.done && self.bytes() < RECORD_BYTES {
+        // What the record before had no room for.
+        let mut bytes: usize = self.waiting.iter().map(bytes_of).sum();
+        while !self.done && bytes < RECORD_BYTES {
+            let had = self.waiting.len();
             match self.lines.next() {
                 Ok(Some(node)) => self.take(node),
                 Ok(None) => {
@@ -184,24 +187,20 @@ impl<R: BufRead> Iterator for Records<R> {
                     return Some(Err(e));
                 }
             }
+            bytes += self.waiting[had..].iter().map(bytes_of).sum::<usize>();
         }
         if self.waiting.is_empty() {
             return None;
         }
         // No more than belong in: the last that came may be long.
         let mut fit = self.waiting.len();
-        while fit > 1 && self.bytes_of(fit) > 2 * RECORD_BYTES {
+        while fit > 1 && bytes > 2 * RECORD_BYTES {
             fit -= 1;
+            bytes -= bytes_of(&self.waiting[fit]);
         }
         let rest = self.waiting.split_off(fit);
         let nodes = std::mem::replace(&mut self.waiting, rest);
         let wall = WallMs(self.wall.unsigned_abs());
         Some(Ok(encode(&Txn { session: 0, attach: 0, wall, ids: Vec::new(), op: Op::Import { nodes } })))
-    }
-}
-
-impl<R: BufRead> Records<R> {
-    fn bytes_of(&self, n: usize) -> usize {
-        self.waiting[..n].iter().map(|n| n.path.len() + n.data.as_ref().map_or(0, Vec::len) + 96).sum()
     }
 }

@@ -2,54 +2,51 @@
 
 use super::{Sink, is_own};
 use crate::exit::Failure;
+use crate::out;
 use std::path::Path;
-use zoolog_core::rt::snapshots::SnapshotStore;
+use zoolog_core::rt::snapshots::{SnapshotFile, SnapshotStore};
 use zoolog_core::{ClusterId, Gsn};
 use zoolog_zk::snapshot::Loader;
 use zoolog_zk::state::State;
 use zoolog_zk::tree::Lifetime;
 
-/// Reads the newest good snapshot of the node whose data directory this is, and gives its zxid; `None` if it isn't one.
+/// The state in a snapshot's file, of that cluster; 0 takes any.
+///
+/// # Errors
+/// Text for a person, with the path: it can't be read, or is not whole.
+pub fn load(store: &SnapshotStore, file: &SnapshotFile, cluster: ClusterId) -> Result<State, String> {
+    let mut loader = Loader::new(cluster);
+    store.read(file, &mut |bytes| loader.push(bytes))?;
+    loader.finish().map_err(|e| format!("{}: {e}", file.path.display()))
+}
+
+/// Gives what is in the newest good snapshot of the node whose data directory this is, and its zxid; `None` if it isn't one.
 ///
 /// # Errors
 /// If none of its snapshots is good.
 pub fn read_newest(dir: &Path, sink: &mut dyn Sink) -> Result<Option<i64>, Failure> {
-    let folder = dir.join("snapshots");
-    if !folder.is_dir() {
+    if !dir.join("snapshots").is_dir() {
         return Ok(None);
     }
-    let store = SnapshotStore::look(&folder, ClusterId(0));
-    let mut wrong = format!("{}: no snapshot yet", folder.display());
-    for file in store.newest()? {
-        let mut loader = Loader::new(ClusterId(0));
-        let loaded = store.read(&file, &mut |bytes| loader.push(bytes));
-        match loaded.and_then(|()| loader.finish().map_err(|e| e.to_string())) {
-            Ok(state) => {
-                walk(&state, sink)?;
-                return Ok(Some(state.zxid()));
-            }
-            Err(why) => wrong = format!("{}: {why}", file.path.display()),
-        }
-    }
-    Err(wrong.into())
+    let state = newest_until(dir, Gsn(u64::MAX))?;
+    let state = state.ok_or_else(|| format!("{}: no good snapshot yet", dir.display()))?;
+    walk(&state, sink)?;
+    Ok(Some(state.zxid()))
 }
 
-/// The newest good snapshot in that node's data directory that is not behind `gsn`; the state before all if there is none.
+/// The newest good snapshot in that node's data directory that is not behind `gsn`.
 ///
 /// # Errors
 /// If the directory has no snapshots to look at.
-pub fn newest_until(dir: &Path, gsn: Gsn) -> Result<State, Failure> {
-    let folder = dir.join("snapshots");
-    let store = SnapshotStore::look(&folder, ClusterId(0));
+pub fn newest_until(dir: &Path, gsn: Gsn) -> Result<Option<State>, Failure> {
+    let store = SnapshotStore::look(&dir.join("snapshots"), ClusterId(0));
     for file in store.newest()?.into_iter().filter(|f| f.gsn <= gsn) {
-        let mut loader = Loader::new(ClusterId(0));
-        let loaded = store.read(&file, &mut |bytes| loader.push(bytes));
-        match loaded.and_then(|()| loader.finish().map_err(|e| e.to_string())) {
-            Ok(state) => return Ok(state),
-            Err(why) => crate::out::note(format!("{}: {why}; trying the one before it", file.path.display())),
+        match load(&store, &file, ClusterId(0)) {
+            Ok(state) => return Ok(Some(state)),
+            Err(why) => out::note(format!("{why}; trying the one before it")),
         }
     }
-    Ok(State::new())
+    Ok(None)
 }
 
 /// Gives all nodes of a state, parents before children.

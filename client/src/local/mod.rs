@@ -142,6 +142,11 @@ impl LocalLog {
         self.index.durable()
     }
 
+    /// How much room its disk has.
+    pub fn room(&self) -> DiskRoom {
+        self.writer.room
+    }
+
     fn event(&mut self, event: LogEvent) {
         self.out.push_back(Output::Event(event));
     }
@@ -401,12 +406,5 @@ impl Machine for LocalLog {
         let marked = |s: &Saving| if let Saving::Trim(_, gsn, _) = s { Some(*gsn) } else { None };
         let trim = self.saving.iter().filter_map(marked).fold(self.index.point.trim, Gsn::max);
         marks::Checkpoint { trim, ..self.index.point }.encode()
-    }
-}
-
-impl LocalLog {
-    /// How much room its disk has.
-    pub fn room(&self) -> DiskRoom {
-        self.writer.room
     }
 }
