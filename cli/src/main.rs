@@ -43,6 +43,12 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Read by the allocator as it starts: memory comes in huge pages, where the kernel gives them to who asks
+/// (docs/decisions/0011-huge-pages.md).
+// SAFETY: nothing else has this name, and its type is what jemalloc documents: a pointer to a text that ends with a zero.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; 11] = b"thp:always\0";
+
 fn main() -> ExitCode {
     let args = Args::parse();
     // Nodes tell of their life in a log; commands have something to say only when it is about the command.

@@ -4,13 +4,13 @@
 
 use super::acls::{AclId, Acls};
 use super::children::Children;
+use super::index::Index;
 use super::lifetime::Sweepable;
 use super::node::{ROOT_HASH, child_hash};
 use super::quota::Quotas;
 use super::slab::{Slab, Slot};
 use super::{Lifetime, ROOT, Tree, image};
 use crate::txn::Acl;
-use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
 /// What is wrong with a snapshot's nodes.
@@ -92,12 +92,12 @@ impl TreeLoader {
         self.acl_ids.values().for_each(|id| self.acls.release(*id));
         let bytes = self.resolve_paths()?;
         self.sort_children();
-        let (mut hash, mut index) = (0u64, HashTable::with_capacity(self.slots.len()));
+        let (mut hash, mut index) = (0u64, Index::with_room_for(self.slots.len()));
         for slot in 0..self.slots.len() as Slot {
             let node = self.nodes.get(slot);
             hash = hash.wrapping_add(node.hash(self.acls.hash(node.acl)));
             if slot != ROOT {
-                index.insert_unique(node.path_hash, slot, |&s| self.nodes.get(s).path_hash);
+                index.insert(node.path_hash, slot, |&s| self.nodes.get(s).path_hash);
             }
         }
         let mut tree = Tree {

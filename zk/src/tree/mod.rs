@@ -12,6 +12,7 @@ mod acls;
 mod children;
 mod image;
 mod import;
+mod index;
 mod lifetime;
 mod load;
 mod node;
@@ -25,7 +26,7 @@ mod write;
 
 use crate::txn::Acl;
 use acls::Acls;
-use hashbrown::HashTable;
+use index::Index;
 use lifetime::Sweepable;
 use node::{ROOT_HASH, child_hash};
 use quota::Quotas;
@@ -50,7 +51,7 @@ const ROOT: Slot = 0;
 #[derive(Debug)]
 pub struct Tree {
     nodes: Slab,
-    index: HashTable<Slot>,
+    index: Index,
     acls: Acls,
     hash: u64,
     bytes: u64,
@@ -73,7 +74,7 @@ impl Tree {
         let (nodes, acls) = (Slab::default(), Acls::new());
         let mut tree = Self {
             nodes,
-            index: HashTable::new(),
+            index: Index::new(),
             acls,
             hash: 0,
             bytes: 0,
@@ -93,7 +94,7 @@ impl Tree {
         }
         let names = path.strip_prefix('/')?;
         let hash = names.as_bytes().split(|b| *b == b'/').fold(ROOT_HASH, child_hash);
-        self.index.find(hash, |&slot| self.is_at(slot, hash, names)).copied()
+        self.index.find(hash, |&slot| self.is_at(slot, hash, names))
     }
 
     fn is_at(&self, slot: Slot, hash: u64, names: &str) -> bool {

@@ -221,7 +221,7 @@ impl Tree {
             let n = self.nodes.get(slot);
             n.path_hash == hash && n.parent == parent && *n.name == *name
         };
-        self.index.find(hash, same).copied()
+        self.index.find(hash, same)
     }
 
     fn insert(&mut self, parent: Slot, name: &str, path_hash: u64, new: &NewNode<'_>, at: Stamp) -> Slot {
@@ -259,7 +259,7 @@ impl Tree {
         let (parent, path_hash, lives_long) = (node.parent, node.path_hash, node.owner >= 0);
         let slot = self.nodes.insert(node);
         let nodes = &self.nodes;
-        self.index.insert_unique(path_hash, slot, |&s| nodes.get(s).path_hash);
+        self.index.insert(path_hash, slot, |&s| nodes.get(s).path_hash);
         self.with_children(parent, zxid, created, |children, nodes| {
             children.insert(slot, &nodes.get(slot).name, |s| &nodes.get(s).name);
         });
@@ -365,8 +365,7 @@ impl Tree {
         self.with_children(parent, zxid, 0, |children, nodes| {
             children.remove(slot, &nodes.get(slot).name, |s| &nodes.get(s).name);
         });
-        let entry = self.index.find_entry(hash, |&s| s == slot);
-        entry.unwrap_or_else(|_| panic!("slot {slot} is not in the index")).remove();
+        self.index.remove(hash, slot);
         let node = self.nodes.remove(slot);
         assert_eq!(node.num_children(), 0, "{} is removed with children", node.name);
         self.hash = self.hash.wrapping_sub(node.hash(self.acls.hash(node.acl)));
