@@ -221,3 +221,39 @@ fn a_leader_that_is_cut_off_takes_no_shard_with_it() {
         ends_well(&mut world);
     }
 }
+
+/// LOG-5: one after another, servers lose sight of each other, stand still, die and come back; then the one that was in
+/// none of it is cut off. The others reach each other: the log goes on within the timeout and the pause after each.
+#[test]
+fn what_struck_others_before_does_not_stop_the_log_when_one_more_is_cut_off() {
+    for seed in 1..4 {
+        let mut o = options(seed, 60_000);
+        (o.servers, o.writers) = (4, 8);
+        let mut world = under_way(o);
+        let servers = [1, 2, 3, 4].map(|n| world.node(Role::Server(n)));
+        for (a, b) in [(0, 2), (0, 1), (1, 2)] {
+            let partition = world.network.block(between(&[servers[a]], &[servers[b]]));
+            run_for(&mut world, 4_000 * MS);
+            world.network.heal(&mut world.schedule, partition);
+            run_for(&mut world, 1_000 * MS);
+        }
+        for a in [1, 0, 2] {
+            world.crash_for(servers[a], 2_000 * MS);
+            run_for(&mut world, 4_000 * MS);
+        }
+        // The pause after giving shards up again and again is over.
+        run_for(&mut world, 17_000 * MS);
+        let ended = world.checks.views.finalized();
+        assert!(ended > 2, "seed {seed}: {ended}");
+        let all = all_but(&world, |_| true);
+        let partition = world.network.block(between(&[servers[3]], &all));
+        run_for(&mut world, TIMEOUT + 1_500 * MS);
+        let before = world.checks.durability.newest();
+        run_for(&mut world, 1_500 * MS);
+        let after = world.checks.durability.newest();
+        let stuck: Vec<_> = after.iter().filter(|(w, seq)| before.get(*w) == Some(*seq)).collect();
+        assert!(stuck.is_empty(), "seed {seed}: {stuck:?} have not moved on");
+        world.network.heal(&mut world.schedule, partition);
+        ends_well(&mut world);
+    }
+}

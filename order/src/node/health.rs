@@ -8,6 +8,9 @@
 //! - A leader that was paused: while it was away it heard nobody. Looks that come late move all clocks on by as much,
 //!   and start them anew if it was away for long.
 //! - A disk that stands still for all: no other replicas are fit to take over, so nothing is given up.
+//!
+//! Two servers that both speak, and one of which doesn't get what the other has, don't reach each other. They are kept
+//! apart for a while; but nobody knows when that has passed, so it is a preference and no more, except while it is seen.
 
 use crate::config::Failures;
 use crate::sequencer::{Board, pair};
@@ -23,10 +26,16 @@ const SYNC_TIMEOUTS: u32 = 5;
 /// A slot whose disk has stood still for this part of the timeout is not fit for a new shard: when all disks stall
 /// together, they don't do so at the same instant.
 const UNFIT: u32 = 4;
+/// One that nothing was ever in has this many: there is nothing to fetch.
+const FIRST_SYNC_TIMEOUTS: u32 = 2;
 /// The pause after giving shards up is at most this many timeouts.
 const BACKOFF_MAX: u32 = 16;
-/// For this many timeouts servers are kept apart that didn't reach each other.
+/// And so many while no shard is well: there is nothing to lose.
+const BACKOFF_MAX_ALL: u32 = 4;
+/// For this many timeouts servers are kept apart that didn't reach each other, where there are others.
 const APART_TIMEOUTS: u32 = 60;
+/// Who is not heard for this part of the timeout says nothing about whom it reaches.
+const QUIET: u32 = 2;
 
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +44,16 @@ pub(super) struct Diagnosis {
     pub failed: BTreeSet<ShardId>,
     /// Slots that no new shard should rest on.
     pub unfit: BTreeSet<SlotId>,
+    /// Pairs of servers that don't reach each other now.
+    pub torn: BTreeSet<(ServerId, ServerId)>,
+}
+
+/// When a slot was heard.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    last: Instant,
+    /// Since when without falling quiet.
+    since: Instant,
 }
 
 /// What one leader knows of its slots' lives.
@@ -44,18 +63,20 @@ pub(super) struct Health {
     /// Who has not spoken in this term counts as silent from then on.
     patience: Instant,
     looked: Instant,
-    /// When each slot that has spoken in this term was heard last.
-    heard: BTreeMap<SlotId, Instant>,
+    /// When each slot that has spoken in this term was heard.
+    heard: BTreeMap<SlotId, Heard>,
     marks: BTreeMap<ShardId, Marks>,
-    /// Pairs of servers that didn't reach each other, and until when that counts.
+    /// Pairs of servers that didn't reach each other, and when that was seen last.
     apart: BTreeMap<(ServerId, ServerId), Instant>,
-    /// Times in a row that shards were given up, and when that may be done again.
-    backoff: (u32, Instant),
+    /// Times in a row that shards were given up, and when that was done last.
+    backoff: Option<(u32, Instant)>,
 }
 
 /// Since when nothing has changed in a shard.
 #[derive(Debug)]
 struct Marks {
+    /// Since when it is looked at.
+    born: Instant,
     /// Of each replica and lane: durable records, and since when they are as many while there are more elsewhere.
     durable: Vec<(u64, Instant)>,
     /// Of each lane: since when it doesn't serve and nothing of it changes.
@@ -66,7 +87,7 @@ struct Marks {
 
 impl Marks {
     fn new(n: usize, now: Instant) -> Self {
-        Self { durable: vec![(0, now); n * n], serving: vec![now; n], spoken: vec![now; n] }
+        Self { born: now, durable: vec![(0, now); n * n], serving: vec![now; n], spoken: vec![now; n] }
     }
 
     fn clocks(&mut self) -> impl Iterator<Item = &mut Instant> {
@@ -87,13 +108,18 @@ impl Health {
             heard,
             marks,
             apart,
-            backoff: (0, now),
+            backoff: None,
         }
     }
 
     /// A slot has reported.
     pub fn heard(&mut self, now: Instant, slot: SlotId) {
-        self.heard.insert(slot, now);
+        let quiet = self.settings.timeout / QUIET;
+        let heard = self.heard.entry(slot).or_insert(Heard { last: now, since: now });
+        if now.since(heard.last) > quiet {
+            heard.since = now;
+        }
+        heard.last = now;
     }
 
     /// Whether it is time to look.
@@ -118,12 +144,14 @@ impl Health {
         if self.settings.timeout.is_zero() {
             return found;
         }
-        self.apart.retain(|_, until| *until > now);
+        let apart = self.settings.timeout * APART_TIMEOUTS;
+        self.apart.retain(|_, seen| now.since(*seen) < apart);
         self.marks.retain(|id, _| view.shard(*id).is_some_and(|s| s.state == ShardState::Live));
         for (shard, board) in view.shards.iter().zip(boards).filter(|(s, _)| s.state == ShardState::Live) {
             assert!(shard.id == board.id(), "boards lie as the view's shards do");
             self.look_at(now, shard, board, &committed(shard.id), &mut found);
         }
+        self.apart.extend(found.torn.iter().map(|pair| (*pair, now)));
         found
     }
 
@@ -139,6 +167,7 @@ impl Health {
         let all = self
             .heard
             .values_mut()
+            .flat_map(|h| [&mut h.last, &mut h.since])
             .chain(self.marks.values_mut().flat_map(Marks::clocks))
             .chain([&mut self.patience]);
         all.for_each(|clock| {
@@ -152,7 +181,7 @@ impl Health {
     /// Whether the slot has been silent for too long.
     fn is_silent(&self, now: Instant, slot: SlotId) -> bool {
         match self.heard.get(&slot) {
-            Some(heard) => now.since(*heard) >= self.settings.timeout,
+            Some(heard) => now.since(heard.last) >= self.settings.timeout,
             None => now >= self.patience,
         }
     }
@@ -160,6 +189,13 @@ impl Health {
     /// Whether nothing has come from the slot for so long that nothing should rest on it.
     pub fn is_gone(&self, now: Instant, slot: SlotId) -> bool {
         !self.settings.timeout.is_zero() && self.is_silent(now, slot)
+    }
+
+    /// Whether both have spoken all the time for so long that what one lacks must be the way between them.
+    fn both_speak(&self, now: Instant, a: SlotId, b: SlotId) -> bool {
+        let timeout = self.settings.timeout;
+        let speaks = |h: &Heard| now.since(h.last) <= timeout / QUIET && now.since(h.since) >= timeout;
+        [a, b].iter().all(|slot| self.heard.get(slot).is_some_and(speaks))
     }
 
     fn look_at(
@@ -189,6 +225,13 @@ impl Health {
             (0..n).for_each(|lane| {
                 self.look_at_lane(now, shard, board, lane, committed[lane], &mut marks, found)
             });
+            if !found.failed.contains(&shard.id) && (0..n).all(|r| board.is_serving(r)) {
+                // All of it answered each other since it was formed.
+                let servers = || shard.replicas.iter().map(|r| r.slot.server);
+                let met =
+                    |p: &(ServerId, ServerId)| servers().any(|s| s == p.0) && servers().any(|s| s == p.1);
+                self.apart.retain(|p, seen| *seen >= marks.born || !met(p));
+            }
         } else {
             marks.serving.fill(now);
             marks.durable.iter_mut().for_each(|d| d.1 = now);
@@ -208,7 +251,11 @@ impl Health {
         found: &mut Diagnosis,
     ) {
         let (n, timeout) = (shard.replicas.len(), self.settings.timeout);
-        let server = |r: usize| shard.replicas[r].slot.server;
+        let slot = |r: usize| shard.replicas[r].slot;
+        let torn = |h: &Self, r: usize| {
+            let pair = pair(slot(lane).server, slot(r).server);
+            h.both_speak(now, slot(lane), slot(r)).then_some(pair)
+        };
         let most = (0..n).map(|r| board.durable(r, lane)).max().unwrap_or(committed);
         let mut changed = board.is_serving(lane);
         for r in 0..n {
@@ -221,42 +268,47 @@ impl Health {
             }
             let stands = now.since(mark.1);
             if board.is_behind(r, lane) && stands >= timeout / UNFIT {
-                found.unfit.insert(shard.replicas[r].slot);
+                found.unfit.insert(slot(r));
             }
             if stands >= timeout {
                 found.failed.insert(shard.id);
                 if !board.is_behind(r, lane) {
                     // All that reached it is durable there: the rest doesn't reach it.
-                    self.apart.insert(pair(server(lane), server(r)), now + timeout * APART_TIMEOUTS);
+                    found.torn.extend(torn(self, r));
                 }
             }
         }
+        let patience = if most == 0 { FIRST_SYNC_TIMEOUTS } else { SYNC_TIMEOUTS };
         if changed {
             marks.serving[lane] = now;
-        } else if now.since(marks.serving[lane]) >= timeout * SYNC_TIMEOUTS {
+        } else if now.since(marks.serving[lane]) >= timeout * patience {
             found.failed.insert(shard.id);
-            for r in (0..n).filter(|r| *r != lane) {
-                self.apart.insert(pair(server(lane), server(r)), now + timeout * APART_TIMEOUTS);
-            }
+            found.torn.extend((0..n).filter(|r| *r != lane).filter_map(|r| torn(self, r)));
         }
     }
 
-    /// Servers to be kept apart.
-    pub fn apart(&self) -> BTreeSet<(ServerId, ServerId)> {
-        self.apart.keys().copied().collect()
+    /// Servers to be kept apart where there are others, and when it was seen last that they don't reach each other.
+    pub fn apart(&self) -> &BTreeMap<(ServerId, ServerId), Instant> {
+        &self.apart
     }
 
-    /// Whether shards may be given up again.
-    pub fn may_act(&self, now: Instant) -> bool {
-        now >= self.backoff.1
+    /// When shards may be given up again; `all`: while none is well.
+    fn due(&self, all: bool) -> Option<Instant> {
+        let (times, last) = self.backoff?;
+        let max = if all { BACKOFF_MAX_ALL } else { BACKOFF_MAX };
+        Some(last + self.settings.timeout * (1u32 << (times - 1).min(31)).min(max))
+    }
+
+    /// Whether shards may be given up again; `all`: none is well.
+    pub fn may_act(&self, now: Instant, all: bool) -> bool {
+        self.due(all).is_none_or(|due| now >= due)
     }
 
     /// Shards are being given up: each time in a row the pause before the next doubles.
     pub fn acted(&mut self, now: Instant) {
-        let (times, due) = self.backoff;
-        let calm = now.since(due) >= self.settings.timeout * BACKOFF_MAX;
-        let times = if calm { 0 } else { times };
-        let pause = self.settings.timeout * (1u32 << times.min(31)).min(BACKOFF_MAX);
-        self.backoff = (times.saturating_add(1), now + pause);
+        let calm = self.settings.timeout * BACKOFF_MAX;
+        let is_calm = self.due(false).is_none_or(|due| now >= due && now.since(due) >= calm);
+        let times = self.backoff.filter(|_| !is_calm).map_or(0, |b| b.0);
+        self.backoff = Some((times.saturating_add(1), now));
     }
 }

@@ -4,7 +4,7 @@
 use super::Orderer;
 use super::health::{Diagnosis, Health};
 use super::rebuild::Rebuilds;
-use crate::sequencer::{Choice, Command, FormView, SHARDS_MAX, place};
+use crate::sequencer::{Choice, Command, FormView, SHARDS_MAX, pair, place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tracing::{info, warn};
 use zoolog_core::view::ShardState;
@@ -131,7 +131,7 @@ impl Orderer {
         if servers.len() < self.cfg.servers as usize {
             return;
         }
-        match self.placed(&fit, &BTreeSet::new(), self.wanted_shards()) {
+        match self.placed(&fit, &BTreeSet::new(), &BTreeSet::new(), self.wanted_shards()) {
             Some(shards) => self.propose_view(vec![], shards, None),
             None => {
                 warn!(servers = servers.len(), replicas = self.cfg.replicas, "no first view: too few servers")
@@ -144,29 +144,53 @@ impl Orderer {
         self.state.wanted().unwrap_or(self.cfg.wanted_shards)
     }
 
-    /// Slots for that many new shards, if there are servers that reach each other.
+    /// Slots for that many new shards, if there are servers that may reach each other. Those that didn't, and are not
+    /// seen not to now (`torn`), get one only if there are no others: first those of whom that was seen longest ago.
     fn placed(
         &self,
         fit: &BTreeSet<SlotId>,
         ending: &BTreeSet<ShardId>,
+        torn: &BTreeSet<(ServerId, ServerId)>,
         shards: u32,
     ) -> Option<Vec<Vec<SlotId>>> {
-        let apart = self.lead.as_ref().map(|l| l.views.health.apart()).unwrap_or_default();
-        let choice = Choice { slots: &self.state.slots, fit, replicas: self.cfg.replicas, apart: &apart };
+        let known = self.lead.as_ref()?.views.health.apart();
         let room = SHARDS_MAX.saturating_sub(self.state.view().shards.len());
-        let placed = place(choice, self.state.view(), ending, shards.min(room as u32))?;
-        let torn = |s: &Vec<SlotId>| {
-            s.iter().any(|a| s.iter().any(|b| a.server < b.server && apart.contains(&(a.server, b.server))))
+        // Whatever was seen until then is forgotten.
+        let placed_after = |then: Option<Instant>| {
+            let since = known.iter().filter(|(_, seen)| then.is_none_or(|then| **seen > then));
+            let apart: BTreeSet<_> = since.map(|(pair, _)| *pair).chain(torn.iter().copied()).collect();
+            let choice = Choice { slots: &self.state.slots, fit, replicas: self.cfg.replicas, apart: &apart };
+            let placed = place(choice, self.state.view(), ending, shards.min(room as u32))?;
+            let is_torn = |s: &Vec<SlotId>| {
+                s.iter()
+                    .enumerate()
+                    .any(|(i, a)| s[..i].iter().any(|b| apart.contains(&pair(a.server, b.server))))
+            };
+            (!placed.iter().any(is_torn)).then_some(placed)
         };
-        (!placed.iter().any(torn)).then_some(placed)
+        if let Some(placed) = placed_after(None) {
+            return Some(placed);
+        }
+        let times: Vec<Instant> = known.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let least = times.partition_point(|then| placed_after(Some(*then)).is_none());
+        placed_after(Some(*times.get(least)?))
+    }
+
+    /// Slots that are connected, heard of late, and none of these.
+    fn fit(&self, now: Instant, unfit: &BTreeSet<SlotId>) -> BTreeSet<SlotId> {
+        let Some(lead) = &self.lead else { return BTreeSet::new() };
+        let mut fit = lead.reports.connected();
+        fit.retain(|s| !unfit.contains(s) && !lead.views.health.is_gone(now, *s));
+        fit
     }
 
     /// Ends shards that failed, if others can take their place, and forms what is lacking.
     fn mend(&mut self, now: Instant, found: Diagnosis) {
         let wanted = self.wanted_shards();
         let Some(lead) = &mut self.lead else { return };
-        let Diagnosis { failed, unfit } = found;
-        let may_end = !failed.is_empty() && lead.views.health.may_act(now);
+        let Diagnosis { failed, unfit, torn } = found;
+        let none_is_well = self.state.view().live().all(|s| failed.contains(&s.id));
+        let may_end = !failed.is_empty() && lead.views.health.may_act(now, none_is_well);
         let ending = if may_end { failed.clone() } else { BTreeSet::new() };
         let live = self.state.view().live().filter(|s| !ending.contains(&s.id)).count() as u32;
         let lacking = wanted.saturating_sub(live).max(u32::from(live == 0));
@@ -174,8 +198,8 @@ impl Orderer {
             lead.views.stuck.retain(|s| failed.contains(s));
             return;
         }
-        let fit: BTreeSet<SlotId> = lead.reports.connected().difference(&unfit).copied().collect();
-        let shards = if lacking == 0 { Some(vec![]) } else { self.placed(&fit, &ending, lacking) };
+        let fit = self.fit(now, &unfit);
+        let shards = if lacking == 0 { Some(vec![]) } else { self.placed(&fit, &ending, &torn, lacking) };
         // In place of a shard that failed there must be another, even if enough are left.
         let Some(shards) = shards.filter(|s| ending.is_empty() || !s.is_empty() || live >= wanted) else {
             self.cannot_mend(failed);
@@ -243,12 +267,12 @@ impl Orderer {
         let Some(lead) = &mut self.lead else { return };
         let boards = lead.reports.boards(&self.state);
         let state = &self.state;
-        let unfit = lead.views.health.look(now, state.view(), boards, |shard| state.lens(shard)).unfit;
-        let fit: BTreeSet<SlotId> = lead.reports.connected().difference(&unfit).copied().collect();
+        let found = lead.views.health.look(now, state.view(), boards, |shard| state.lens(shard));
+        let fit = self.fit(now, &found.unfit);
         let ending = BTreeSet::from([id]);
         let live = state.view().live().count() as u32 - 1;
         let lacking = self.wanted_shards().saturating_sub(live).max(u32::from(live == 0));
-        match self.placed(&fit, &ending, lacking) {
+        match self.placed(&fit, &ending, &found.torn, lacking) {
             None if live == 0 => {
                 let text = format!(
                     "shard {id} is the only one that takes appends, and there are too few servers for another: start more"

@@ -33,16 +33,17 @@ pub(crate) fn place(
         load.add(&shard.replicas.iter().map(|r| r.slot).collect::<Vec<_>>());
     }
     let domain = |s: SlotId| slots.get(&s).map_or("", |e| e.domain.as_str());
+    let servers: BTreeSet<ServerId> = fit.iter().map(|s| s.server).collect();
     let mut all = Vec::new();
     for _ in 0..shards {
         let mut chosen: Vec<SlotId> = Vec::new();
         for _ in 0..replicas {
             let cost = |s: &&SlotId| {
-                let torn = |c: &SlotId| apart.contains(&pair(c.server, s.server));
-                // The first is to be one that reaches many: others have to join it.
+                let torn = |c: ServerId| apart.contains(&pair(c, s.server));
+                // The first is to be one that reaches many servers: others have to join it.
                 let cut_off = match chosen.is_empty() {
-                    true => fit.iter().filter(|c| torn(c)).count(),
-                    false => chosen.iter().filter(|c| torn(c)).count(),
+                    true => servers.iter().filter(|c| torn(**c)).count(),
+                    false => chosen.iter().filter(|c| torn(c.server)).count(),
                 };
                 let same =
                     chosen.iter().filter(|c| !domain(**s).is_empty() && domain(**c) == domain(**s)).count();

@@ -109,9 +109,124 @@ fn servers_that_do_not_reach_each_other_share_no_new_shard() {
     assert_eq!(v.shards.iter().filter(|s| s.state != ShardState::Live).count(), 1, "the others go on");
 }
 
+/// The servers of the shards that take appends, by pairs.
+fn pairs(w: &World) -> BTreeSet<BTreeSet<u32>> {
+    live(&view(w)).into_iter().map(|slots| slots.iter().map(|s| s.server.0).collect()).collect()
+}
+
+/// What each primary takes reaches the others of its shard only if it is on `good` servers. For so long.
+fn write_across(w: &mut World, ms: u64, good: &[u32]) {
+    for _ in 0..ms / 100 {
+        for s in view(w).live().cloned().collect::<Vec<_>>() {
+            let primary = s.replicas[0].slot.server.0;
+            let reached = s.replicas.iter().all(|r| good.contains(&r.slot.server.0));
+            let slots = w.slots.iter_mut().filter(|x| reached || x.id.server.0 == primary);
+            slots.for_each(|x| x.grow(s.id, 0, 1));
+        }
+        w.report_all();
+        w.run_ms(100);
+    }
+}
+
+fn gone(w: &mut World, server: usize) {
+    let World { slots, sim, .. } = w;
+    slots[server].disconnect(sim);
+    slots[server].mute = true;
+}
+
+/// LOG-5: when nobody else is left, those who once didn't reach each other may do so by now. While they don't, no
+/// shard after the other ends for nothing.
+#[test]
+fn servers_that_were_kept_apart_share_a_shard_when_no_others_are_left() {
+    let mut w = World::ready(12);
+    let torn: Vec<u32> = view(&w).shards[0].replicas.iter().map(|r| r.slot.server.0).collect();
+    let third = (0..3).find(|s| !torn.contains(s)).unwrap();
+    let apart: BTreeSet<u32> = torn.iter().copied().collect();
+    write_across(&mut w, 3 * TIMEOUT_MS, &[torn[0], third]);
+    write_across(&mut w, 3 * TIMEOUT_MS, &[torn[1], third]);
+    w.until("they share nothing", |w| !pairs(w).contains(&apart));
+    gone(&mut w, third as usize);
+    // The leader may have acted just now.
+    w.run_ms(6 * TIMEOUT_MS);
+    assert_eq!(pairs(&w), [apart.clone()].into(), "the log goes on");
+    let before = w.truth.tail;
+    write_across(&mut w, TIMEOUT_MS, &torn);
+    assert!(w.truth.tail > before);
+    // They lose sight of each other once more: nothing could be better.
+    let before = ends(&w);
+    write_across(&mut w, 60 * TIMEOUT_MS, &[]);
+    assert_eq!(ends(&w), before, "no churn");
+    w.slots[third as usize].mute = false;
+    w.until("there is a better place again", |w| !pairs(w).contains(&apart));
+}
+
+/// LOG-5: whoever the two are that reach each other by now, they are found.
+#[test]
+fn of_servers_that_all_lost_each_other_the_two_that_meet_again_are_found() {
+    for (seed, good) in [(13, [0, 1]), (14, [0, 2]), (15, [1, 2])] {
+        let mut w = World::ready(seed);
+        write_across(&mut w, 20 * TIMEOUT_MS, &[]);
+        let ended = ends(&w) / 3;
+        assert!(ended < 12, "it is not tried all the time: {ended} times");
+        let tail = w.truth.tail;
+        for _ in 0..20 {
+            write_across(&mut w, TIMEOUT_MS, &good);
+            if pairs(&w) == [good.into()].into() {
+                break;
+            }
+        }
+        assert_eq!(pairs(&w), [good.into()].into(), "seed {seed}");
+        write_across(&mut w, TIMEOUT_MS, &good);
+        assert!(w.truth.tail > tail);
+        let before = ends(&w);
+        write_across(&mut w, 20 * TIMEOUT_MS, &good);
+        assert_eq!(ends(&w), before, "there it stays");
+    }
+}
+
+/// Who says nothing at all is not one whom some others don't reach.
+#[test]
+fn a_server_that_was_silent_is_kept_apart_from_nobody() {
+    let mut w = World::ready(16);
+    for back in [2, 0] {
+        w.slots[back].mute = true;
+        for _ in 0..25 {
+            for s in view(&w).live().map(|s| s.id.0).collect::<Vec<_>>() {
+                w.append(s, 0, 1);
+                w.append(s, 1, 1);
+            }
+            w.run_ms(TIMEOUT_MS / 10);
+        }
+        w.until("it is left out", |w| pairs(w).iter().all(|p| !p.contains(&(back as u32))));
+        w.slots[back].mute = false;
+        w.run_ms(TIMEOUT_MS);
+    }
+    let leader = w.sim.leader().unwrap();
+    let g = w.sim.client(leader);
+    w.sim.send(g, WantShards { request: 1, shards: 6 });
+    assert_eq!(decided(&mut w.sim, g, 1).refused, "");
+    w.until("six take appends", |w| view(w).live().count() == 6);
+    assert_eq!(pairs(&w).len(), 3, "all pairs serve: {:?}", pairs(&w));
+}
+
+/// Connected is not enough: a server that nobody has heard for a while gets no shard, though it has the least load.
+#[test]
+fn nothing_new_rests_on_a_silent_server_that_holds_nothing() {
+    let mut w = World::ready(17);
+    w.slots[2].mute = true;
+    w.until("it is left out", |w| pairs(w) == [[0, 1].into()].into());
+    let leader = w.sim.leader().unwrap();
+    let g = w.sim.client(leader);
+    w.sim.send(g, WantShards { request: 1, shards: 5 });
+    assert_eq!(decided(&mut w.sim, g, 1).refused, "");
+    w.until("five take appends", |w| view(w).live().count() == 5);
+    assert_eq!(pairs(&w), [[0, 1].into()].into());
+}
+
 #[test]
 fn a_primary_whose_backup_never_answers_ends_in_the_end() {
     let mut w = World::ready(5);
+    (1..=3).for_each(|shard| (0..2).for_each(|lane| w.append(shard, lane, 1)));
     w.slots[0].serving = false;
     w.run_ms(3 * TIMEOUT_MS);
     assert_eq!(ends(&w), 0, "it may be fetching");
