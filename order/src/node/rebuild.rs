@@ -1,6 +1,7 @@
 //! Which copies are lost for good, and who makes new ones? What a leader decides of finalized shards: a replica that was
 //! not there for `rebuild_after` is taken for lost, and a slot that holds nothing of the shard makes a copy in its
-//! place. Each step is a change of the view, so that the next leader knows.
+//! place. Each step is a change of the view, so that the next leader knows. Nothing is waited for when another log has come
+//! under the slot's id while it was not there: its server was set up anew.
 //!
 //! - The copy is whole: it takes the lost one's place. Whoever comes back later holds nothing any more.
 //! - The lost one is back first, and whole: nothing is made any more.
@@ -28,6 +29,8 @@ pub(super) struct Rebuilds {
     /// Since when which slot is not there, or says nothing of that shard.
     absent: BTreeMap<(ShardId, SlotId), Instant>,
     looked: Option<Instant>,
+    /// Slots under whose id another log came while they were not there.
+    wiped: BTreeSet<SlotId>,
     /// Shards with a lost copy for which there is no place, as was last logged.
     stuck: BTreeSet<ShardId>,
 }
@@ -36,9 +39,30 @@ impl Rebuilds {
     fn since(&self, now: Instant, shard: ShardId, slot: SlotId) -> Option<Duration> {
         self.absent.get(&(shard, slot)).map(|since| now.since(*since))
     }
+
+    /// The slot is there, with the log that is known.
+    pub fn is_back(&mut self, slot: SlotId) {
+        self.wiped.remove(&slot);
+    }
+
+    /// How long that slot is waited for. Zero in the settings: by itself nothing is begun.
+    fn patience(&self, after: Duration, slot: SlotId) -> Option<Duration> {
+        let wait = if self.wiped.contains(&slot) { Duration::ZERO } else { after };
+        (!after.is_zero()).then_some(wait)
+    }
 }
 
 impl Orderer {
+    /// Another log than the one known came under that id. If the known one isn't there, it isn't waited for: who set the
+    /// server up anew has lost it. (If not, it is back some day, and what it lacks then is made anew there.)
+    pub(super) fn other_log_came(&mut self, now: Instant, slot: SlotId) {
+        let Some(lead) = &mut self.lead else { return };
+        let is_here = lead.reports.conn(slot).is_some() && !lead.views.health.is_gone(now, slot);
+        if !is_here && lead.views.rebuilds.wiped.insert(slot) {
+            warn!(%slot, "an empty log came in place of the one that is known: what that held is made anew elsewhere");
+        }
+    }
+
     /// Sees who is there, of all finalized shards that are not spent.
     fn look_for_absent(&mut self, now: Instant) {
         let Some(lead) = &mut self.lead else { return };
@@ -118,9 +142,8 @@ impl Orderer {
             info!(shard = %id, slot = %lost, "a copy that seemed lost is back: none is made in its place");
             return Some(RebuildWhat::Cancel);
         }
-        let after = self.cfg.failures.rebuild_after;
-        let gone = lead.views.rebuilds.since(now, id, to)?;
-        if after.is_zero() || gone < after {
+        let patience = rebuilds.patience(self.cfg.failures.rebuild_after, to);
+        if rebuilds.since(now, id, to)? < patience? {
             return None;
         }
         let slot = self.place_for(now, shard, rebuild.index)?;
@@ -132,8 +155,8 @@ impl Orderer {
     fn begin_due(&mut self, now: Instant, shard: &ShardView) -> Result<Option<RebuildWhat>, ()> {
         let after = self.cfg.failures.rebuild_after;
         let lost = |o: &Self, r: usize| {
-            let since = o.lead.as_ref()?.views.rebuilds.since(now, shard.id, shard.replicas[r].slot)?;
-            (!after.is_zero() && since >= after).then_some(r)
+            let (rebuilds, slot) = (&o.lead.as_ref()?.views.rebuilds, shard.replicas[r].slot);
+            (rebuilds.since(now, shard.id, slot)? >= rebuilds.patience(after, slot)?).then_some(r)
         };
         let Some(index) = (0..shard.replicas.len()).find_map(|r| lost(self, r)) else { return Ok(None) };
         let making = self.state.view().shards.iter().filter(|s| s.rebuild.is_some()).count();

@@ -78,6 +78,7 @@ impl Orderer {
             self.admit(now, slot);
         }
         for (slot, incarnation) in foreign {
+            self.other_log_came(now, slot);
             self.turn_away(slot, incarnation, RefusedWhy::Dismissed, other_log(slot));
         }
         for (slot, incarnation, newest) in stale {
@@ -108,6 +109,7 @@ impl Orderer {
         let Some(n) = lead.newcomers.remove(&slot) else { return };
         let (conn, incarnation) = (n.conn, n.registration.incarnation);
         let replaced = lead.reports.register(slot, incarnation, conn);
+        lead.views.rebuilds.is_back(slot);
         lead.pushing.insert(conn);
         if let Some(old) = replaced {
             let text = format!("slot {slot} registered over another connection");

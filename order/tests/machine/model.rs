@@ -45,6 +45,9 @@ fn whom(sim: &Sim, known: &[usize], next: usize) -> usize {
 pub struct Slot {
     pub id: SlotId,
     pub incarnation: u64,
+    /// Of its log. Another than the one known is refused.
+    pub stamp: u64,
+    pub dismissed: bool,
     pub shards: BTreeMap<ShardId, Replica>,
     /// Copies in the making.
     pub copies: BTreeMap<ShardId, Replica>,
@@ -79,6 +82,8 @@ impl Slot {
         Self {
             id: SlotId { server: ServerId(server), index: 0 },
             incarnation: 1,
+            stamp: 0,
+            dismissed: false,
             shards: BTreeMap::new(),
             copies: BTreeMap::new(),
             guest: None,
@@ -129,7 +134,7 @@ impl Slot {
                 incarnation,
                 addr: format!("s{}:1", slot.server),
                 domain: String::new(),
-                stamp: 0,
+                stamp: self.stamp,
                 parts,
             },
         );
@@ -155,6 +160,10 @@ impl Slot {
                     self.parts(p);
                 }
                 Message::CutIs(c) => self.cut(&c.cut, truth),
+                Message::Refused(r) if r.why == RefusedWhy::Dismissed => {
+                    assert!(self.stamp != 0, "an honest slot: {r:?}");
+                    (self.dismissed, self.mute) = (true, true);
+                }
                 Message::Refused(r) => {
                     assert!(
                         matches!(r.why, RefusedWhy::Stale | RefusedWhy::NotReady),

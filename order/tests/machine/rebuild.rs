@@ -174,3 +174,38 @@ fn no_copy_is_begun_where_there_is_nobody_to_make_it_or_to_copy_from() {
     w.slots[holds[0]].mute = false;
     w.until("then one begins", |w| maker(w).is_some());
 }
+
+/// LOG-2: the copies on a server that is set up anew are gone for certain, so nothing is waited for.
+#[test]
+fn what_a_wiped_server_held_is_made_anew_at_once() {
+    let (mut w, gone) = lost(7, 3_600_000);
+    w.run_ms(3 * AFTER_MS);
+    assert_eq!(one(&w).rebuild, None, "it may come back");
+    let wiped = &mut w.slots[gone];
+    (wiped.mute, wiped.stamp) = (false, 7);
+    let shards = std::mem::take(&mut wiped.shards);
+    w.until("it is turned away", |w| w.slots[gone].dismissed);
+    w.run_ms(500);
+    let new = maker(&w).expect("a copy is being made");
+    assert_ne!(new, gone);
+    complete(&mut w, new);
+    w.until("it counts", |w| one(w).rebuild.is_none());
+    assert_eq!(one(&w).replicas[0].slot, w.slots[new].id);
+    assert!(!shards.is_empty());
+}
+
+/// Whoever comes under the id of a server that is there changes nothing, nor does one that came before it returned.
+#[test]
+fn a_stranger_under_the_id_of_a_living_server_makes_nobody_copy() {
+    let (mut w, gone) = lost(8, 3_600_000);
+    w.slots[gone].mute = false;
+    w.until("it is back", |w| w.slots[gone].registered);
+    w.run_ms(500);
+    let mut stranger = Slot::new(w.slots[gone].id.server.0);
+    (stranger.stamp, stranger.incarnation) = (7, 9);
+    w.slots.push(stranger);
+    w.until("it is turned away", |w| w.slots.last().unwrap().dismissed);
+    w.slots.pop();
+    w.run_ms(2 * AFTER_MS);
+    assert_eq!(one(&w).rebuild, None);
+}
