@@ -21,6 +21,11 @@
 //! answers its peers. Damage found later holds nothing back but the batches concerned: reads of those are answered
 //! `Unavailable`, other replicas have them.
 //!
+//! # While the disk is full
+//! No batch is asked for and none is written again, as none is appended: what is lost is on other disks, and would take
+//! the room that trimming and rolling the log need. Parts are: they are marks, like those of the cuts that go on. It goes on once
+//! there is room.
+//!
 //! # When nobody has it
 //! All replicas were asked and none had it: said once, loudly, and asked again every second. The rest is served.
 
@@ -38,7 +43,7 @@ use std::time::Duration;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wal::WalPos;
-use zoolog_core::wire::{BatchesAre, BatchesWanted, PartsHeld, PartsWanted, RefusedWhy};
+use zoolog_core::wire::{BatchesAre, BatchesWanted, DiskRoom, PartsHeld, PartsWanted, RefusedWhy};
 use zoolog_core::{CutNumber, Instant, LaneId, Lsn, SlotId};
 
 /// Between attempts at what no replica has.
@@ -170,7 +175,8 @@ impl Replica {
             (self.mend.wanted, self.mend.retry_at) = (Some(want), None);
             self.mend.lacking.fill(false);
         }
-        if self.mend.retry_at.is_some_and(|at| now < at) {
+        let waits_for_room = self.disk == DiskRoom::Full && matches!(want, Want::Batches { .. });
+        if waits_for_room || self.mend.retry_at.is_some_and(|at| now < at) {
             return;
         }
         self.mend.retry_at = None;
@@ -295,6 +301,9 @@ impl Replica {
             |w| matches!(w, Want::Batches { lane, from, .. } if usize::from(lane) == i && from == m.from.0);
         let Some(mut asked) = self.answered(conn, is) else { return Ok(()) };
         let Want::Batches { from, to, .. } = asked.want else { unreachable!("asked for batches") };
+        if self.disk == DiskRoom::Full {
+            return Ok(()); // since it was asked for: it is again once there is room
+        }
         // Until it turns out that it has them.
         self.mend.lacking[asked.of] = true;
         let mut batches = Vec::new();
@@ -414,8 +423,8 @@ impl Replica {
         result: Result<Vec<PlacedBatch>, String>,
     ) {
         let Some(asked) = self.mend.asked.take_if(|a| a.checking) else { return };
-        // A neighbour that can't be read is lost by now: then it isn't compared with.
-        let Ok(neighbours) = result else {
+        // A neighbour that can't be read is lost by now: then it isn't compared with. On a full disk nothing is written.
+        let Some(neighbours) = result.ok().filter(|_| self.disk != DiskRoom::Full) else {
             self.mend.lacking[asked.of] = false;
             return;
         };
@@ -455,7 +464,9 @@ impl Replica {
         }
         fx.event(SlotEvent::Rotten { lane, first_lsn: Lsn(first_lsn), why: why.to_string() });
         // Perhaps it is still in memory.
-        if let Some(Piece::Ready(placed)) = here.find(first_lsn).map(|f| f.piece) {
+        if self.disk != DiskRoom::Full
+            && let Some(Piece::Ready(placed)) = here.find(first_lsn).map(|f| f.piece)
+        {
             self.write_again(fx, placed);
         }
     }

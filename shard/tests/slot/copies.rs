@@ -3,6 +3,7 @@
 
 use crate::world::client::*;
 use crate::world::*;
+use zoolog_core::machine::Input;
 use zoolog_core::wal::WalSource;
 use zoolog_core::wire::*;
 use zoolog_core::*;
@@ -317,4 +318,22 @@ fn what_one_replica_can_not_give_another_does() {
     world.run(2000);
     finish(&mut world);
     assert_eq!(records(&mut world, 3), whole);
+}
+
+/// A copy takes the room that others' appends would be refused: it waits as they do.
+#[test]
+fn a_copy_waits_while_its_disk_is_full() {
+    let mut world = ended(12, &quick(), 60);
+    world.crash(0);
+    world.turn(2, vec![Input::DiskSpace { room: DiskRoom::Full, free_bytes: 1 }]);
+    world.settle();
+    let before = segments(&world, 2);
+    begin(&mut world, 0, 2);
+    world.run(5000);
+    let so_far = world.orderer.copies.get(&ShardId(1)).map_or(0, |c| c.1.0);
+    assert_eq!((so_far, segments(&world, 2)), (0, before), "{}", world.status(2));
+    assert!(!world.orderer.is_copied(1));
+    world.turn(2, vec![Input::DiskSpace { room: DiskRoom::Ample, free_bytes: 1 << 40 }]);
+    finish(&mut world);
+    assert_eq!(records(&mut world, 2).len(), 120);
 }

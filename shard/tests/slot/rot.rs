@@ -6,6 +6,7 @@ use crate::world::writer::Writer;
 use crate::world::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use zoolog_core::machine::Input;
 use zoolog_core::wal::{OnDamage, WalConfig, WalSource, recover};
 use zoolog_core::wire::*;
 use zoolog_core::*;
@@ -202,6 +203,44 @@ fn a_read_that_meets_rot_has_it_mended_in_the_background() {
     assert_eq!(count(&world, 0, |e| matches!(e, SlotEvent::Damaged { .. })), 0, "nothing was held back");
     write(&mut world, &mut all, 2);
     all_acknowledged(&mut world, &mut all);
+}
+
+/// A full disk takes no mended batches, as it takes no appends; once there is room they come, asked for or not before.
+#[test]
+fn what_is_lost_on_a_full_disk_waits_for_room() {
+    for late in [false, true] {
+        let mut world = World::ready(11, &[&[0, 1]], &tiny());
+        let mut all = writers(&world, 1);
+        write(&mut world, &mut all, 20);
+        let truth = truth(&mut world, 1, 1);
+        let bytes = world.nodes[0].disk.bytes_mut(1).unwrap();
+        (0..3).for_each(|unit| bytes[unit * 4096 + 4096 + 300] ^= 1);
+        let disk = |world: &mut World, room| {
+            world.turn(0, vec![Input::DiskSpace { room, free_bytes: 1 }]);
+        };
+        let before = world.nodes[0].persists.len();
+        if late {
+            // It fills up when what was lost is on its way.
+            let c = world.client(0);
+            let (shard, to) = (ShardId(1), world.orderer.tail);
+            let read = Read { request: 1, shard, from: Gsn(0), to, max_bytes: 4000, begun_within: false };
+            world.send(c, wire::encode(read));
+            while count(&world, 0, |e| matches!(e, SlotEvent::Rotten { .. })) == 0 {
+                let action = world.actions()[0];
+                world.act(action);
+            }
+        }
+        disk(&mut world, DiskRoom::Full);
+        assert!(served(&mut world, 0, 1, &truth).1 > 0, "it was met");
+        world.run(5000);
+        assert!(served(&mut world, 0, 1, &truth).1 > 0, "{}", world.status(0));
+        assert_eq!(world.nodes[0].persists.len(), before, "nothing is written");
+        assert_eq!(count(&world, 0, |e| matches!(e, SlotEvent::Lost { .. })), 0, "nobody is blamed for it");
+        disk(&mut world, DiskRoom::Low);
+        world.settle();
+        assert_eq!(served(&mut world, 0, 1, &truth).1, 0, "{}", world.status(0));
+        assert!(world.nodes[0].persists.len() > before);
+    }
 }
 
 /// What nobody reads is found by the scrubber, once round, at the rate that is set; and is mended.
