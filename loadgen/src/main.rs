@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod objectives;
 mod order;
+mod pauses;
 mod payload;
 mod plots;
 mod progress;

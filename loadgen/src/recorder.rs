@@ -1,12 +1,14 @@
 //! What is counted, and over which stretch of time? Throughput from the answers within the measured window;
 //! latencies of those and of the operations that were meant to start within it but were answered later.
 
+use crate::pauses::Pauses;
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
 
 /// Longest latency told apart, in nanoseconds; longer ones count as this.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
+const MS_NS: u64 = 1_000_000;
 
 /// One kind of operation.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub struct Recorder {
     start_ns: u64,
     end_ns: u64,
     timeline: Timeline,
+    pauses: Pauses,
     /// Nanoseconds by which the generator began operations late though nothing but itself was in the way.
     lateness: Histogram<u64>,
     answered_ever: u64,
@@ -47,7 +50,8 @@ impl Recorder {
             .collect();
         let (start_ns, end_ns) = (u64::MAX, u64::MAX);
         let (timeline, lateness) = (Timeline::new(0, histogram()), histogram());
-        Self { kinds, open_loop, start_ns, end_ns, timeline, lateness, answered_ever: 0 }
+        let pauses = Pauses::default();
+        Self { kinds, open_loop, start_ns, end_ns, timeline, pauses, lateness, answered_ever: 0 }
     }
 
     /// Measures `start_ns..end_ns`.
@@ -56,6 +60,7 @@ impl Recorder {
         (self.start_ns, self.end_ns) = (start_ns, end_ns);
         let seconds = (end_ns - start_ns).div_ceil(SECOND_NS);
         self.timeline = Timeline::new(seconds as usize, histogram());
+        self.pauses = Pauses::new((end_ns - start_ns).div_ceil(MS_NS) as usize);
     }
 
     /// Ends the window now if it is still open: the run was cut short. Before it, nothing was measured.
@@ -64,9 +69,11 @@ impl Recorder {
             self.end_ns = now_ns;
             let seconds = (self.end_ns - self.start_ns).div_ceil(SECOND_NS);
             self.timeline.cut(seconds as usize);
+            self.pauses.cut((self.end_ns - self.start_ns).div_ceil(MS_NS) as usize);
         } else if now_ns <= self.start_ns {
             (self.start_ns, self.end_ns) = (u64::MAX, u64::MAX);
             self.timeline.cut(0);
+            self.pauses.cut(0);
         }
     }
 
@@ -78,6 +85,7 @@ impl Recorder {
         if is_within {
             self.kinds[kind].answered += n;
             self.timeline.answered(self.second(now_ns), response_ns, n);
+            self.pauses.answered(((now_ns - self.start_ns) / MS_NS) as usize);
         }
         if is_within || self.is_within(intended_ns) {
             let kind = &mut self.kinds[kind];
@@ -119,6 +127,7 @@ impl Recorder {
             kind.answered += more.answered;
         }
         self.timeline.merge(&other.timeline);
+        self.pauses.merge(&other.pauses);
         self.lateness.add(&other.lateness).expect("equal bounds");
         self.answered_ever += other.answered_ever;
     }
@@ -156,6 +165,11 @@ impl Recorder {
     /// What happened in each second of the window.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// When nothing was answered within the window.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// By how many nanoseconds the generator itself was late.

@@ -9,6 +9,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+/// A pause that somebody could see.
+const PAUSE_MS: u64 = 50;
 const PERCENTILES: [(&str, f64); 6] =
     [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99_9", 99.9), ("p99_99", 99.99)];
 
@@ -100,12 +102,16 @@ impl Report<'_> {
         let counts = self.counts.as_object().into_iter().flatten();
         let told: Vec<_> =
             counts.filter(|(_, v)| !zero.contains(v)).map(|(k, v)| format!("{k} {v}")).collect();
-        format!("measured {:.1} s; {}", self.recorder.seconds(), told.join(", "))
+        let longest = self.recorder.pauses().longest();
+        let pause =
+            format!("longest time without an answer {} ms at {:.3} s", longest.ms, longest.at_seconds);
+        format!("measured {:.1} s; {pause}; {}", self.recorder.seconds(), told.join(", "))
     }
 
     /// Everything.
     pub fn json(&self) -> Value {
         let recorder = self.recorder;
+        let pause = recorder.pauses().longest();
         json!({
             "format": 1,
             "started_ms": self.started_ms,
@@ -114,6 +120,9 @@ impl Report<'_> {
             "seconds": recorder.seconds(),
             "per_second": recorder.per_second(),
             "timeline": recorder.timeline().rows(),
+            "longest_pause_ms": pause.ms,
+            "longest_pause_at_seconds": pause.at_seconds,
+            "pauses_above_50_ms": recorder.pauses().longer_than(PAUSE_MS),
             "ops": ops(recorder),
             "generator_lateness_us": recorder.is_open_loop().then(|| latency(recorder.lateness())),
             "counts": self.counts,
@@ -205,6 +214,9 @@ mod tests {
         let v = report(&recorder, &checks).json();
         assert_eq!(v["per_second"], json!(500.5));
         assert_eq!((&v["timeline"][0]["answered"], &v["timeline"][1]["answered"]), (&json!(1000), &json!(1)));
+        let pause =
+            ["longest_pause_ms", "longest_pause_at_seconds", "pauses_above_50_ms"].map(|k| v[k].clone());
+        assert_eq!(pause, [json!(1499), json!(0.001), json!(2)]);
         let p50 = v["ops"]["get"]["latency_us"]["p50"].as_f64().unwrap();
         assert!((495.0..505.0).contains(&p50), "{p50}");
         assert_eq!(v["ok"], json!(true));

@@ -2,6 +2,7 @@
 //! what the client says goes to the load, and what the load does on hearing it is still in the same turn.
 
 use crate::checks::Checks;
+use crate::pauses::Pause;
 use crate::recorder::Recorder;
 use std::time::Duration;
 use zoolog_client::{LogClient, LogEvent};
@@ -102,6 +103,8 @@ pub struct Measured {
     pub never_begun: u64,
     /// Appended more than 10 ms later than intended.
     pub begun_late: u64,
+    /// The longest time for which one client had no answer.
+    pub pause_of_one: Pause,
     /// What the reader must know.
     pub warnings: Vec<String>,
 }
@@ -109,8 +112,8 @@ pub struct Measured {
 impl Measured {
     /// A client's recorder and checks, nothing else to say.
     pub fn new(recorder: Recorder, checks: Checks) -> Self {
-        let warnings = Vec::new();
-        Self { recorder, checks, unknown: 0, never_begun: 0, begun_late: 0, warnings }
+        let (warnings, pause_of_one) = (Vec::new(), recorder.pauses().longest());
+        Self { recorder, checks, unknown: 0, never_begun: 0, begun_late: 0, pause_of_one, warnings }
     }
 
     /// All together; `None` of none.
@@ -121,6 +124,9 @@ impl Measured {
             a.unknown += b.unknown;
             a.never_begun += b.never_begun;
             a.begun_late += b.begun_late;
+            if b.pause_of_one.ms > a.pause_of_one.ms {
+                a.pause_of_one = b.pause_of_one;
+            }
             a.warnings.extend(b.warnings);
             a
         })

@@ -282,7 +282,8 @@ fn report(
     measured: Measured,
     ending: Ending,
 ) -> anyhow::Result<Outcome> {
-    let Measured { recorder, checks, unknown, never_begun, begun_late, mut warnings } = measured;
+    let Measured { recorder, checks, unknown, never_begun, begun_late, pause_of_one, mut warnings } =
+        measured;
     if never_begun > 0 || begun_late > recorder.answered_ever() / 100 {
         warnings.push(format!(
             "the rate was not kept up: {begun_late} records were appended more than 10 ms late, {never_begun} never were"
@@ -299,6 +300,7 @@ fn report(
     });
     let counts = json!({
         "unknown": unknown, "never_begun": never_begun, "begun_late": begun_late, "load_cpu_seconds": cpu_seconds,
+        "longest_pause_of_one_ms": pause_of_one.ms, "longest_pause_of_one_at_seconds": pause_of_one.at_seconds,
     });
     let report = Report {
         recorder: &recorder,
