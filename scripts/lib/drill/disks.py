@@ -3,6 +3,7 @@ taken, and its writes can be held to a few a second. Where the kernel or the rig
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 # Writes per second that a slow disk does: one group of a log is one write.
@@ -15,7 +16,7 @@ class Disks:
 
     def __init__(self, home, names, bytes_each):
         self.home, self.bytes_each = home, bytes_each
-        self.mounted, self.groups = [], {}
+        self.mounted, self.groups = {}, {}
         self.why_not_full = self.why_not_slow = None
         try:
             for name in names:
@@ -42,18 +43,31 @@ class Disks:
         run = {"check": True, "capture_output": True, "text": True}
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], **run)
         subprocess.run(["mount", "-o", "loop", str(image), str(path)], **run)
-        self.mounted.append(path)
+        self.mounted[name] = path
+
+    def add(self, name):
+        """One more disk, of the kind that the others are."""
+        if self.mounted:
+            self.mount(name)
+
+    def remove(self, name):
+        """The disk is gone, with all that was on it. Whoever has that name later has another, empty one."""
+        path = self.mounted.pop(name, None)
+        if path:
+            subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
+            (self.home / f"{name}.img").unlink()
+        shutil.rmtree(self.path(name))
 
     def unmount(self):
         """Gives all back."""
-        for path in self.mounted:
+        for path in self.mounted.values():
             subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
         for group in self.groups.values():
             try:
                 group.rmdir()
             except OSError:
                 pass  # something of ours still runs there: it is gone with the drill
-        self.mounted, self.groups = [], {}
+        self.mounted, self.groups = {}, {}
 
     # Full
 

@@ -183,6 +183,20 @@ class Schedules(unittest.TestCase):
         self.assertTrue(any(len(together) > 1 for together in self.drawn(3, 5 * n)[n:]))
 
 
+class Losses(unittest.TestCase):
+    def test_shards_that_still_count_on_a_lost_server_are_told(self):
+        def shard(number, state, *slots, **more):
+            return {"shard": number, "state": state, "lanes": [{"slot": slot} for slot in slots], **more}
+        view = {"shards": [shard(1, "finalized", "1.0", "2.0", first=0, end=5), shard(2, "live", "3.0", "1.0"),
+                           shard(3, "finalized", "1.0", "2.0", first=5, end=5), shard(4, "live", "11.0", "2.0")]}
+        cluster = types.SimpleNamespace(ask=lambda *words: view)
+        self.assertEqual(nodes.Cluster.holds_alone(cluster, "shard-1"), [1, 2])
+        self.assertEqual(nodes.Cluster.holds_alone(cluster, "shard-3"), [2])
+        self.assertEqual(nodes.Cluster.holds_alone(cluster, "shard-0"), [])
+        cluster.ask = lambda *words: None
+        self.assertIsNone(nodes.Cluster.holds_alone(cluster, "shard-1"))
+
+
 class Pauses(unittest.TestCase):
     def test_the_longest_gap_is_the_one_that_touches_the_time_asked_for(self):
         times = [0.0, 1.0, 1.1, 4.0, 4.1, 9.0]

@@ -39,6 +39,9 @@ class Fault:
     def heal(self):
         """Undoes what `Cluster.heal` does not undo."""
 
+    def after(self, drill):
+        """What comes once all is well again."""
+
     def named(self, drawn, leader):
         """Who is meant by what was drawn: the leader, the clients, one of the servers that now take appends (a number),
         or of two that share a shard the one or the other (a pair of numbers)."""
@@ -108,6 +111,39 @@ class KillLeader(Kill):
 
     def target(self, leader):
         return leader
+
+
+class LoseServer(Fault):
+    """A server is gone with its disk, and never comes back. Half of the time one comes on an empty disk under the same id
+    first, which has to be turned away; then another joins, under a new one. What the lost one held has to be copied before
+    this strikes again: two copies are all there are."""
+
+    kind = "lose a server"
+
+    def draw(self, rng):
+        self.i = some(rng)
+        self.wiped = rng.random() < 0.5
+
+    def strike(self, leader):
+        self.name = self.named(self.i, leader)
+        self.hit = not self.cluster.not_copied
+        if self.hit:
+            self.cluster.lose(self.name)
+        self.what = f"{self.name} and its disk are lost" if self.hit else "nothing is lost, copies are missing"
+
+    def after(self, drill):
+        if not self.hit:
+            return
+        if self.wiped and not self.cluster.is_refused(self.name):
+            drill.not_refused.append(f"{self.name}, on an empty disk")
+        begun = time.monotonic()
+        drill.say(f"        {self.cluster.replace(self.name)} joins")
+        while time.monotonic() < begun + drill.COPIED_S:
+            drill.go_on(0.3)
+            left = self.cluster.holds_alone(self.name)
+            if left == []:
+                return drill.say(f"        what {self.name} held is copied after {time.monotonic() - begun:.1f} s")
+        self.cluster.not_copied.append(f"shards {left} of {self.name}")
 
 
 class KillAll(Fault):
@@ -327,8 +363,8 @@ class WantShards(Fault):
         self.what = f"{self.n} shards are wanted" + ("" if said else ": refused")
 
 
-KINDS = [KillServer, KillOrderer, KillLeader, KillAll, PauseServer, PauseLeader, CutOffServer, CutOffLeader, Apart,
-         OneWay, Deaf, Delay, Reset, DiskFull, DiskSlow, FinalizeByHand, WantShards]
+KINDS = [KillServer, KillOrderer, KillLeader, LoseServer, KillAll, PauseServer, PauseLeader, CutOffServer, CutOffLeader,
+         Apart, OneWay, Deaf, Delay, Reset, DiskFull, DiskSlow, FinalizeByHand, WantShards]
 
 
 def schedule(seed, cluster, kinds, gap_s):

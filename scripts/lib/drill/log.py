@@ -39,6 +39,9 @@ class Struck:
 class LogDrill(Frame):
     """The drill of the log alone."""
 
+    # By then what a lost server held must be copied.
+    COPIED_S = 60.0
+
     def __init__(self, args):
         super().__init__(args)
         program = pathlib.Path(args.zoolog).resolve()
@@ -50,6 +53,7 @@ class LogDrill(Frame):
         self.finalized, self.views = {}, 0
         self.wrong_views = []
         self.unexpected = []
+        self.not_refused = []
         self.program = program
 
     def run(self):
@@ -148,6 +152,8 @@ class LogDrill(Frame):
         healed = now()
         if not self.wait(lambda: not self.writers.since(healed + 0.1)):
             self.late.append(f"#{number} after {text}: writers {self.writers.since(healed)} did not go on for {BOUND_S:.0f} s")
+        for fault in together:
+            fault.after(self)
         self.wait(lambda: all(node.is_up() for node in cluster.nodes.values()))
         one, whole = self.writers.longest_pause(at, now())
         self.note(number, together, text, ends, one, whole)
@@ -165,7 +171,7 @@ class LogDrill(Frame):
                 struck.whole.append(whole)
         full = {f.target for f in together if isinstance(f, faults.DiskFull)}
         for name, node in self.cluster.nodes.items():
-            for code in node.ends[ends[name]:]:
+            for code in node.ends[ends.get(name, 0):]:
                 self.say(f"        {name} ended by itself, exit code {code}")
                 if name not in full:
                     self.unexpected.append(f"#{number} {text}: {name} ended by itself, exit code {code}")
@@ -211,6 +217,8 @@ class LogDrill(Frame):
         self.writers = None
         self.one_down(result)
         self.lanes(result)
+        self.check(f"LOG-9: what {len(cluster.lost)} lost servers held was copied", cluster.not_copied)
+        self.check("what comes on an empty disk under a lost server's id is turned away", self.not_refused)
         self.check("no node's own logic was violated", cluster.panics())
         self.check("no node ended by itself, but on a full disk", self.unexpected)
         self.check("each kind of fault struck", [kind for kind, s in self.struck.items() if not s.times])

@@ -16,6 +16,10 @@ from lib.drill.disks import Disks
 HIDDEN, KNOWN = "127.0.1.1", "127.0.2.1"
 # A node that ends by itself is started again after this.
 RESTART_S = 0.3
+# A server that is gone for so long is lost, as far as its copies go: much sooner than in real life.
+REBUILD_AFTER_MS = 5_000
+# By then a server that comes under the id of a lost one has been turned away.
+REFUSED_S = 15.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -53,7 +57,7 @@ class Node:
         self.name, self.kind, self.folder = name, kind, folder
         self.hidden, self.known = hidden, known
         self.process = None
-        self.held = self.paused = False
+        self.held = self.paused = self.lost = False
         self.due = 0.0
         self.starts = 0
         self.ends = []  # exit codes of ends that nobody asked for
@@ -72,20 +76,29 @@ class Cluster:
 
     def __init__(self, program, home, port, orderers=3, servers=4, shards=3, replicas=2, disk_bytes=2 << 30):
         self.program, self.home = str(program), home
-        counts = [("order", orderers, port), ("shard", servers, port + 10)]
-        self.nodes = {}
-        for kind, count, first in counts:
+        self.first_port, self.nodes, self.lost = {"order": port, "shard": port + 10}, {}, []
+        self.not_copied = []  # what lost servers held and nobody copied in time
+        for kind, count in (("order", orderers), ("shard", servers)):
             for i in range(count):
-                name, folder = f"{kind}-{i}", home / "nodes" / f"{kind}-{i}"
-                folder.mkdir(parents=True)
-                self.nodes[name] = Node(name, kind, folder, f"{HIDDEN}:{first + i}", f"{KNOWN}:{first + i}")
+                self.new_node(kind, i)
+        self.next_server = servers
         self.orderers = [n for n in self.nodes if n.startswith("order")]
         self.servers = [n for n in self.nodes if n.startswith("shard")]
         self.disks = Disks(home, list(self.nodes), disk_bytes)
         self.proxy = Proxy()
         for node in self.nodes.values():
-            self.proxy.do("route", name=node.name, at=node.known, to=node.hidden)
+            self.route(node)
         self.settings(shards, replicas)
+
+    def new_node(self, kind, i):
+        name, port = f"{kind}-{i}", self.first_port[kind] + i
+        folder = self.home / "nodes" / name
+        folder.mkdir(parents=True)
+        self.nodes[name] = Node(name, kind, folder, f"{HIDDEN}:{port}", f"{KNOWN}:{port}")
+        return self.nodes[name]
+
+    def route(self, node):
+        self.proxy.do("route", name=node.name, at=node.known, to=node.hidden)
 
     def settings(self, shards, replicas):
         file = self.home / "cluster.toml"
@@ -94,15 +107,18 @@ class Cluster:
                         str(shards), "--replicas", str(replicas), "--servers", str(len(self.servers))], check=True,
                        stdout=subprocess.DEVNULL)
         for node in self.nodes.values():
-            number = int(node.name.rsplit("-", 1)[1])
-            says = {"data_dir": str(self.disks.path(node.name) / "data"), "cluster_file": str(file),
-                    "listen": node.hidden}
-            if node.kind == "order":
-                says["id"] = number + 1
-            else:
-                says |= {"server": number, "advertise": KNOWN}
-            lines = [f"{key} = {json.dumps(value)}" for key, value in says.items()]
-            (node.folder / "config.toml").write_text("\n".join(lines) + "\n")
+            self.config(node)
+
+    def config(self, node):
+        number = int(node.name.rsplit("-", 1)[1])
+        says = {"data_dir": str(self.disks.path(node.name) / "data"), "cluster_file": str(self.home / "cluster.toml"),
+                "listen": node.hidden}
+        if node.kind == "order":
+            says |= {"id": number + 1, "rebuild_after_ms": REBUILD_AFTER_MS}
+        else:
+            says |= {"server": number, "advertise": KNOWN}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in says.items()]
+        (node.folder / "config.toml").write_text("\n".join(lines) + "\n")
 
     def known_orderers(self):
         """Where clients ask: through the proxy, as clients."""
@@ -125,7 +141,7 @@ class Cluster:
         """Starts what has ended, unless it is held down. To be called often, from the thread that lives longest."""
         now = time.monotonic()
         for node in self.nodes.values():
-            if node.is_up():
+            if node.is_up() or node.lost:
                 continue
             if node.process is not None:
                 if not node.asked:
@@ -143,6 +159,50 @@ class Cluster:
             node.asked = True
             node.process.kill()
             node.process.wait()
+
+    def lose(self, name):
+        """The server is gone for good, and its disk with it."""
+        node = self.nodes[name]
+        node.lost = True
+        self.kill(name)
+        self.disks.remove(name)
+
+    def is_refused(self, name):
+        """Whether a server that comes under the id of a lost one, on an empty disk, is turned away and ends."""
+        node = self.nodes[name]
+        self.disks.add(name)
+        self.start(name)
+        node.asked = True
+        deadline = time.monotonic() + REFUSED_S
+        while node.is_up() and time.monotonic() < deadline:
+            self.tend()
+            time.sleep(0.02)
+        ended = not node.is_up()
+        if not ended:
+            self.kill(name)
+        self.disks.remove(name)
+        return ended and node.process.returncode != 0
+
+    def replace(self, name):
+        """Another server joins in place of a lost one, under an id that was never used; its name."""
+        self.lost.append(self.nodes.pop(name))
+        self.servers.remove(name)
+        node = self.new_node("shard", self.next_server)
+        self.next_server += 1
+        self.disks.add(node.name)
+        self.config(node)
+        self.route(node)
+        self.servers.append(node.name)
+        return node.name
+
+    def holds_alone(self, name):
+        """Shards with records of which that server still is to hold a copy; None if nobody says."""
+        view = self.ask("log", "view")
+        if not view:
+            return None
+        mine = name.rsplit("-", 1)[1] + "."
+        return [s["shard"] for s in view["shards"] if any(lane["slot"].startswith(mine) for lane in s["lanes"])
+                and s.get("first") != s.get("end", -1)]
 
     def pause(self, name, is_paused):
         node = self.nodes[name]
@@ -215,5 +275,5 @@ class Cluster:
 
     def panics(self):
         """Lines of logs that say that a node's own logic was violated."""
-        return [f"{node.name}: {line}" for node in self.nodes.values() for line in node.log().splitlines()
+        return [f"{node.name}: {line}" for node in [*self.nodes.values(), *self.lost] for line in node.log().splitlines()
                 if "panicked at" in line or "assertion" in line]
