@@ -107,6 +107,28 @@ fn after_a_rebuild_another_loss_costs_nothing() {
     }
 }
 
+/// Nobody waits for a server that comes back with an empty disk: it is turned away, and what it held is made anew.
+#[test]
+fn what_a_wiped_server_held_is_made_anew_without_waiting() {
+    for seed in 51..54 {
+        let mut o = options(seed);
+        o.rebuild_after = 3_600_000 * MS;
+        let mut world = under_way(o);
+        let (first, second) = (holders(&world)[0], holders(&world)[1]);
+        lose(&mut world, first);
+        run_for(&mut world, 3_000 * MS);
+        assert_eq!((maker(&world), world.checks.copies.counts().1), (None, 0), "seed {seed}: it may come back");
+        let id = world.node(Role::Server(first));
+        world.nodes[id.0].disk.number += 1;
+        world.nodes[id.0].held_down = false;
+        world.start_again(id);
+        until(&mut world, "it is replaced", 20_000 * MS, |w| is_replaced(w, first));
+        assert!(world.checks.copies.counts().1 > 0);
+        lose(&mut world, second);
+        all_is_readable(&mut world);
+    }
+}
+
 /// What strikes while a copy is being made, a little later each time.
 fn struck(seed: u64, step: u32, strike: impl Fn(&mut World, u32, u32)) -> (World, u32) {
     let mut world = under_way(options(seed));
