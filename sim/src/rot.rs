@@ -7,12 +7,14 @@ use crate::schedule::NodeId;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use zoolog_core::LaneId;
 use zoolog_core::rng::Rng;
 use zoolog_core::wal::{MemoryDisk, Recovered, UNIT, WalEntry, WalSource, recover, verify_record};
+use zoolog_core::{LaneId, ServerId, SlotId};
 
 /// A batch, or another copy of one: the owner's kinds of records.
 const BATCHES: [u8; 2] = [1, 6];
+/// What precedes it of a shard counts for nothing: the owner's kind of record.
+const FORGET: u8 = 8;
 
 impl World {
     /// Some bytes of that server's disk change; perhaps as it crashes, so that its start finds them.
@@ -30,7 +32,8 @@ impl World {
 
     /// A committed batch in a finished segment of the bad disk of which no copy can be read, if there is one: the
     /// scrubber mends all of them. Where the log is trimmed such a batch may not be needed any more, so that nobody can
-    /// tell.
+    /// tell. Nobody needs what is left of a shard in which the server has no place any more, or had none meanwhile:
+    /// another's copy took its place, or the one it made was given up.
     pub fn unmended(&self) -> Option<String> {
         let (server, _) = self.options.rot.filter(|_| self.rotted > 0 && !self.options.trims)?;
         let node = &self.nodes[self.node(Role::Server(server)).0];
@@ -39,10 +42,16 @@ impl World {
         let newest = memory.segments().ok()?.last()?.0;
         // The newest one may be a spare, which nothing was written to.
         let is_cold = |e: &WalEntry| e.pos.segment + 2 < newest;
+        let (view, slot) = (self.checks.views.newest()?, SlotId { server: ServerId(server), index: 0 });
+        let is_here = |shard| view.shard(shard).is_some_and(|s| s.replica_in(slot).is_some());
         let mut copies: BTreeMap<(LaneId, u64), bool> = BTreeMap::new();
-        for e in found.sealed.iter().chain(&found.tail).filter(|e| BATCHES.contains(&e.kind)) {
+        for e in found.sealed.iter().chain(&found.tail) {
+            if e.kind == FORGET {
+                copies.retain(|(lane, _), _| u64::from(lane.shard().0) != e.key1);
+            }
             let lane = LaneId(e.key1);
-            if e.key2 + u64::from(e.aux) <= self.checks.cuts.committed(lane) {
+            let is_batch = BATCHES.contains(&e.kind) && is_here(lane.shard());
+            if is_batch && e.key2 + u64::from(e.aux) <= self.checks.cuts.committed(lane) {
                 *copies.entry((lane, e.key2)).or_default() |= !is_cold(e) || is_whole(memory, e);
             }
         }
