@@ -4,7 +4,7 @@
 
 use super::block::{BlockKind, Header};
 use super::index;
-use super::recover::{Step, Walk, foreign_file, newest_checkpoint, stated};
+use super::recover::{Step, Walk, floor, foreign_file, newest_checkpoint};
 use super::scan::{Found, Good, Reader, predecessor};
 use super::table::Case;
 use super::{Damage, OnDamage, WalConfig, WalEntry, WalError, WalSource};
@@ -78,7 +78,7 @@ pub fn audit(
         Some(&last) => newest_checkpoint(&reader, last)?,
         None => None,
     };
-    let floor = base.as_ref().map_or(0, stated);
+    let floor = floor(&reader, base.as_ref())?;
     let mut audit = Audit::default();
     for (&number, &bytes) in &reader.sizes {
         let is_needed = number >= floor;

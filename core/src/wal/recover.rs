@@ -19,6 +19,8 @@ pub struct Recovered {
     pub incarnation: u64,
     /// The newest readable checkpoint; `None` if there was none yet.
     pub checkpoint: Option<Bytes>,
+    /// The segment that opens with it.
+    pub checkpoint_in: Option<u32>,
     /// The records of segments older than that checkpoint, in order.
     pub sealed: Vec<WalEntry>,
     /// The records behind that checkpoint, with their data, in order.
@@ -33,7 +35,8 @@ impl Recovered {
     /// What a node has that never wrote: nothing.
     pub fn empty(incarnation: u64) -> Self {
         let end = (1, 0, Case::H);
-        Self { incarnation, checkpoint: None, sealed: Vec::new(), tail: Vec::new(), damage: Vec::new(), end }
+        let (sealed, tail, damage) = (Vec::new(), Vec::new(), Vec::new());
+        Self { incarnation, checkpoint: None, checkpoint_in: None, sealed, tail, damage, end }
     }
 }
 
@@ -50,9 +53,10 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     refuse_foreign(&reader, cfg)?;
     let base = newest_checkpoint(&reader, last)?;
     let stated = base.as_ref().map_or(0, stated);
-    reader.check_dense(stated)?;
-    let leftovers: Vec<u32> = reader.sizes.range(..stated).map(|(n, _)| *n).collect();
-    let first = first.max(stated);
+    let floor = floor(&reader, base.as_ref())?;
+    reader.check_dense(floor)?;
+    let leftovers: Vec<u32> = reader.sizes.range(..floor).map(|(n, _)| *n).collect();
+    let first = first.max(floor);
     if base.is_none() && first > 1 {
         return Err(WalError::NoCheckpoint { first });
     }
@@ -66,11 +70,34 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     walk.prev = base.as_ref().map(|b| predecessor(&b.header));
     let case = walk.go_from(start, u32::MAX, true)?;
     let (incarnation, end) = (walk.newest + 1, (walk.segment, walk.offset, case));
-    let mut at = walk.resume(first, base.as_ref().map(|b| b.header.segment))?;
+    let checkpoint_in = base.as_ref().map(|b| b.header.segment);
+    let mut at = walk.resume(first, checkpoint_in)?;
     (at.stated, at.leftovers) = (stated, leftovers);
-    let recovered =
-        Recovered { incarnation, checkpoint, sealed, tail: walk.entries, damage: walk.damage, end };
+    at.keeps = match checkpoint_in {
+        Some(newest) => keeps(&reader, newest)?,
+        None => 0,
+    };
+    let (tail, damage) = (walk.entries, walk.damage);
+    let recovered = Recovered { incarnation, checkpoint, checkpoint_in, sealed, tail, damage, end };
     Ok((recovered, Wal::new(cfg.clone(), at)))
+}
+
+/// The first segment that must be there. What lies before is not looked at, whatever a release that was cut short has left
+/// of it: the checkpoint in use says that it was released; or a newer one did, which can't be read any more. What that
+/// said isn't known, so then anything may be missing before the one in use.
+pub(super) fn floor(reader: &Reader, base: Option<&Good>) -> Result<u32, WalError> {
+    let Some(base) = base else { return Ok(0) };
+    let (stated, base) = (stated(base), base.header.segment);
+    let is_newest = !reader.lost_opening(base)?;
+    Ok(if is_newest { stated } else { stated.max(reader.dense_from(base)) })
+}
+
+/// Segments from that one on are kept beside what the newest checkpoint needs, as [`Wal::release`] says.
+fn keeps(reader: &Reader, newest: u32) -> Result<u32, WalError> {
+    let Some(before) = newest.checked_sub(1).filter(|n| reader.size(*n) > 0) else { return Ok(newest) };
+    let is_start = before == 1
+        || matches!(reader.at(before, 0)?, Found::Good(g) if g.header.kind == BlockKind::Checkpoint);
+    Ok(if is_start { before } else { newest })
 }
 
 /// The first segment that a checkpoint says is still needed. What its owner had released when it made that checkpoint
@@ -91,6 +118,7 @@ fn fresh(next: u32, next_ready: Option<u32>) -> Resume {
         next_ready,
         oldest: next,
         checkpoint: None,
+        keeps: 0,
         stated: 0,
         leftovers: Vec::new(),
         unsynced: Vec::new(),
@@ -509,6 +537,7 @@ impl<'a> Walk<'a> {
             next_ready,
             oldest,
             checkpoint,
+            keeps: 0,
             stated: 0,
             leftovers: Vec::new(),
             unsynced,

@@ -79,6 +79,25 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The first segment from which on none is missing up to that one.
+    pub fn dense_from(&self, segment: u32) -> u32 {
+        let back = self.sizes.range(..=segment).rev().map(|(n, _)| *n);
+        back.zip((0..=segment).rev())
+            .take_while(|(there, wanted)| there == wanted)
+            .last()
+            .map_or(segment, |p| p.0)
+    }
+
+    /// Whether a segment behind that one was begun, and its first block can't be read.
+    pub fn lost_opening(&self, segment: u32) -> Result<bool, WalError> {
+        for &later in self.sizes.range(segment + 1..).map(|(n, _)| n) {
+            if !matches!(self.at(later, 0)?, Found::Good(_)) && self.begun(later)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Bytes of a segment, 0 if it isn't there.
     pub fn size(&self, segment: u32) -> u32 {
         self.sizes.get(&segment).copied().unwrap_or(0)

@@ -30,7 +30,8 @@
 //! write.
 //!
 //! Cases of whole files: **N** a segment is missing between others, refuse, unless the newest checkpoint says that
-//! it, and all before it, are not needed: then what is left of those is ignored; **O** older segments are
+//! it, and all before it, are not needed, or may have said so and can't be read: then what is left of those is ignored;
+//! **O** older segments are
 //! deleted and no checkpoint is readable, refuse; **P** a segment doesn't open with a good checkpoint
 //! (torn roll, or damage), an older one is used; **Q** the index of a sealed segment can't be read, its
 //! blocks are; **R** bytes, but no block at all, refuse; **S** a file begins with the first block of another segment of

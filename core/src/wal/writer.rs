@@ -4,7 +4,7 @@
 use super::block::{BLOCK_HEADER_BYTES, BlockKind, Header, UNIT, framed, pad_unit};
 use super::index::{IndexBuilder, block_bytes, entry_bytes};
 use super::plan::{Batch, GroupPlan, Layout};
-use super::{APPEND_BYTES_MAX, SEGMENT_BYTES_MAX, WalConfig, WalPos, WalRecord};
+use super::{APPEND_BYTES_MAX, OnDamage, SEGMENT_BYTES_MAX, WalConfig, WalPos, WalRecord};
 use crate::machine::Token;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -47,6 +47,9 @@ pub(super) struct Resume {
     pub oldest: u32,
     /// Newest segment that opens with a checkpoint.
     pub checkpoint: Option<u32>,
+    /// Segments from this one on are kept, so that a start can do without that checkpoint: the one before it, if it
+    /// opens with a checkpoint; else that checkpoint's.
+    pub keeps: u32,
     /// Segments before this one are not needed, as that checkpoint says.
     pub stated: u32,
     /// Segments from before `oldest` that a release which was cut short has left.
@@ -389,6 +392,9 @@ impl Wal {
         match kind {
             BlockKind::Open => self.opened = true,
             BlockKind::Checkpoint => {
+                // A log without any yet begins in its first segment.
+                let before = self.at.checkpoint.unwrap_or(1);
+                self.at.keeps = if before + 1 == plan.segment { before } else { plan.segment };
                 (self.at.checkpoint, self.at.stated) = (Some(plan.segment), self.stating);
             }
             BlockKind::Records | BlockKind::Index => {}
@@ -412,12 +418,19 @@ impl Wal {
     /// The owner needs no segment before `before`. Gives those to be deleted, oldest first: never one at or
     /// behind the newest durable checkpoint, and only those that this checkpoint says are not needed, so that
     /// whatever a crash leaves of them is not missed. What can't be deleted yet is given by a later call.
+    ///
+    /// Where damage is reported and not refused, the segment before that checkpoint's stays too if it opens with one: should
+    /// the newer one rot, a start goes on from there, and what it counts on and was released since is not needed by
+    /// anybody. That is one segment at most; if the checkpoint before lies further back, nothing is kept for it.
     pub fn release(&mut self, before: u32) -> Vec<u32> {
         self.released = self.released.max(before);
-        let end = self.at.stated.min(self.at.checkpoint.unwrap_or(0));
+        let newest = self.at.checkpoint.unwrap_or(0);
+        let kept = if self.cfg.on_damage == OnDamage::Report { newest.min(self.at.keeps) } else { newest };
+        let end = self.at.stated.min(kept);
         let start = self.at.oldest;
         self.at.oldest = start.max(end);
-        let mut gone = std::mem::take(&mut self.at.leftovers);
+        let (mut gone, left) = self.at.leftovers.drain(..).partition(|n| *n < end);
+        self.at.leftovers = left;
         gone.extend(start..end);
         gone
     }

@@ -523,14 +523,75 @@ fn case_p_an_older_checkpoint_is_used_though_more_was_released_since() {
     assert_eq!(Bench::keys(&r.tail), [4, 9]);
 }
 
+/// So it is when a release took all that it could.
+#[test]
+fn case_p_the_newest_checkpoint_rots_and_all_before_it_was_released() {
+    let mut b = short(1);
+    b.roll(b"older");
+    b.put(vec![(2, false, 1)]);
+    b.wal.release(3);
+    b.roll(b"newest");
+    b.wal.release(3).into_iter().for_each(|n| b.disk.delete(n));
+    b.put(vec![(3, false, 1)]);
+    flip(&mut b, 3, 100);
+    let mut b = b.reopen();
+    assert_eq!(b.recovered.checkpoint.as_deref(), Some(&b"older"[..]));
+    assert_eq!((b.recovered.checkpoint_in, b.tail(), b.recovered.damage.len()), (Some(2), vec![2, 3], 1));
+    b.put(vec![(4, false, 1)]);
+    assert_eq!(b.reopen().tail(), [2, 3, 4]);
+}
+
+/// So it is when the release that it allowed was cut short, whatever is left; but what lies between the older one and the
+/// end must be there, and all of it if every checkpoint is.
+#[test]
+fn case_n_what_a_checkpoint_that_rots_had_released_is_not_missed() {
+    let released = || {
+        let mut b = short(1);
+        (2..6).for_each(|n| {
+            b.roll(&[n as u8]);
+            b.put(vec![(n, true, 1)]);
+        });
+        b.wal.release(5);
+        b.roll(b"newest");
+        b.put(vec![(9, false, 1)]);
+        assert_eq!(b.wal.release(5), [1, 2, 3, 4]);
+        b
+    };
+    for deleted in 0..16u32 {
+        let mut b = released();
+        (1..5).filter(|n| deleted >> (n - 1) & 1 == 1).for_each(|n| b.disk.delete(n));
+        flip(&mut b, 6, 100);
+        let dense_from = (1..5).rev().find(|n| deleted >> (n - 1) & 1 == 1).map_or(1, |n: u32| u64::from(n) + 1);
+        let mut b = b.reopen();
+        assert_eq!(b.recovered.checkpoint_in, Some(5), "{deleted:b}");
+        assert_eq!(Bench::keys(&b.recovered.sealed), (dense_from..5).collect::<Vec<_>>());
+        assert_eq!((b.tail(), b.recovered.damage.len()), (vec![5, 9], 1), "{deleted:b}");
+        // What is left goes with the next release that a durable checkpoint allows.
+        let left: Vec<u32> = (1..5).filter(|n| deleted >> (n - 1) & 1 == 0).collect();
+        b.wal.release(5);
+        b.roll(b"again");
+        let gone: Vec<u32> =
+            b.wal.release(0).into_iter().filter(|n| b.disk.bytes_mut(*n).is_some()).collect();
+        assert_eq!(gone, left, "{deleted:b}");
+    }
+    let mut b = released();
+    b.roll(b"one more");
+    b.disk.delete(6);
+    flip(&mut b, 7, 100);
+    assert!(matches!(reopen(&b), Err(WalError::Missing { segment: 6 })), "that one is needed");
+}
+
 #[test]
 fn case_o_without_any_readable_checkpoint_a_trimmed_log_is_refused() {
     let mut b = short(1);
-    b.wal.release(2);
     b.roll(b"a");
+    b.wal.release(2);
+    b.roll(b"b");
     b.put(vec![(2, false, 1)]);
     b.wal.release(2).into_iter().for_each(|n| b.disk.delete(n));
     flip(&mut b, 2, 100);
+    assert!(reopen(&b).is_ok());
+    flip(&mut b, 3, 100);
     assert!(matches!(reopen(&b), Err(WalError::NoCheckpoint { first: 2 })));
 }
 

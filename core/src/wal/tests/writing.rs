@@ -154,7 +154,7 @@ fn an_idle_block_is_written_once() {
 
 #[test]
 fn nothing_is_released_that_recovery_needs() {
-    let mut b = Bench::new(small());
+    let mut b = Bench::new(WalConfig { on_damage: OnDamage::Refuse, ..small() });
     b.put(vec![(1, false, 10)]);
     assert!(b.wal.release(2).is_empty(), "no checkpoint yet");
     b.wal.start_segment(Bytes::from_static(b"one"));
@@ -174,6 +174,32 @@ fn nothing_is_released_that_recovery_needs() {
     assert!(b.wal.release(9).is_empty());
     b.roll(b"five");
     assert_eq!(b.wal.release(0), [3, 4, 5], "all before the newest checkpoint");
+}
+
+/// Where damage can be mended, the segment with the checkpoint before the newest stays, over restarts too; but only if it is
+/// the one before: not a row of segments.
+#[test]
+fn the_second_newest_checkpoint_is_kept_if_that_takes_one_segment() {
+    let mut b = Bench::new(small());
+    b.put(vec![(1, false, 10)]);
+    b.wal.release(9);
+    b.roll(b"two");
+    assert!(b.wal.release(0).is_empty(), "the log's first segment needs no checkpoint");
+    b.roll(b"three");
+    assert_eq!(b.wal.release(0), [1]);
+    b.disk.delete(1);
+    let mut b = b.reopen();
+    assert!(b.wal.release(9).is_empty());
+    b.roll(b"four");
+    assert_eq!(b.wal.release(0), [2]);
+    b.disk.delete(2);
+    // The next segments open without one: there was no time.
+    while b.done.last().is_none_or(|d| d.1.segment < 6) {
+        b.put(vec![(2, false, 2000)]);
+    }
+    assert!(b.wal.release(9).is_empty());
+    b.roll(b"seven");
+    assert_eq!(b.wal.release(9), [3, 4, 5, 6]);
 }
 
 #[test]
