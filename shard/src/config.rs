@@ -43,6 +43,9 @@ pub struct Bounds {
     pub read_batches: usize,
     /// Reads in progress per connection, above which it is no longer read from.
     pub reads: usize,
+    /// Subscribers of a shard; more are refused, so that they ask another replica. Each may have about 2 MiB waiting to
+    /// leave.
+    pub subscriptions: usize,
     /// Writers remembered per lane.
     pub writers: usize,
     /// Batches remembered per lane, over all writers, to recognise them when they are resent.
@@ -76,6 +79,7 @@ impl Default for Bounds {
             read_bytes: 1 << 20,
             read_batches: 4096,
             reads: 16,
+            subscriptions: 1024,
             writers: 4096,
             remembered: 128 << 10,
             scrub_bytes_per_s: 0,

@@ -5,6 +5,7 @@ use crate::effects::{Effects, Refusal, encode_batches};
 use crate::lane::Lane;
 use crate::loads::{Piece, Purpose, Stretch};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::machine::ConnId;
 use zoolog_core::wire::{Push, RefusedWhy, Subscribe};
@@ -58,11 +59,16 @@ impl Replica {
     /// Begins a subscription, instead of an earlier one on this connection.
     ///
     /// # Errors
-    /// The connection is to be refused: it doesn't name a place in each lane.
+    /// The connection is to be refused: it doesn't name a place in each lane, or there are too many.
     pub fn subscribe(&mut self, conn: ConnId, m: &Subscribe) -> Result<(), Refusal> {
         if m.from.len() != self.lanes.len() {
             let text = format!("shard {} has {} lanes, not {}", self.shard, self.lanes.len(), m.from.len());
             return Err(Refusal::new(RefusedWhy::Invalid, text));
+        }
+        if self.subs.len() >= self.bounds.subscriptions && !self.subs.contains_key(&conn) {
+            let text =
+                format!("shard {} has {} subscribers here: ask another replica", self.shard, self.subs.len());
+            return Err(Refusal::new(RefusedWhy::NotReady, text));
         }
         self.generation += 1;
         let credit = i64::from(m.credit);
@@ -84,18 +90,19 @@ impl Replica {
         }
     }
 
-    /// At the end of a turn: at most one frame per lane and subscriber. Returns whether there is more to
-    /// push at once, and the connections to be refused.
+    /// At the end of a turn: at most one frame per lane and subscriber, none for whom more waits to leave than
+    /// should. Returns whether there is more to push at once, and the connections to be refused.
     pub fn pump_subscribers(
         &mut self,
         fx: &mut Effects,
         cache: &mut PushCache,
+        backlogged: &BTreeSet<ConnId>,
     ) -> (bool, Vec<(ConnId, Refusal)>) {
         let (mut more, mut refused) = (false, Vec::new());
         if !self.is_sound() {
             return (more, refused);
         }
-        for (&conn, sub) in &mut self.subs {
+        for (&conn, sub) in self.subs.iter_mut().filter(|(conn, _)| !backlogged.contains(conn)) {
             for (lane, wanted) in self.lanes.iter().zip(&mut sub.lanes) {
                 if wanted.next < lane.start {
                     // Trimmed under its feet: when it misses the batch it reads, and is told.

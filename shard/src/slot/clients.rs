@@ -142,7 +142,7 @@ impl Slot {
     fn on_read(&mut self, conn: ConnId, m: Read) -> Result<(), Refusal> {
         let bound = self.cfg.bounds.reads;
         let c = self.conns.get_mut(&conn).expect("a frame comes over a connection");
-        if c.reads < bound {
+        if c.reads < bound && !self.backlogged.contains(&conn) {
             self.start_read(conn, &m);
             return Ok(());
         }
@@ -177,6 +177,23 @@ impl Slot {
             return;
         }
         self.fx.send_bytes(conn, read_answer(answer, result));
+        self.start_queued(conn);
+    }
+
+    /// What waits to leave over a connection has come to its bound, or back to it.
+    pub(super) fn backlog(&mut self, conn: ConnId, high: bool) {
+        if high && self.conns.get(&conn).is_some_and(|c| !c.closing) {
+            self.backlogged.insert(conn);
+        } else if self.backlogged.remove(&conn) {
+            self.start_queued(conn);
+        }
+    }
+
+    /// Starts reads that wait, as many as may run.
+    fn start_queued(&mut self, conn: ConnId) {
+        if self.backlogged.contains(&conn) {
+            return;
+        }
         while let Some(c) = self.conns.get_mut(&conn).filter(|c| c.reads < self.cfg.bounds.reads) {
             let Some(next) = c.queued.pop_front() else {
                 self.let_go(conn, Hold::Reads);

@@ -121,6 +121,7 @@ impl Slot {
             self.held.remove(&(hold, conn));
         }
         let kind = c.kind;
+        self.backlogged.remove(&conn);
         self.replicas.values_mut().for_each(|r| r.closed(conn));
         match kind {
             Kind::Leader => self.leader_gone(now),

@@ -54,6 +54,8 @@ pub struct Slot {
     peers: BTreeMap<SlotId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
     held: BTreeSet<(Hold, ConnId)>,
+    /// Connections over which as much waits to leave as may: nothing is pushed or read for them meanwhile.
+    backlogged: BTreeSet<ConnId>,
     inflight: VecDeque<Inflight>,
     unsynced_bytes: usize,
     fx: Effects,
@@ -100,6 +102,7 @@ impl Slot {
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),
+            backlogged: BTreeSet::new(),
             inflight: VecDeque::new(),
             unsynced_bytes: 0,
             fx: Effects::default(),
@@ -279,7 +282,8 @@ impl Machine for Slot {
             Input::SegmentRead { token, result } => self.segment_read(now, token, result),
             Input::SnapshotSaved { gsn, .. } => panic!("a slot takes no snapshots, yet one of {gsn} came"),
             Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
-            Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
+            Input::Backlog { conn, high } => self.backlog(conn, high),
+            Input::Timer | Input::WallClock(_) | Input::Command(()) => {}
         }
     }
 

@@ -8,11 +8,11 @@ use crate::effects::Refusal;
 use crate::event::SlotEvent;
 use crate::replica::{Replica, check_sane};
 use std::time::Duration;
-use zoolog_core::cut::{Cut, CutError};
+use zoolog_core::cut::{Cut, CutError, CutLane};
 use zoolog_core::machine::ConnId;
 use zoolog_core::view::View;
 use zoolog_core::wire::{CutsWanted, Hello, Message, PartsAre, RefusedWhy, Register, Report, Role, Status};
-use zoolog_core::{CutNumber, Instant};
+use zoolog_core::{CutNumber, Gsn, Instant};
 
 /// Failed attempts in a row after which a hint is no longer followed at once.
 const HINTS_MAX: u32 = 10;
@@ -32,6 +32,8 @@ pub(crate) struct Leader {
     pub registered: bool,
     /// The last cut it sent in this registration.
     number: Option<CutNumber>,
+    /// Where the order ends after it.
+    tail: Option<Gsn>,
     /// Who the leader is, as another orderer said.
     hint: Option<String>,
     /// When the registration was taken.
@@ -83,7 +85,7 @@ impl Slot {
     pub(super) fn leader_connected(&mut self, now: Instant, conn: ConnId) {
         self.leader.up = true;
         self.leader.watch.heard(now);
-        self.leader.number = None;
+        (self.leader.number, self.leader.tail) = (None, None);
         // Until our first report it takes us to want all.
         self.leader.told = CutsWanted::All;
         self.hello(conn);
@@ -196,20 +198,34 @@ impl Slot {
             Some(have) if cut.number != have.next() => return Err(CutError::Gap { have, got: cut.number }),
             _ => {}
         }
+        if self.leader.tail.is_some_and(|tail| cut.base != tail) {
+            return wrong("where it begins");
+        }
+        // A view precedes the first cut that belongs to it, and no shard leaves one that may still grow.
+        let known = |lanes: &[CutLane]| {
+            let last = lanes.last().expect("not empty").lane;
+            let shard = self.view.shard(last.shard());
+            shard.is_some_and(|s| usize::from(last.index()) < s.replicas.len())
+        };
+        if !cut.lanes.chunk_by(|a, b| a.lane.shard() == b.lane.shard()).all(known) {
+            return wrong("a lane of no shard");
+        }
         for replica in self.replicas.values_mut() {
             replica.take_cut(&mut self.fx, cut)?;
         }
-        self.leader.number = Some(cut.number);
+        (self.leader.number, self.leader.tail) = (Some(cut.number), Some(cut.end()));
         Ok(())
     }
 
     fn take_parts(&mut self, m: PartsAre) -> Result<(), CutError> {
-        let number = m.number;
+        let (number, tail) = (m.number, m.tail);
         let Some(replica) = self.replicas.get_mut(&m.shard) else {
             return Err(CutError::Contradiction { number, what: "its shard is not served here" });
         };
         replica.take_parts(&mut self.fx, m)?;
-        self.leader.number = self.leader.number.max(Some(number));
+        if self.leader.number <= Some(number) {
+            (self.leader.number, self.leader.tail) = (Some(number), Some(tail));
+        }
         Ok(())
     }
 

@@ -48,7 +48,7 @@ impl Slot {
         self.hurry = None;
         let mut cache = PushCache::default();
         for replica in self.replicas.values_mut() {
-            let (more, wrong) = replica.pump_subscribers(&mut self.fx, &mut cache);
+            let (more, wrong) = replica.pump_subscribers(&mut self.fx, &mut cache, &self.backlogged);
             refused.extend(wrong);
             if more {
                 self.hurry = Some(now);

@@ -1,6 +1,7 @@
 //! The slot machine among others of its kind: real logs, virtual connections, one action at a time.
 
 mod append;
+mod bad_input;
 mod copies;
 mod hostile;
 mod lend;

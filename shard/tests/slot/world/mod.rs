@@ -61,6 +61,8 @@ pub struct World {
     pub links: Vec<Link>,
     pub clients: Vec<Client>,
     pub rng: Rng,
+    /// What is meant for connections that are no links: a test plays their shell.
+    pub beside: Vec<Output<SlotEvent>>,
 }
 
 pub fn slot_id(node: usize) -> SlotId {
@@ -91,6 +93,7 @@ impl World {
             links: Vec::new(),
             clients: Vec::new(),
             rng: Rng::new(seed, "world"),
+            beside: Vec::new(),
         };
         (0..nodes).for_each(|n| world.start(n));
         world
@@ -282,21 +285,23 @@ impl World {
                     self.links[l].queues = [VecDeque::from([Item::Closed]), VecDeque::new()];
                 }
             }
-            Output::Send { conn, bytes } => {
-                if let Some((l, i)) = self.find(n, conn).filter(|&(l, _)| !self.links[l].dead) {
-                    push_frames(&mut self.links[l].queues[1 - i], bytes);
-                }
-            }
-            Output::Close { conn } => {
-                if let Some((l, i)) = self.find(n, conn) {
-                    self.close(l, i);
-                }
-            }
+            Output::Send { conn, bytes } => match self.find(n, conn) {
+                Some((l, i)) if !self.links[l].dead => push_frames(&mut self.links[l].queues[1 - i], bytes),
+                Some(_) => {}
+                None => self.beside.push(Output::Send { conn, bytes }),
+            },
+            Output::Close { conn } => match self.find(n, conn) {
+                Some((l, i)) => self.close(l, i),
+                None => self.beside.push(output),
+            },
             Output::Pause { conn } | Output::Resume { conn } => {
                 let pause = matches!(output, Output::Pause { .. });
-                if let Some((l, i)) = self.find(n, conn) {
-                    assert!(self.links[l].paused[i] != pause, "paused twice, or resumed twice");
-                    self.links[l].paused[i] = pause;
+                match self.find(n, conn) {
+                    Some((l, i)) => {
+                        assert!(self.links[l].paused[i] != pause, "paused twice, or resumed twice");
+                        self.links[l].paused[i] = pause;
+                    }
+                    None => self.beside.push(output),
                 }
             }
             Output::SaveSnapshot { .. } => panic!("a slot takes no snapshots"),
@@ -328,20 +333,23 @@ impl World {
     /// Everything that can happen, happens, without time passing.
     pub fn settle(&mut self) {
         for _ in 0..200_000 {
-            let actions = self.actions();
-            let Some(&first) = actions.first() else {
-                if self.orderer.auto && self.orderer.has_cut() {
-                    self.cut();
-                    continue;
-                }
-                if self.hurry() {
-                    continue;
-                }
+            if !self.step() {
                 return;
-            };
-            self.act(first);
+            }
         }
         panic!("it never settles");
+    }
+
+    /// The next of all that can happen without time passing, if there is anything.
+    pub fn step(&mut self) -> bool {
+        if let Some(&first) = self.actions().first() {
+            self.act(first);
+        } else if self.orderer.auto && self.orderer.has_cut() {
+            self.cut();
+        } else {
+            return self.hurry();
+        }
+        true
     }
 
     /// Nodes with a deadline that has come get their timer.
