@@ -5,7 +5,7 @@ use crate::model::World;
 use bytes::Bytes;
 use zoolog_core::rng::Rng;
 use zoolog_core::wire::*;
-use zoolog_core::{ClusterId, Incarnation, ServerId, ShardId, SlotId};
+use zoolog_core::{ClusterId, Incarnation, OrdererId, ServerId, ShardId, SlotId};
 
 fn refusal(sim: &mut Sim, g: usize) -> RefusedWhy {
     let why = sim.answer(g, "a refusal", |m| match m {
@@ -194,6 +194,7 @@ fn forged_raft_messages_never_panic() {
         let mut sim = Sim::new(3, seed);
         sim.elect();
         let mut rng = Rng::new(seed, "forged");
+        let mut heard = 0;
         for _ in 0..1500 {
             let to = rng.below(3) as usize;
             let from = (to as u64 + 1 + rng.below(2)) % 3 + 1;
@@ -232,9 +233,15 @@ fn forged_raft_messages_never_panic() {
             let bytes = m.write_to_bytes().unwrap();
             let g = sim.connect(to);
             sim.send(g, hello(Role::Orderer, from, 1));
+            // Else it isn't heard at all.
+            let birth = sim.machine(to).state().members().get(OrdererId(from)).map_or(0, |m| m.birth);
+            let addr = crate::driver::addr(from as usize - 1);
+            sim.send(g, Introduce { birth, born: true, yours: 0, addr });
             sim.send_raw(g, encode_with(Raft { from, crc: crc32c::crc32c(&bytes) }, &[&bytes]));
-            sim.run(std::time::Duration::from_micros(rng.between(100, 3000)));
+            sim.run(std::time::Duration::from_micros(rng.between(600, 3000)));
+            heard += usize::from(sim.guests[g].open);
         }
+        assert!(heard > 1000, "{heard} connections were listened to");
     }
 }
 

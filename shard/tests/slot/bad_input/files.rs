@@ -152,5 +152,5 @@ fn newer(disk: &mut MemoryDisk) {
 
 #[test]
 fn a_log_file_of_a_newer_version_is_refused_by_name() {
-    is_refused(|disk| newer(disk), &["wal-0000000001.seg at byte 0 has format version 9", "newer build"]);
+    is_refused(newer, &["wal-0000000001.seg at byte 0 has format version 9", "newer build"]);
 }
