@@ -1,6 +1,7 @@
 //! Does the log client keep its promises? Single rules by scripted peers, a conversation a file, and whole runs
 //! against a model cluster (`delivery`).
 
+mod bad_input;
 mod bench;
 mod conditional;
 mod consumers;

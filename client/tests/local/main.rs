@@ -1,5 +1,6 @@
 //! The embedded log: held against a model through random lives with crashes; its bounds, ends and errors one by one.
 
+mod bad_input;
 mod bench;
 
 use bench::{Bench, tiny};
