@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ};
+use zoolog_core::wire::{self, Message, ResolveEnd};
+use zoolog_core::{ClusterId, Epoch, Incarnation, LaneId, Seq, ShardId, WriterId};
 
 /// A log of its own for each test: a `dev` without ZooKeeper nodes, which would write to it.
 struct Log {
@@ -462,6 +465,81 @@ fn a_writer_that_may_still_append_is_not_resolved() {
     assert_eq!(log.good(&["log", "read"]), "", "a fence is no record of anybody's");
     assert_eq!(code(&log.run(&["log", "resolve", writer, "--lane", "99/0"])), 4);
     assert_eq!(code(&log.run(&["log", "resolve", "abc"])), 2);
+}
+
+/// Says that to a slot, as its writer would, and takes the answer.
+fn say(addr: &str, frames: &[bytes::Bytes]) -> Message {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let (role, cluster) = (wire::Role::Client, ClusterId(0));
+    let hello = wire::Hello { role, cluster, node: 0, slot: 0, incarnation: Incarnation(0) };
+    stream.write_all(&wire::encode(hello)).unwrap();
+    frames.iter().for_each(|f| stream.write_all(f).unwrap());
+    let mut got = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let n = stream.read(&mut chunk).unwrap();
+        assert!(n > 0, "it closed the connection");
+        got.extend_from_slice(&chunk[..n]);
+        if wire::frame_length(&got, 1 << 20).unwrap().is_some_and(|len| len <= got.len()) {
+            let len = wire::frame_length(&got, 1 << 20).unwrap().unwrap();
+            return wire::decode(bytes::Bytes::copy_from_slice(&got[..len])).unwrap().message;
+        }
+    }
+}
+
+/// A writer without a name for which every lane was closed has gone on in its next opening. What is in of that is found as
+/// well, and what a lane has forgotten of the first is called so.
+#[test]
+fn a_writers_later_openings_are_resolved_too() {
+    let log = Log::start();
+    let view = log.json(&["log", "view", "--json"]);
+    let shard = &view["shards"][0];
+    let (addr, lane) = (shard["lanes"][0]["addr"].as_str().unwrap(), LaneId::new(ShardId(1), 0));
+    assert_eq!(shard["shard"], 1);
+    let writer = WriterId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let batch = |kind, epoch, seq| {
+        let mut b = BatchBuilder::new();
+        b.push(format!("{epoch}.{seq}").as_bytes());
+        b.finish(kind, writer, Epoch(epoch), seq)
+    };
+    let append = |epoch, seq, start| {
+        let batch = batch(BatchKind::Data, epoch, Seq(seq));
+        let m = wire::Append { lane, start: Seq(start), prompt: true };
+        let answer = say(addr, &[wire::encode_with(m, &[batch.bytes()])]);
+        assert!(matches!(answer, Message::Appended(_)), "{answer:?}");
+    };
+    append(0, 0, 0);
+    append(0, 1, 0);
+    // Its own fence, as it sends one when it can't reach its primary.
+    let fence = wire::encode_with(wire::Fence { lane }, &[batch(BatchKind::Fence, 0, FENCE_SEQ).bytes()]);
+    let question = wire::Resolve { request: 1, lane, writer, epoch: Epoch(0), from: Seq(2) };
+    let is_closed = || {
+        let answer = say(addr, &[fence.clone(), wire::encode(question.clone())]);
+        matches!(answer, Message::Resolved(m) if m.end == ResolveEnd::Final)
+    };
+    assert!((0..1000).any(|_| is_closed()), "the fence is committed");
+    append(1, 2, 2);
+    append(1, 3, 2);
+    let id = format!("{:032x}", writer.0);
+    assert_eq!(code(&log.run(&["log", "resolve", &id])), 5, "its second opening may go on");
+    let said = log.json(&["log", "resolve", &id, "--from", "2", "--fence", "--json"]);
+    let seqs = |said: &Value| -> Vec<u64> {
+        said["batches"].as_array().unwrap().iter().map(|b| b["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((&said["final"], seqs(&said)), (&Value::Bool(true), vec![2, 3]), "{said}");
+    assert_eq!(said["unplaced"], serde_json::json!([]));
+    // It is closed, for that opening too.
+    let late = batch(BatchKind::Data, 1, Seq(4));
+    let m = wire::Append { lane, start: Seq(2), prompt: true };
+    let answer = say(addr, &[wire::encode_with(m, &[late.bytes()])]);
+    let is_refused = matches!(&answer, Message::AppendRefused(m) if m.why == wire::AppendRefusedWhy::Closed);
+    assert!(is_refused, "{answer:?}");
+    // Of the first opening nobody knows the places any more; that its batches are in follows.
+    let whole = log.json(&["log", "resolve", &id, "--json"]);
+    assert_eq!((seqs(&whole), &whole["unplaced"]), (vec![2, 3], &serde_json::json!([[0, 1]])), "{whole}");
+    let text = log.good(&["log", "resolve", &id]);
+    assert!(text.contains("batches 0 to 1 are in as well"), "{text}");
 }
 
 #[test]

@@ -86,6 +86,21 @@ id! {
     ClusterId(u128)
 }
 
+/// The upper half of the ids of named writers: none that is drawn at random looks like that, but once in 2^64.
+const NAMED: u128 = 0x6e61_6d65_6420_7772;
+
+impl WriterId {
+    /// Of the `n`th name that was ever opened.
+    pub const fn named(n: u64) -> Self {
+        Self((NAMED << 64) | n as u128)
+    }
+
+    /// Whether it has a name.
+    pub const fn is_named(self) -> bool {
+        self.0 >> 64 == NAMED
+    }
+}
+
 /// One executor of a server, with its own port and write-ahead log.
 #[derive(
     Clone,

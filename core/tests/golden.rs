@@ -130,6 +130,7 @@ fn messages() -> Vec<Message> {
             end: ResolveEnd::Final,
             acks: vec![(Seq(4), Gsn(7))],
             tail: Some(Gsn(9)),
+            newest: Some(Epoch(3)),
         }
         .into(),
         Fence { lane }.into(),

@@ -153,6 +153,11 @@ impl Writers {
         self.map.get(&writer).map(|w| w.next)
     }
 
+    /// The newest opening of that writer that has anything here, or had.
+    pub fn newest(&self, writer: WriterId) -> Option<Epoch> {
+        self.map.get(&writer).map(|w| w.epoch)
+    }
+
     /// Remembers that `batch` is in the own lane from `first_lsn` on, not committed as far as is known. Batches
     /// that recovery or adoption brings count as well.
     pub fn took(&mut self, batch: &Batch, first_lsn: u64) {

@@ -41,8 +41,8 @@ pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
         ));
     }
     let mut found = Found::default();
-    for (lane, shard) in asked {
-        match ask_lane(args, lane, shard, &interrupt)? {
+    for (lane, fate) in fates(args, &asked, &interrupt)? {
+        match fate {
             Fate::In(acks) => found.batches.extend(acks.into_iter().map(|(seq, gsn)| (seq, gsn, lane))),
             Fate::Open => found.open.push(lane),
             Fate::Forgotten => found.forgotten.push(lane),
@@ -52,6 +52,32 @@ pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
     let counts = counts(args, &found, &interrupt)?;
     print(args, &found, &counts)?;
     found.judge(args)
+}
+
+/// What became of the writer's batches in each lane.
+///
+/// The numbers of a name's opening tell which it is, and later ones are others' business. A writer without a name goes on in
+/// its next opening when all lanes were closed for the one before, so each lane is asked for the newest opening that it
+/// has seen, and one that has seen none is closed for the newest of all.
+fn fates(
+    args: &ResolveArgs,
+    asked: &[(LaneId, &ShardView)],
+    interrupt: &Interrupt,
+) -> Result<Vec<(LaneId, Fate)>, Failure> {
+    let first = Epoch((args.from >> 40) as u32);
+    let mut lanes = Vec::new();
+    for &(lane, shard) in asked {
+        let fence = args.fence && args.writer.is_named();
+        lanes.push((lane, shard, ask_lane(args, lane, shard, (first, fence), interrupt)?));
+    }
+    if args.fence && !args.writer.is_named() {
+        let newest = lanes.iter().filter_map(|(.., answer)| answer.newest).fold(first, Epoch::max);
+        for (lane, shard, answer) in lanes.iter_mut().filter(|(.., a)| matches!(a.fate, Fate::Open)) {
+            let opening = answer.newest.unwrap_or(newest);
+            *answer = ask_lane(args, *lane, shard, (opening, true), interrupt)?;
+        }
+    }
+    Ok(lanes.into_iter().map(|(lane, _, answer)| (lane, answer.fate)).collect())
 }
 
 /// What became of the writer's batches in a lane.
@@ -64,6 +90,13 @@ enum Fate {
     Forgotten,
 }
 
+/// What a lane's replicas know.
+struct Answer {
+    fate: Fate,
+    /// The newest opening that the lane has seen.
+    newest: Option<Epoch>,
+}
+
 #[derive(Default)]
 struct Found {
     batches: Vec<(Seq, Gsn, LaneId)>,
@@ -72,6 +105,20 @@ struct Found {
 }
 
 impl Found {
+    /// Numbers from `from` on, as ranges, that come before one that is in, and that no lane places. They are in: a writer's
+    /// batches get in in order. Their lane has seen a later opening of the writer since, or they are trimmed.
+    fn unplaced(&self, args: &ResolveArgs) -> Vec<(u64, u64)> {
+        let (mut next, mut ranges) = (args.from, Vec::new());
+        // The numbers of a name's openings are apart.
+        for (seq, ..) in self.batches.iter().filter(|_| !args.writer.is_named()) {
+            if seq.0 > next {
+                ranges.push((next, seq.0 - 1));
+            }
+            next = seq.0 + 1;
+        }
+        ranges
+    }
+
     fn judge(&self, args: &ResolveArgs) -> Result<(), Failure> {
         let list = |lanes: &[LaneId]| lanes.iter().map(LaneId::to_string).collect::<Vec<_>>().join(", ");
         let writer = format!("{:032x}", args.writer.0);
@@ -100,32 +147,36 @@ impl Found {
     }
 }
 
-/// Asks the lane's replicas in turn, the primary first, until one knows.
+/// Asks the lane's replicas in turn, the primary first, until one knows; of that opening, perhaps behind a fence, or of a
+/// later one if the lane has seen one of a writer without a name.
 fn ask_lane(
     args: &ResolveArgs,
     lane: LaneId,
     shard: &ShardView,
+    (mut opening, fence): (Epoch, bool),
     interrupt: &Interrupt,
-) -> Result<Fate, Failure> {
-    let frames = question(args, lane);
+) -> Result<Answer, Failure> {
     let (since, n) = (clock::now(), shard.replicas.len());
     let (mut forgotten, mut problem) = (0, String::from("no replica is ready to say"));
     for turn in 0.. {
         let addr = &shard.replicas[(usize::from(lane.index()) + turn) % n].addr;
-        let answer = status::converse(addr, &frames, |answer| match answer {
+        let answer = status::converse(addr, &question(args, lane, opening, fence), |answer| match answer {
             Message::Resolved(is) if is.lane == lane && is.writer == args.writer => Some(is),
             _ => None,
         });
+        let newest = answer.as_ref().ok().and_then(|is| is.newest);
+        let newer = newest.filter(|n| *n > opening && !args.writer.is_named());
         match answer.map(|is| (is.end, is.acks)) {
-            Ok((ResolveEnd::Final, acks)) => return Ok(Fate::In(acks)),
+            _ if newer.is_some() => (opening, forgotten) = (newer.unwrap_or(opening), 0),
+            Ok((ResolveEnd::Final, acks)) => return Ok(Answer { fate: Fate::In(acks), newest }),
             // Of a fence this only says that it isn't committed yet.
-            Ok((ResolveEnd::Open, _)) if !args.fence => return Ok(Fate::Open),
+            Ok((ResolveEnd::Open, _)) if !fence => return Ok(Answer { fate: Fate::Open, newest }),
             Ok((ResolveEnd::Forgotten, _)) => forgotten += 1,
             Ok((ResolveEnd::Open | ResolveEnd::NotReady, _)) => {}
             Err(why) => problem = why,
         }
         if forgotten >= n {
-            return Ok(Fate::Forgotten);
+            return Ok(Answer { fate: Fate::Forgotten, newest });
         }
         interrupt.check()?;
         if clock::now().since(since) > args.patience.patience() {
@@ -143,11 +194,10 @@ fn pause() {
 }
 
 /// What a replica is sent.
-fn question(args: &ResolveArgs, lane: LaneId) -> Vec<Bytes> {
-    // The numbers of a name's opening tell which it is.
-    let (writer, from, epoch) = (args.writer, Seq(args.from), Epoch((args.from >> 40) as u32));
+fn question(args: &ResolveArgs, lane: LaneId, epoch: Epoch, fence: bool) -> Vec<Bytes> {
+    let (writer, from) = (args.writer, Seq(args.from));
     let mut frames = Vec::new();
-    if args.fence {
+    if fence {
         let mut builder = BatchBuilder::new();
         builder.push(b"");
         let fence = builder.finish(BatchKind::Fence, writer, epoch, FENCE_SEQ);
@@ -180,6 +230,7 @@ fn counts(args: &ResolveArgs, found: &Found, interrupt: &Interrupt) -> Result<Ve
 
 fn print(args: &ResolveArgs, found: &Found, counts: &[Option<u32>]) -> Result<(), Failure> {
     let all = found.batches.iter().zip(counts);
+    let unplaced = found.unplaced(args);
     if args.json {
         let batches: Vec<Value> = all
             .map(|((seq, gsn, lane), n)| {
@@ -192,7 +243,7 @@ fn print(args: &ResolveArgs, found: &Found, counts: &[Option<u32>]) -> Result<()
             "{:#}",
             json!({
                 "writer": format!("{:032x}", args.writer.0), "from": args.from, "final": final_,
-                "batches": batches, "open": lanes(&found.open), "forgotten": lanes(&found.forgotten),
+                "batches": batches, "unplaced": unplaced, "open": lanes(&found.open), "forgotten": lanes(&found.forgotten),
             })
         ));
     }
@@ -204,7 +255,14 @@ fn print(args: &ResolveArgs, found: &Found, counts: &[Option<u32>]) -> Result<()
     if found.batches.is_empty() {
         return out::print(format!("none of its batches from {} on is in the log", args.from));
     }
-    out::print(table)
+    out::print(table)?;
+    for (first, last) in unplaced {
+        out::print(format!(
+            "batches {first} to {last} are in as well, being before one that is; where, no lane remembers: it has seen a later \
+             opening of the writer since, or they are trimmed"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Reads a writer's id.

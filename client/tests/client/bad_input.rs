@@ -355,7 +355,7 @@ fn answers_that_nobody_asked_for_change_nothing() {
     let (shard, from, covers, end) = (ShardId(1), Gsn(0), Gsn(MAX), ReadEnd::Complete);
     s.b.say(s.pushing, ReadIs { request, shard, from, covers, end, gsns: vec![] });
     let (end, acks) = (ResolveEnd::Forgotten, vec![]);
-    s.b.say(s.pushing, Resolved { request, lane: LANE, writer, end, acks, tail: None });
+    s.b.say(s.pushing, Resolved { request, lane: LANE, writer, end, acks, tail: None, newest: None });
     let told = s.b.events();
     assert!(told.iter().all(|e| matches!(e, LogEvent::Progress { .. })), "{told:?}");
     assert!(!s.b.closing.contains(&s.orderer) && !s.b.closing.contains(&s.pushing));

@@ -110,7 +110,10 @@ fn after_a_reconnect_and_in_another_lane_the_verdict_is_the_same() {
         }
         let (conn, m) = found.expect("it asks what is in the lane");
         let (request, lane, writer, acks) = (m.request, m.lane, m.writer, vec![(Seq(0), Gsn(at))]);
-        b.say(conn, Resolved { request, lane, writer, end: ResolveEnd::Final, acks, tail: None });
+        b.say(
+            conn,
+            Resolved { request, lane, writer, end: ResolveEnd::Final, acks, tail: None, newest: None },
+        );
         assert_eq!(fates(&mut b), [(0, at, holds)]);
         assert_eq!(b.client.pending_batches(), 0);
     }

@@ -30,7 +30,7 @@ fn any_message(r: &mut Rng) -> (Message, Bytes) {
             use ResolveEnd::*;
             let end = [Final, Open, NotReady, Forgotten][r.below(4) as usize];
             let acks = (0..r.below(3)).map(|_| (Seq(small(r)), Gsn(small(r)))).collect();
-            Resolved { request: r.below(20), lane: l(r), writer, end, acks, tail: None }.into()
+            Resolved { request: r.below(20), lane: l(r), writer, end, acks, tail: None, newest: None }.into()
         }
         6 => {
             use AppendRefusedWhy::*;

@@ -75,7 +75,10 @@ fn asked(b: &mut Bench) -> (ConnId, Resolve, Vec<(ConnId, Packet)>) {
 
 fn answer(b: &mut Bench, conn: ConnId, m: &Resolve, end: ResolveEnd, acks: &[(u64, u64)]) {
     let acks = acks.iter().map(|&(s, g)| (Seq(s), Gsn(g))).collect();
-    b.say(conn, Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail: None });
+    b.say(
+        conn,
+        Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail: None, newest: None },
+    );
 }
 
 fn acks(b: &mut Bench) -> Vec<(u64, u64)> {

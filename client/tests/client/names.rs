@@ -84,7 +84,18 @@ fn a_later_opening_fences_the_lane_of_the_one_before_and_goes_on_from_its_tail()
         assert_eq!((q.lane, q.writer, q.epoch), (old, WRITER, Epoch(4)));
         assert!(b.events().iter().all(|e| !matches!(e, LogEvent::Opened { .. })), "not before it is closed");
         let (request, lane, writer, acks) = (q.request, q.lane, q.writer, vec![]);
-        b.say(conn, Resolved { request, lane, writer, end: ResolveEnd::Final, acks, tail: Some(Gsn(41)) });
+        b.say(
+            conn,
+            Resolved {
+                request,
+                lane,
+                writer,
+                end: ResolveEnd::Final,
+                acks,
+                tail: Some(Gsn(41)),
+                newest: None,
+            },
+        );
         let events = b.events();
         match end {
             None => {

@@ -49,7 +49,10 @@ fn play(b: &mut Bench, orderer: ConnId, ms: u64, closed: bool, away: &[String]) 
                 }
                 Message::Resolve(m) => {
                     let (request, lane, writer, end) = (m.request, m.lane, m.writer, ResolveEnd::Final);
-                    b.say(*conn, Resolved { request, lane, writer, end, acks: Vec::new(), tail: None });
+                    b.say(
+                        *conn,
+                        Resolved { request, lane, writer, end, acks: Vec::new(), tail: None, newest: None },
+                    );
                 }
                 _ => {}
             }

@@ -31,11 +31,6 @@ pub enum NameIs {
     Refused(WriterRefused),
 }
 
-/// Ids of named writers: none that is drawn at random looks like that, but once in 2^64.
-fn named(n: usize) -> WriterId {
-    WriterId((0x6e61_6d65_6420_7772_u128 << 64) | n as u128)
-}
-
 impl State {
     /// A new opening of a name. Whoever had it gets no lane any more.
     pub(super) fn open_writer(&mut self, name: String) -> Applied {
@@ -53,7 +48,7 @@ impl State {
             return Applied::Name(NameIs::Refused(WriterRefused::TooMany));
         }
         // No name ever goes, so their number is one that no other has.
-        let writer = named(self.names.len());
+        let writer = WriterId::named(self.names.len() as u64);
         let new = Named { writer, epoch: Epoch(1), lane: None, tail: Gsn(0) };
         self.names.insert(name, new.clone());
         Applied::Name(NameIs::Given(new))

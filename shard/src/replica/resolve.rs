@@ -14,7 +14,8 @@ impl Replica {
         let (end, acks) = self.fate(m);
         let known = matches!(end, ResolveEnd::Final | ResolveEnd::Forgotten);
         let tail = if known { self.tail_of(m) } else { None };
-        Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail }
+        let newest = self.writers.get(usize::from(m.lane.index())).and_then(|w| w.newest(m.writer));
+        Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail, newest }
     }
 
     /// One past the writer's last record in the lane.

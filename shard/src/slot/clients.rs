@@ -47,6 +47,7 @@ impl Slot {
                     writer: m.writer,
                     end: ResolveEnd::NotReady,
                     tail: None,
+                    newest: None,
                     acks: vec![],
                 };
                 let answer = self.replicas.get(&m.lane.shard()).map_or_else(unknown, |r| r.resolve(&m));

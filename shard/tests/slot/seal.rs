@@ -791,3 +791,51 @@ fn a_batch_with_an_absurd_number_harms_nobody() {
         }
     }
 }
+
+/// A writer without a name goes on in its next opening when every lane was closed for the one before. Each lane says which it
+/// has seen last, so that who asks from outside asks for that.
+#[test]
+fn a_lane_says_which_opening_of_a_writer_it_has_seen_last() {
+    let of = |epoch: u32, seq: u64| {
+        let mut b = BatchBuilder::new();
+        b.push(b"anonymous");
+        b.finish(BatchKind::Data, WriterId(W), Epoch(epoch), Seq(seq))
+    };
+    let fence_of = |epoch: u32| {
+        let mut b = BatchBuilder::new();
+        b.push(b"");
+        let fence = b.finish(BatchKind::Fence, WriterId(W), Epoch(epoch), FENCE_SEQ);
+        encode_with(Fence { lane: lane(1, 0) }, &[fence.bytes()])
+    };
+    let mut world = World::ready(31, &[&[0, 1]], &tiny());
+    assert_eq!(world.resolve(0, lane(1, 0), W, Seq(0)).newest, None);
+    let c = world.client(0);
+    world.send(c, append_from(lane(1, 0), 0, &of(0, 0)));
+    world.send(c, fence_of(0));
+    world.settle();
+    let at = |world: &mut World, epoch: u32, from: u64| {
+        let c = world.client(1);
+        let (writer, epoch, from) = (WriterId(W), Epoch(epoch), Seq(from));
+        world.send(c, encode(Resolve { request: 7, lane: lane(1, 0), writer, epoch, from }));
+        world.settle();
+        let packet = world.clients[c].inbox.pop().expect("an answer");
+        let Message::Resolved(m) = packet.message else { panic!("{:?}", packet.message) };
+        (m.end, m.acks.iter().map(|a| a.0.0).collect::<Vec<_>>(), m.newest)
+    };
+    assert_eq!(at(&mut world, 0, 0), (ResolveEnd::Final, vec![0], Some(Epoch(0))));
+    world.send(c, append_from(lane(1, 0), 1, &of(1, 1)));
+    world.send(c, append_from(lane(1, 0), 1, &of(1, 2)));
+    world.settle();
+    for restarted in [false, true] {
+        if restarted {
+            restart(&mut world, 1);
+        }
+        assert_eq!(at(&mut world, 0, 0), (ResolveEnd::Forgotten, vec![], Some(Epoch(1))), "its first");
+        assert_eq!(at(&mut world, 1, 0), (ResolveEnd::Open, vec![], Some(Epoch(1))));
+    }
+    world.fence(0, lane(1, 0), W); // of the first, which is closed: nothing comes of it
+    let c = world.client(0);
+    world.send(c, fence_of(1));
+    world.settle();
+    assert_eq!(at(&mut world, 1, 1), (ResolveEnd::Final, vec![1, 2], Some(Epoch(1))));
+}

@@ -347,7 +347,15 @@ impl Cluster {
         }
         self.reply(
             conn,
-            Resolved { request: m.request, lane: m.lane, writer: m.writer, end, acks, tail: None },
+            Resolved {
+                request: m.request,
+                lane: m.lane,
+                writer: m.writer,
+                end,
+                acks,
+                tail: None,
+                newest: None,
+            },
         );
     }
 

@@ -49,6 +49,9 @@ body! {
         /// One past the last record of the writer that is in the lane, whatever its opening; `None` if there is
         /// none, or its position isn't known any more.
         tail: Option<Gsn>,
+        /// The newest opening of the writer that has anything in the lane, as far as is known here: of earlier ones nothing is
+        /// remembered. `None` if there is none.
+        newest: Option<Epoch>,
     }
 }
 
