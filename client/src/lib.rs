@@ -7,6 +7,7 @@
 //!   the inputs of its dialled connections) or runs alone.
 //! - [`ClientConfig`]: its settings, with units and reasons.
 //! - [`LocalLog`]: the same trait on one disk, without servers.
+//! - [`replicated`]: a data structure of yours, the same on every node, over any of them.
 //!
 //! # Life of an append
 //! [`LogClient::append`] puts the record into the open batch of the turn and says which (seq, index) it
@@ -21,6 +22,7 @@
 mod config;
 mod local;
 mod log;
+pub mod replicated;
 mod scalog;
 
 pub use config::ClientConfig;

@@ -1,24 +1,29 @@
-//! An embedded log with its disk, as a shell would run it: turns, groups that are synced when the test says so, crashes.
+//! An embedded log, or a machine around one, with its disk, as a shell would run it: turns, groups that are synced when the
+//! test says so, crashes.
+
+#![allow(dead_code, reason = "each test uses its part of it")]
 
 use bytes::Bytes;
 use std::collections::VecDeque;
-use zoolog_client::{LocalConfig, LocalLog, LogEvent};
+use zoolog_client::{LocalConfig, LocalLog};
 use zoolog_core::rng::Rng;
 use zoolog_core::wal::{
-    GroupPlan, MemoryDisk, OnDamage, Wal, WalConfig, WalPos, WalSource, recover, verify_record,
+    GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalSource, recover, verify_record,
 };
-use zoolog_core::{ClusterId, Input, Instant, Machine, Output, Token};
+use zoolog_core::{ClusterId, Gsn, Input, Instant, Machine, Output, Token};
 
 pub const CLUSTER: ClusterId = ClusterId(77);
 const MS: std::time::Duration = std::time::Duration::from_millis(1);
 
-pub struct Bench {
-    pub log: LocalLog,
+pub struct Bench<M: Machine = LocalLog> {
+    pub log: M,
     pub disk: MemoryDisk,
     wal: Wal,
     plan: Option<GroupPlan>,
     loads: VecDeque<(Token, WalPos)>,
-    pub events: VecDeque<LogEvent>,
+    pub events: VecDeque<M::Event>,
+    /// Pieces of snapshots that are to be saved.
+    pub pieces: VecDeque<(Gsn, Bytes, bool)>,
     pub now: Instant,
     /// Reads of the disk fail.
     pub unreadable: bool,
@@ -44,27 +49,44 @@ impl Bench {
 
     /// Starts on that disk.
     pub fn open(cfg: LocalConfig, disk: MemoryDisk, seed: u64, now: Instant) -> Result<Self, String> {
+        Self::open_with(disk, now, |recovered| LocalLog::new(cfg, recovered, seed))
+    }
+
+    /// The power goes, and comes back.
+    pub fn crash(self, cfg: LocalConfig, rng: &mut Rng) -> Self {
+        let (disk, now) = self.cut_power(rng);
+        Self::open(cfg, disk, rng.next_u64(), now).expect("a crash harms no log")
+    }
+}
+
+impl<M: Machine> Bench<M> {
+    /// What `make` makes of what is on that disk, started.
+    pub fn open_with(
+        disk: MemoryDisk,
+        now: Instant,
+        make: impl FnOnce(&Recovered) -> Result<M, String>,
+    ) -> Result<Self, String> {
         let mut wal_cfg = WalConfig::new(CLUSTER, 1, OnDamage::Refuse);
         (wal_cfg.first_segment_bytes, wal_cfg.segment_bytes) = (16 << 10, 24 << 10);
         let (recovered, wal) = recover(&disk, &wal_cfg).map_err(|e| e.to_string())?;
-        let log = LocalLog::new(cfg, &recovered, seed)?;
-        let (plan, loads, events) = (None, VecDeque::new(), VecDeque::new());
+        let log = make(&recovered)?;
+        let (plan, loads, events, pieces) = (None, VecDeque::new(), VecDeque::new(), VecDeque::new());
         let mut bench =
-            Self { log, disk, wal, plan, loads, events, now, unreadable: false, loaded: 0, rolls: 0 };
+            Self { log, disk, wal, plan, loads, events, pieces, now, unreadable: false, loaded: 0, rolls: 0 };
         bench.begin();
         bench.sync();
         Ok(bench)
     }
 
-    /// The power goes, and comes back.
-    pub fn crash(self, cfg: LocalConfig, rng: &mut Rng) -> Self {
+    /// The power goes: what is left of the disk, and when.
+    pub fn cut_power(self, rng: &mut Rng) -> (MemoryDisk, Instant) {
         let Self { mut disk, now, .. } = self;
         disk.crash(rng);
-        Self::open(cfg, disk, rng.next_u64(), now + MS).expect("a crash harms no log")
+        (disk, now + MS)
     }
 
     /// Gives it that, and carries out what it wants, up to where the disk must sync.
-    pub fn turn(&mut self, input: Option<Input<zoolog_client::LogCommand>>) {
+    pub fn turn(&mut self, input: Option<Input<M::Command>>) {
         self.now = self.now + MS;
         input.into_iter().for_each(|i| self.log.handle(self.now, i));
         while let Some(output) = self.log.poll_output(self.now) {
@@ -76,7 +98,14 @@ impl Bench {
                     let gone = self.wal.release(segment);
                     gone.into_iter().for_each(|n| self.disk.delete(n));
                 }
-                other => panic!("an embedded log wants nothing like {other:?}"),
+                Output::SaveSnapshot { gsn, bytes, last } => self.pieces.push_back((gsn, bytes, last)),
+                Output::Dial { .. }
+                | Output::Send { .. }
+                | Output::Close { .. }
+                | Output::Pause { .. }
+                | Output::Resume { .. }
+                | Output::ReadSegment { .. }
+                | Output::ReadClock => panic!("an embedded log wants nothing like this"),
             }
         }
         if self.wal.wants_checkpoint() {

@@ -1,0 +1,41 @@
+//! Your own data structure, replicated: a state machine that applies commands in the log's order, the same everywhere.
+//!
+//! - [`StateMachine`]: what you write: how a command changes the state, and how the state becomes bytes and comes back.
+//! - [`Replicated`]: what runs it: it appends commands to a [`SharedLog`](crate::SharedLog), applies what the log says, and
+//!   tells you the outcome of your own. A pure [`Machine`](zoolog_core::Machine), over any log.
+//! - [`check`]: tries to show that a state machine can't be replicated.
+//!
+//! - `record`: what a command looks like in the log; `image`: what a snapshot looks like in its file.
+//! - `proposals`: own commands on their way; `queries`: who waits for a position; `snapshots`: when one is taken.
+//!
+//! # What is promised
+//! - **One order.** All nodes apply the same commands in the same order, at the same positions, each exactly once. What a
+//!   command does may therefore depend on nothing but the state, its position and its bytes: no clock, no chance, no
+//!   iteration in random order.
+//! - **An outcome is true.** It comes when the command is applied here, and so is durable in the log. An error says which of
+//!   three things is so: it is not in the log ([`ProposeError::is_retryable`] or not), it is and did nothing, or nobody knows
+//!   ([`ProposeError::is_unknown`]).
+//! - **Reads** show at least what this node's outcomes said ([`Consistency::Session`]), what another node's outcome said
+//!   ([`Consistency::Since`]), or all that anybody was told before ([`Consistency::Linearizable`]).
+//! - **What can't be decoded is rejected**, by all alike; what a newer version wrote stops a node that is older, since it could
+//!   not do as the others do.
+
+mod check;
+mod image;
+mod machine;
+mod node;
+mod proposals;
+mod queries;
+mod record;
+mod snapshots;
+
+pub use check::check;
+pub use image::{Loader, Restored};
+pub use machine::{Command, Image, StateMachine, unarchive};
+pub use node::{Figures, Replicated, ReplicatedConfig, ReplicatedEvent};
+pub use proposals::{ProposalId, ProposeError};
+pub use queries::{Consistency, QueryError, QueryId};
+pub use record::{Entry, Writing};
+/// With which commands are written down; derive its `Archive` and `Serialize` for them, and say
+/// `#[rkyv(crate = zoolog_client::replicated::rkyv)]` if your package has no dependency of that name.
+pub use rkyv;
