@@ -1,15 +1,13 @@
 //! How does a ZooKeeper run in one process, without servers? `zoolog zk --log local:DIR`: its log is a directory.
 
 use crate::args::ZkArgs;
-use crate::{admin, nodes, start, zoo_cfg};
+use crate::{nodes, start, zoo_cfg};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use zoolog_client::{LocalConfig, LocalLog};
-use zoolog_core::config::{self, BirthConfig, ClusterConfig, Config, ZkConfig};
-use zoolog_core::rt::datadir::DataDir;
-use zoolog_core::rt::{self, Disk, SpaceLimits, clock};
-use zoolog_core::wal::{OnDamage, WalConfig};
+use zoolog_client::{LocalDir, local_birth};
+use zoolog_core::config::{ClusterConfig, Config, ZkConfig};
+use zoolog_core::rt::{self, clock};
 
 /// Where a ZooKeeper node's log is, if it is not the cluster's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +34,6 @@ impl fmt::Display for LogPlace {
     }
 }
 
-/// Number of the log's WAL: there is one in the directory.
-const WAL: u64 = 1;
-
 /// `zoolog zk --log local:DIR`.
 ///
 /// # Errors
@@ -46,25 +41,20 @@ const WAL: u64 = 1;
 pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
     let config = settings(args)?;
     start::prepare()?;
-    let birth = birth(log_dir)?;
-    let seed = nodes::seed()?;
+    let birth = local_birth(log_dir)?;
     let listener = rt::listen_when_free(&config.listen)?;
     let (dir, spin_us) = (log_dir.to_path_buf(), config.spin_us);
     nodes::run(spin_us, 1, move |stop, ready| {
         // There are no orderers to be found: all that is known of the cluster is who it is.
-        let cluster = ClusterConfig { id: birth.id, secret: birth.secret, ..ClusterConfig::default() };
+        let cluster =
+            ClusterConfig { id: birth.id.clone(), secret: birth.secret.clone(), ..ClusterConfig::default() };
         let (name, machine) = nodes::zk_machine(&config, &cluster)?;
         let asked = nodes::serve_zk(&config, &machine.facts)?;
         Ok(vec![Box::new(move |host| {
-            let id = machine.cluster;
-            let log_dir = DataDir::open(&dir.join("log"), id, "log")?;
-            let wal = WalConfig::new(id, WAL, OnDamage::Refuse);
-            let (disk, recovered) = Disk::open(&log_dir.path().join("wal"), wal)?;
-            let log = LocalLog::new(LocalConfig::new(id), &recovered, seed)
-                .map_err(|why| format!("{}: {why}", log_dir.path().display()))?;
+            let LocalDir { log, disk, dir: log_dir } = LocalDir::open(&dir, &birth)?;
             let (zk_dir, snapshots, restored) = nodes::zk_files(&name, &config, &machine)?;
             let mut spec = nodes::zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
-            spec.disk = Some(disk.within(SpaceLimits::default()));
+            spec.disk = Some(disk);
             let machine = zoolog_zk::Node::restore_with_log(machine, log, clock::now(), restored);
             let mut events = nodes::zk_events(name, ready, zk_dir, asked.answers());
             host.run(asked.take(machine, host.waker()), spec, move |event| {
@@ -85,25 +75,6 @@ fn settings(args: &ZkArgs) -> Result<ZkConfig, String> {
     config.executors = 1;
     config.validate().map_err(|e| e.to_string())?;
     Ok(config)
-}
-
-/// Who the log is: drawn at the first start, kept beside it.
-fn birth(dir: &Path) -> Result<BirthConfig, String> {
-    let file = dir.join("log.toml");
-    if file.exists() {
-        return config::load(&file).map_err(|e| e.to_string());
-    }
-    if dir.join("log").exists() {
-        return Err(format!(
-            "{} is gone, but there is a log in {}: put it back",
-            file.display(),
-            dir.display()
-        ));
-    }
-    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let birth = admin::new_birth()?;
-    admin::save(&birth, &file)?;
-    Ok(birth)
 }
 
 #[cfg(test)]

@@ -65,14 +65,4 @@ pub fn stop_on_signals() -> Result<Stop, String> {
     Ok(stop)
 }
 
-/// `N` bytes from the kernel's generator.
-///
-/// # Errors
-/// If it can't be read.
-pub fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
-    let mut bytes = [0u8; N];
-    let mut file =
-        std::fs::File::open("/dev/urandom").map_err(|e| format!("can't open /dev/urandom: {e}"))?;
-    std::io::Read::read_exact(&mut file, &mut bytes).map_err(|e| e.to_string())?;
-    Ok(bytes)
-}
+pub use zoolog_core::rt::random_bytes;

@@ -26,6 +26,8 @@ pub mod replicated;
 mod scalog;
 
 pub use config::ClientConfig;
+#[cfg(feature = "rt")]
+pub use local::dir::{LocalDir, local_birth};
 pub use local::{LocalConfig, LocalLog};
 pub use log::{
     AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed, WriterLost,

@@ -122,6 +122,16 @@ pub struct BirthConfig {
     pub secret: String,
 }
 
+impl BirthConfig {
+    /// The id as a number. Only after `validate`.
+    ///
+    /// # Panics
+    /// Before it.
+    pub fn cluster(&self) -> crate::ids::ClusterId {
+        crate::ids::ClusterId(u128::from_str_radix(&self.id, 16).expect("validated"))
+    }
+}
+
 impl Config for BirthConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         if u128::from_str_radix(&self.id, 16).unwrap_or(0) == 0 {

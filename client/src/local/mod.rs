@@ -3,6 +3,7 @@
 //!
 //! - `marks`: what it writes; `index`: where which position lies; `cursor`: how somebody comes through it.
 //! - `writer`: appends. `readers`: the subscription, and range reads.
+//! - `dir` (feature `rt`): the directory that it lies in.
 //!
 //! # How it is durable, and in which order
 //! There is one lane, and positions are its LSNs: a batch has its position when it is closed, goes into the next group of
@@ -10,6 +11,8 @@
 //! A crash takes a suffix of what nobody was told of.
 
 mod cursor;
+#[cfg(feature = "rt")]
+pub(crate) mod dir;
 mod index;
 mod marks;
 mod readers;

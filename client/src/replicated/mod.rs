@@ -3,6 +3,8 @@
 //! - [`StateMachine`]: what you write: how a command changes the state, and how the state becomes bytes and comes back.
 //! - [`Replicated`]: what runs it: it appends commands to a [`SharedLog`](crate::SharedLog), applies what the log says, and
 //!   tells you the outcome of your own. A pure [`Machine`](zoolog_core::Machine), over any log.
+//! - `ReplicatedNode`, `ReplicatedHandle` (feature `rt`): the same on a thread of its own, for programs that know nothing of
+//!   machines.
 //! - [`check`]: tries to show that a state machine can't be replicated.
 //!
 //! - `record`: what a command looks like in the log; `image`: what a snapshot looks like in its file.
@@ -21,21 +23,33 @@
 //!   not do as the others do.
 
 mod check;
+#[cfg(feature = "rt")]
+mod driven;
+#[cfg(feature = "rt")]
+mod files;
+#[cfg(feature = "rt")]
+mod handle;
 mod image;
 mod machine;
 mod node;
 mod proposals;
 mod queries;
 mod record;
+#[cfg(feature = "rt")]
+mod runner;
 mod snapshots;
 
 pub use check::check;
+#[cfg(feature = "rt")]
+pub use handle::{Pending, ReplicatedHandle};
 pub use image::{Loader, Restored};
 pub use machine::{Command, Image, StateMachine, unarchive};
-pub use node::{Figures, Replicated, ReplicatedConfig, ReplicatedEvent};
+pub use node::{Applied, Figures, Replicated, ReplicatedConfig, ReplicatedEvent};
 pub use proposals::{ProposalId, ProposeError};
 pub use queries::{Consistency, QueryError, QueryId};
 pub use record::{Entry, Writing};
 /// With which commands are written down; derive its `Archive` and `Serialize` for them, and say
 /// `#[rkyv(crate = zoolog_client::replicated::rkyv)]` if your package has no dependency of that name.
 pub use rkyv;
+#[cfg(feature = "rt")]
+pub use runner::{LogPlace, ReplicatedNode};

@@ -48,6 +48,15 @@ impl ReplicatedConfig {
     }
 }
 
+/// A command that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied<O> {
+    /// Its position in the log, the same for everybody.
+    pub gsn: Gsn,
+    /// What it came to.
+    pub outcome: O,
+}
+
 /// What a [`Replicated`] tells its owner.
 #[derive(Debug)]
 pub enum ReplicatedEvent<O> {
@@ -57,8 +66,8 @@ pub enum ReplicatedEvent<O> {
     Outcome {
         /// Which.
         proposal: ProposalId,
-        /// Where it lies in the log, and what it came to; or what became of it.
-        result: Result<(Gsn, O), ProposeError>,
+        /// What it came to; or what became of it.
+        result: Result<Applied<O>, ProposeError>,
     },
     /// [`Replicated::state`] now shows what this read asked for: once for each, if the node doesn't end before.
     Readable {
@@ -69,6 +78,11 @@ pub enum ReplicatedEvent<O> {
     Snapshot {
         /// First position that it doesn't hold.
         gsn: Gsn,
+    },
+    /// The log is this cluster's; comes once.
+    Cluster {
+        /// Which.
+        id: ClusterId,
     },
     /// The orderers are these from now on: worth remembering for the next start.
     Orderers {
@@ -178,6 +192,11 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         self.failed.as_deref()
     }
 
+    /// Proposals that have no outcome yet.
+    pub fn proposals(&self) -> usize {
+        self.proposals.len()
+    }
+
     /// What it has counted.
     pub const fn figures(&self) -> Figures {
         self.figures
@@ -273,7 +292,10 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             LogEvent::WriterLost { why, .. } => {
                 self.fail(format!("the log takes nothing more from this node: {why}; start it again"));
             }
-            LogEvent::Ready { cluster, .. } => self.cluster = cluster,
+            LogEvent::Ready { cluster, .. } => {
+                self.cluster = cluster;
+                self.event(ReplicatedEvent::Cluster { id: cluster });
+            }
             LogEvent::Orderers { addrs } => self.event(ReplicatedEvent::Orderers { addrs }),
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
             LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
@@ -296,7 +318,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         for (gsn, index, record) in committed.records() {
             let own = committed.own.then(|| self.proposals.take(seq, index));
             let (result, end) = match self.on_record(gsn, &record) {
-                Ok(result) => (result.map(|outcome| (gsn, outcome)), None),
+                Ok(result) => (result.map(|outcome| Applied { gsn, outcome }), None),
                 Err(why) => (Err(ProposeError::Unknown(why.clone())), Some(why)),
             };
             if let Some(proposal) = own {

@@ -29,6 +29,16 @@ pub enum QueryError {
     /// This node has ended, or is ending.
     #[error("the node has ended: {0}")]
     Closed(String),
+    /// Of a handle's read: it panicked. The node goes on.
+    #[error("the read panicked")]
+    Panicked,
+}
+
+impl QueryError {
+    /// Whether the same may be asked again, soon.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Busy)
+    }
 }
 
 /// Reads that wait. Of several that may be done, those that need less come first, then in the order of asking.

@@ -5,7 +5,7 @@ use crate::disk::{Bench, CLUSTER, tiny};
 use std::collections::BTreeMap;
 use zoolog_client::LocalLog;
 use zoolog_client::replicated::{
-    Loader, ProposeError, Replicated, ReplicatedConfig, ReplicatedEvent, Restored, StateMachine,
+    Applied, Loader, ProposeError, Replicated, ReplicatedConfig, ReplicatedEvent, Restored, StateMachine,
 };
 use zoolog_core::rng::Rng;
 use zoolog_core::wal::MemoryDisk;
@@ -136,7 +136,7 @@ impl<S: StateMachine> World<S> {
     }
 
     /// Proposes, and waits for what comes of it.
-    pub fn call(&mut self, command: &S::Command) -> Result<(Gsn, S::Outcome), ProposeError> {
+    pub fn call(&mut self, command: &S::Command) -> Result<Applied<S::Outcome>, ProposeError> {
         let id = self.bench.log.propose(command)?;
         self.settle();
         let mut found = None;

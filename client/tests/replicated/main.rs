@@ -10,8 +10,8 @@ use disk::CLUSTER;
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_client::replicated::rkyv::{self, Archive, Archived, Deserialize, Serialize};
 use zoolog_client::replicated::{
-    Consistency, Image, Loader, ProposeError, QueryError, ReplicatedEvent, Restored, StateMachine, Writing,
-    check, unarchive,
+    Applied, Consistency, Image, Loader, ProposeError, QueryError, ReplicatedEvent, Restored, StateMachine,
+    Writing, check, unarchive,
 };
 use zoolog_core::rng::Rng;
 use zoolog_core::{Gsn, Instant};
@@ -124,7 +124,7 @@ fn random_lives_keep_every_outcome() {
                     ReplicatedEvent::Outcome { proposal, result } => {
                         let first = pending.pop_first().expect("proposed");
                         assert_eq!(first.0, proposal, "each once, in order");
-                        let (gsn, outcome) = result.expect("nothing here fails");
+                        let Applied { gsn, outcome } = result.expect("nothing here fails");
                         known.insert(first.1, (gsn.0, outcome));
                         outcomes += 1;
                     }
@@ -137,6 +137,7 @@ fn random_lives_keep_every_outcome() {
                         }
                     },
                     ReplicatedEvent::Snapshot { .. } => snapshots += 1,
+                    ReplicatedEvent::Cluster { id } => assert_eq!(id, CLUSTER),
                     ReplicatedEvent::Note(text) => assert!(text.contains("no room"), "{text}"),
                     other => panic!("{other:?} is not called for"),
                 }
@@ -198,7 +199,7 @@ fn what_can_not_be_decoded_is_rejected_named_and_passed_over() {
     assert!(notes.len() == 1 && notes[0].contains("the command at 1 is rejected"), "{notes:?}");
     let figures = w.node().figures();
     assert_eq!((figures.applied, figures.rejected, figures.foreign), (1, 1, 2));
-    assert_eq!(w.call(&enter(4)).expect("applied").0, Gsn(4));
+    assert_eq!(w.call(&enter(4)).expect("applied").gsn, Gsn(4));
     // Alike after a replay.
     let hash = w.node().state_hash();
     let mut w = w.crash(&mut Rng::new(1, "crash"));
@@ -366,7 +367,7 @@ fn bounds_refuse_and_then_take_again() {
     };
     assert!(refused.is_retryable() && !refused.is_unknown(), "{refused}");
     w.settle();
-    assert_eq!(w.call(&enter(taken)).expect("applied").1.0 as u64, taken);
+    assert_eq!(w.call(&enter(taken)).expect("applied").outcome.0 as u64, taken);
     let long = Entry::Enter { number: 0, filling: vec![0; 2 << 20] };
     assert!(matches!(w.bench.log.propose(&long), Err(ProposeError::TooLong { .. })));
 }

@@ -34,6 +34,18 @@ pub use wake::{Stop, Waker};
 
 use std::time::Duration;
 
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// If the system gives none.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0u8; N];
+    let mut file =
+        std::fs::File::open("/dev/urandom").map_err(|e| format!("can't open /dev/urandom: {e}"))?;
+    std::io::Read::read_exact(&mut file, &mut bytes).map_err(|e| e.to_string())?;
+    Ok(bytes)
+}
+
 /// Binds a listening socket, so that a port in use is reported before anything starts.
 ///
 /// # Errors

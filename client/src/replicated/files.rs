@@ -1,0 +1,154 @@
+//! What does a node keep in its directory? Small files that say who it is (`node`), whose log it has applied (`cluster`), where
+//! that was last (`orderers`); and `snapshots/`.
+
+use super::image::{Loader, Restored};
+use super::machine::StateMachine;
+use std::path::{Path, PathBuf};
+use zoolog_core::ClusterId;
+use zoolog_core::rt::datadir::{lock, write_durably};
+use zoolog_core::rt::random_bytes;
+use zoolog_core::rt::snapshots::SnapshotStore;
+
+/// A node's directory, its own as long as this lives.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+    /// Drawn at the first start.
+    pub node: String,
+    /// Whose log it has applied; 0 if it has not begun.
+    pub cluster: ClusterId,
+    _lock: std::fs::File,
+}
+
+impl Files {
+    /// Opens the directory, which is made if it isn't there.
+    ///
+    /// # Errors
+    /// Text for a person.
+    pub fn open(dir: &Path) -> Result<Self, String> {
+        std::fs::create_dir_all(dir).map_err(|e| format!("can't make {}: {e}", dir.display()))?;
+        let _lock = lock(dir)?;
+        let id = dir.join("node");
+        let node = match std::fs::read_to_string(&id) {
+            Ok(text) => text.trim().to_string(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let node = format!("{:016x}", u64::from_le_bytes(random_bytes()?));
+                write_durably(&id, node.as_bytes())?;
+                node
+            }
+            Err(e) => return Err(format!("can't read {}: {e}", id.display())),
+        };
+        let file = dir.join("cluster");
+        let cluster = match std::fs::read_to_string(&file) {
+            Ok(text) => u128::from_str_radix(text.trim(), 16)
+                .map_err(|_| format!("{} holds no cluster's id: remove it", file.display()))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(format!("can't read {}: {e}", file.display())),
+        };
+        Ok(Self { dir: dir.to_path_buf(), node, cluster: ClusterId(cluster), _lock })
+    }
+
+    /// The log is this cluster's: written down the first time, compared later.
+    ///
+    /// # Errors
+    /// The directory is of another log.
+    pub fn belongs_to(&mut self, cluster: ClusterId) -> Result<(), String> {
+        match self.cluster {
+            ClusterId(0) => {
+                self.cluster = cluster;
+                write_durably(&self.dir.join("cluster"), format!("{:032x}", cluster.0).as_bytes())
+            }
+            ours if ours == cluster => Ok(()),
+            ours => Err(format!(
+                "{} is of the log {:032x}, and this log is {:032x}: give the node another directory, or the log \
+                 that it had",
+                self.dir.display(),
+                ours.0,
+                cluster.0
+            )),
+        }
+    }
+
+    /// Those that were heard of last, then those that were given.
+    pub fn orderers(&self, given: &[String]) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.join("orderers")).unwrap_or_default();
+        let mut all: Vec<String> =
+            text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Into::into).collect();
+        all.extend(given.iter().filter(|addr| !all.contains(addr)).cloned().collect::<Vec<_>>());
+        all
+    }
+
+    /// Writes them down; that it couldn't is only worth a line in the log.
+    pub fn remember(&self, addrs: &[String]) {
+        let text: String = addrs.iter().map(|addr| format!("{addr}\n")).collect();
+        if let Err(e) = write_durably(&self.dir.join("orderers"), text.as_bytes()) {
+            tracing::warn!("the orderers of now are not remembered: {e}");
+        }
+    }
+
+    /// The directory of snapshots.
+    ///
+    /// # Errors
+    /// Text for a person.
+    pub fn snapshots(&self) -> Result<SnapshotStore, String> {
+        SnapshotStore::open(&self.dir.join("snapshots"), self.cluster)
+    }
+}
+
+/// The state to start from: the newest snapshot that is good; and where the next older good one is, which is read as well,
+/// since the log is let go only before that.
+///
+/// # Errors
+/// Text for a person: the directory can't be read.
+pub(super) fn restore<S: StateMachine>(
+    store: &SnapshotStore,
+    cluster: ClusterId,
+    name: &str,
+) -> Result<Restored<S>, String> {
+    let mut found: Option<Restored<S>> = None;
+    for file in store.newest()? {
+        match &mut found {
+            None => {
+                let mut loader = Loader::new::<S>(cluster, name);
+                let read = store.read(&file, &mut |bytes| loader.push(bytes));
+                let unusable = |e| format!("{} can't be used: {e}", file.path.display());
+                match read.and_then(|()| loader.finish().map_err(unusable)) {
+                    Ok(restored) => {
+                        tracing::info!(name, "starting from the snapshot at {}", file.gsn);
+                        found = Some(restored);
+                    }
+                    Err(why) => tracing::warn!(name, "{why}; trying the one before it"),
+                }
+            }
+            Some(found) => match store.verify(&file) {
+                Ok(()) => {
+                    found.second_newest = Some(file.gsn);
+                    break;
+                }
+                Err(why) => tracing::warn!(name, "{why}; it doesn't count as one to fall back on"),
+            },
+        }
+    }
+    Ok(found.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_one_nodes_and_one_logs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut files = Files::open(dir.path()).expect("new");
+        let node = files.node.clone();
+        assert!(Files::open(dir.path()).expect_err("locked").contains("in use"));
+        files.belongs_to(ClusterId(7)).expect("the first");
+        files.remember(&["a:1".into(), "b:1".into()]);
+        drop(files);
+        let mut files = Files::open(dir.path()).expect("again");
+        assert_eq!((&files.node, files.cluster), (&node, ClusterId(7)));
+        assert_eq!(files.orderers(&["c:1".into(), "a:1".into()]), ["a:1", "b:1", "c:1"]);
+        assert!(files.belongs_to(ClusterId(8)).expect_err("another").contains("another directory"));
+        assert_eq!(files.belongs_to(ClusterId(7)), Ok(()));
+    }
+}
