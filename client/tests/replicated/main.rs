@@ -4,6 +4,7 @@
 mod bench;
 #[path = "../local/bench.rs"]
 mod disk;
+mod examples;
 
 use bench::{NAME, World, restore};
 use disk::CLUSTER;
