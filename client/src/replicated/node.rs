@@ -332,9 +332,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         }
         // Of a fence, or of what was to lie elsewhere, there is only the place.
         self.applied = committed.end();
-        if self.snapshots.is_due(now, self.applied) {
-            self.begin_snapshot();
-        }
+        self.snapshot_if_due(now);
     }
 
     /// Applies a record.
@@ -398,7 +396,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         ProposeError::Rejected { gsn, why }
     }
 
-    fn begin_snapshot(&mut self) {
+    /// Begins a snapshot of the state as it is, if it is time for one. Not before it is known whose it is: the log may
+    /// deliver before it says so.
+    fn snapshot_if_due(&mut self, now: Instant) {
+        if self.cluster == ClusterId(0) || !self.snapshots.is_due(now, self.applied) {
+            return;
+        }
         // Of skips that lie far behind, the entries that say so do too.
         while self.skips.len() > SKIPS_MAX {
             self.skips.pop_first();
@@ -446,9 +449,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             self.event(ReplicatedEvent::Readable { query });
         }
         // One that is wanted before anything follows, or whose time comes after a failure.
-        if self.snapshots.is_due(now, self.applied) {
-            self.begin_snapshot();
-        }
+        self.snapshot_if_due(now);
         let asks = self.queries.should_ask();
         if asks {
             self.queries.asked(self.log.tail());

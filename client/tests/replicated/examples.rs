@@ -130,7 +130,8 @@ fn the_queue_gives_each_job_to_one_at_a_time() {
         });
         assert_eq!(check::<Queue>(&all[..all.len().min(150)]), Ok(()));
         // Every job: its work, who had it last and until when, whether it is done.
-        let mut jobs: BTreeMap<u64, (String, Option<(String, u64)>, bool)> = BTreeMap::new();
+        type Taken = Option<(String, u64)>;
+        let mut jobs: BTreeMap<u64, (String, Taken, bool)> = BTreeMap::new();
         let mut now = 0;
         for (command, gsn) in all.into_iter().zip(0..) {
             let expected = match command {
