@@ -5,6 +5,7 @@ mod bench;
 #[path = "../local/bench.rs"]
 mod disk;
 mod examples;
+mod late;
 
 use bench::{NAME, World, restore};
 use disk::CLUSTER;
