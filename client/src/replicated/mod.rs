@@ -10,6 +10,8 @@
 //! - `record`: what a command looks like in the log; `image`: what a snapshot looks like in its file.
 //! - `proposals`: own commands on their way; `queries`: who waits for a position; `snapshots`: when one is taken.
 //!
+//! `docs/REPLICATED.md` shows it on an example; larger ones are in `client/examples/`.
+//!
 //! # What is promised
 //! - **One order.** All nodes apply the same commands in the same order, at the same positions, each exactly once. What a
 //!   command does may therefore depend on nothing but the state, its position and its bytes: no clock, no chance, no
@@ -53,3 +55,8 @@ pub use record::{Entry, Writing};
 pub use rkyv;
 #[cfg(feature = "rt")]
 pub use runner::{LogPlace, ReplicatedNode};
+
+/// The page that shows all this on an example, which is compiled.
+#[cfg(all(doctest, feature = "rt"))]
+#[doc = include_str!("../../../docs/REPLICATED.md")]
+pub struct Page;
