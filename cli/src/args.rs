@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use log::*;
 use std::path::{Path, PathBuf};
 use zoolog_core::config::{self, ClusterConfig, ZkConfig};
+use zoolog_core::policy::{Acks, Fetch, Reads};
 use zoolog_core::{LaneId, ShardId};
 
 /// ZooKeeper on a shared log.
@@ -148,6 +149,36 @@ pub struct DevArgs {
     /// For its ZooKeeper nodes
     #[command(flatten)]
     pub zoo: ZooArgs,
+    /// For them, too
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// How a ZooKeeper node gets its records and when it answers (see docs/POLICIES.md); instead of the same in its file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PolicyArgs {
+    /// How records come: streamed, batched, deferred or lazy
+    #[arg(long, value_name = "POLICY")]
+    pub fetch: Option<Fetch>,
+    /// Between two fetches of a batched or deferred node
+    #[arg(long, value_name = "MS")]
+    pub defer_ms: Option<u32>,
+    /// When a write is answered: applied, or logged
+    #[arg(long, value_name = "POLICY")]
+    pub acks: Option<Acks>,
+    /// What a read shows: session, linearizable, or log
+    #[arg(long, value_name = "POLICY")]
+    pub reads: Option<Reads>,
+}
+
+impl PolicyArgs {
+    /// What is said here goes before what the settings say.
+    pub fn apply(&self, config: &mut ZkConfig) {
+        config.fetch = self.fetch.unwrap_or(config.fetch);
+        config.defer_ms = self.defer_ms.unwrap_or(config.defer_ms);
+        config.acks = self.acks.unwrap_or(config.acks);
+        config.reads = self.reads.unwrap_or(config.reads);
+    }
 }
 
 /// One node.
@@ -304,6 +335,8 @@ pub struct ZkArgs {
     /// connections; 0 takes what suits the cores
     #[arg(long, value_name = "N")]
     pub executors: Option<u16>,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 impl ZkArgs {
@@ -317,6 +350,7 @@ impl ZkArgs {
             config.listen = format!("{host}:{port}");
         }
         config.executors = self.executors.unwrap_or(config.executors);
+        self.policy.apply(config);
     }
 }
 

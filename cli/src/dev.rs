@@ -87,6 +87,8 @@ type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
 
 /// Decides on ports and settings, continuing those of the directory where there are any.
 fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String> {
+    args.policy.apply(&mut common.zk);
+    common.zk.validate().map_err(|e| e.to_string())?;
     if let Some(executors) = args.executors {
         common.zk.executors = executors;
         common.zk.validate().map_err(|e| format!("--executors {executors}: {e}"))?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use zoolog_client::{LocalDir, local_birth};
 use zoolog_core::config::{ClusterConfig, Config, ZkConfig};
+use zoolog_core::policy::Fetch;
 use zoolog_core::rt::{self, clock};
 
 /// Where a ZooKeeper node's log is, if it is not the cluster's.
@@ -71,6 +72,12 @@ fn settings(args: &ZkArgs) -> Result<ZkConfig, String> {
     args.apply(&mut config);
     if args.executors.is_some_and(|n| n > 1) {
         return Err("with `--log local:DIR` one executor does it all: leave --executors out".into());
+    }
+    if config.fetch != Fetch::Streamed {
+        return Err(format!(
+            "with `--log local:DIR` there is nobody to fetch from: `{}` is of no use, leave `fetch` at `streamed`",
+            config.fetch
+        ));
     }
     config.executors = 1;
     config.validate().map_err(|e| e.to_string())?;

@@ -477,8 +477,13 @@ pub fn zk_machine(
         container_check_interval: Duration::from_millis(config.container_check_interval_ms),
         container_max_per_minute: config.container_max_per_minute,
         facts: facts::of(config),
+        acks: config.acks,
+        reads: config.reads,
         ..zoolog_zk::NodeConfig::default()
     };
+    machine.log.fetch = config.fetch;
+    machine.log.defer = Duration::from_millis(config.defer_ms.into());
+    machine.log.location_limit = config.location_limit as usize;
     // What it has applied and not yet in a snapshot must stay in the log.
     machine.log.consumer = Some(name.clone());
     machine.orderers = remembered::with_configured(&config.data_dir, &machine.orderers);

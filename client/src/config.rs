@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use zoolog_core::limits::{BATCH_BYTES_MAX, WRITER_WINDOW};
+use zoolog_core::policy::Fetch;
 use zoolog_core::{ClusterId, Gsn};
 
 /// Settings of a [`LogClient`](crate::LogClient).
@@ -37,6 +38,14 @@ pub struct ClientConfig {
     /// Bytes that a replica may push per lane before the subscription has taken them. Raised to twice
     /// [`BATCH_BYTES_MAX`], so that the largest batch always gets through. Default 8 MiB.
     pub subscribe_credit_bytes: u32,
+    /// How records come to the subscription. Unless they are streamed, cuts are not followed either: where the log ends
+    /// is asked for, and `Progress` tells of it as seldom. Default streamed.
+    pub fetch: Fetch,
+    /// Between two fetches, if they are batched or deferred. Default 20 ms.
+    pub defer: Duration,
+    /// Stretches of positions, of a range that is fetched from one shard after the other, of which it is remembered who
+    /// doesn't have them. What is more is asked for again. At least 1. Default 200.
+    pub location_limit: usize,
     /// Bytes of history that are asked for or wait to be taken, over all shards; of each range that is read.
     /// At least 16 KiB. Default 16 MiB.
     pub prefetch_bytes: usize,
@@ -71,6 +80,9 @@ impl Default for ClientConfig {
             window_bytes: 16 << 20,
             prompt_acks: true,
             subscribe_credit_bytes: 8 << 20,
+            fetch: Fetch::Streamed,
+            defer: Duration::from_millis(20),
+            location_limit: 200,
             prefetch_bytes: 16 << 20,
             live_within_records: 8192,
             late_push: Duration::from_millis(10),
@@ -91,6 +103,8 @@ impl ClientConfig {
         self.window_batches = self.window_batches.clamp(1, window as usize);
         self.window_bytes = self.window_bytes.max(1);
         self.subscribe_credit_bytes = self.subscribe_credit_bytes.max(2 * BATCH_BYTES_MAX as u32);
+        self.defer = self.defer.max(Duration::from_millis(1));
+        self.location_limit = self.location_limit.max(1);
         self.prefetch_bytes = self.prefetch_bytes.max(16 << 10);
         self
     }

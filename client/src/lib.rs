@@ -30,7 +30,9 @@ pub use config::ClientConfig;
 pub use local::dir::{LocalDir, local_birth};
 pub use local::{LocalConfig, LocalLog};
 pub use log::{
-    AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed, WriterLost,
+    AppendError, Committed, Fetching, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed,
+    WriterLost,
 };
 pub use scalog::{LogClient, Metrics};
+pub use zoolog_core::policy::Fetch;
 pub use zoolog_core::wire::{DiskRoom, ReadEnd};

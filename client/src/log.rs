@@ -328,6 +328,18 @@ pub enum LogEvent {
     },
 }
 
+/// What fetching has come to, under the policies that fetch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetching {
+    /// Fetches begun.
+    pub fetches: u64,
+    /// Stretches of positions of which it is remembered who doesn't have them.
+    pub location_entries: usize,
+    /// Bytes received that said no more than where records are: cuts, orders, views, the log's end, and answers without
+    /// records.
+    pub location_bytes: u64,
+}
+
 /// A totally ordered log with one writer and at most one subscription, as a [`Machine`]: after any call drain
 /// [`Machine::poll_output`]. All methods return at once; answers are [`LogEvent`]s.
 pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
@@ -377,6 +389,20 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
     /// As `append`, but never [`AppendError::DiskFull`].
     fn append_vital(&mut self, record: &[u8]) -> Result<(Seq, u32), AppendError> {
         self.append(record)
+    }
+
+    /// Somebody waits for what lies before `upto`, which must be assigned: a lazy subscription has it delivered now. Others
+    /// deliver without being told.
+    fn want(&mut self, upto: Gsn) {
+        let _ = upto;
+    }
+
+    /// Has all that is new delivered, under the policies that would put it off.
+    fn refresh(&mut self) {}
+
+    /// What fetching has come to.
+    fn fetching(&self) -> Fetching {
+        Fetching::default()
     }
 
     /// Forgets everything before `gsn`, for everybody; all of it or nothing. What any consumer needs stays.

@@ -1,6 +1,7 @@
 //! What can be set? One struct per file, every key with its unit, default and consequence; an unknown key is
 //! an error that names the nearest known one.
 
+use crate::policy::{Acks, Fetch, Reads};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -461,6 +462,17 @@ pub struct ZkConfig {
     pub snapshot_records: u64,
     /// Bytes of records after which it is taken, if that comes first; 0: however many. Default 268435456.
     pub snapshot_bytes: u64,
+    /// How the log's records come to this node: `streamed`, `batched`, `deferred` or `lazy`. Only the first two keep all
+    /// promises, and end sessions that fell silent; see docs/POLICIES.md. Default `streamed`.
+    pub fetch: Fetch,
+    /// Milliseconds between two fetches of a `batched` or `deferred` node. Default 20; up to 60000.
+    pub defer_ms: u32,
+    /// Ranges of positions of which a `deferred` or `lazy` node remembers who may have them. Default 200; up to 65536.
+    pub location_limit: u32,
+    /// When a write is answered: `applied`, or `logged`, before it is known what it comes to. Default `applied`.
+    pub acks: Acks,
+    /// What a read shows: `session`, `linearizable`, or `log`. Default `session`.
+    pub reads: Reads,
     /// Threads: 1 does everything; of more, one applies the log's records and the others have the clients'
     /// connections. 0 takes what suits the cores, see [`ZkConfig::executors_on`]. Default 0; up to 64.
     pub executors: u16,
@@ -494,6 +506,11 @@ impl Default for ZkConfig {
             metrics_listen: String::new(),
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
+            fetch: Fetch::default(),
+            defer_ms: 20,
+            location_limit: 200,
+            acks: Acks::default(),
+            reads: Reads::default(),
             executors: 0,
             spin_us: 0,
         }
@@ -561,6 +578,12 @@ impl Config for ZkConfig {
         }
         is_place("admin_listen", &self.admin_listen)?;
         is_place("metrics_listen", &self.metrics_listen)?;
+        if !(1..=60_000).contains(&self.defer_ms) {
+            return wrong("`defer_ms` must be 1 to 60000");
+        }
+        if !(1..=65_536).contains(&self.location_limit) {
+            return wrong("`location_limit` must be 1 to 65536");
+        }
         if self.executors > 64 {
             return wrong(
                 "`executors` must be 0 (what suits the cores) to 64: more than cores slow each other down",

@@ -11,7 +11,7 @@
 //! - [`wire`]: every message, in one table, and the frame around it.
 //! - [`wal`]: the one write-ahead log, of slots and of orderers.
 //! - [`snapshot`]: the frame around an image of an application's state.
-//! - [`limits`], [`config`], [`error`]: bounds with their reasons, settings, failures.
+//! - [`limits`], [`config`], [`policy`], [`error`]: bounds with their reasons, settings, choices, failures.
 //!
 //! # Words
 //! A **record** is the opaque bytes one caller appended; a **batch** the records one writer sends in one
@@ -27,6 +27,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod machine;
+pub mod policy;
 pub mod rng;
 #[cfg(feature = "rt")]
 pub mod rt;

@@ -97,6 +97,7 @@ fn messages() -> Vec<Message> {
         }
         .into(),
         Room { lane, room: DiskRoom::Full }.into(),
+        WatchViews { request }.into(),
         Append { lane, start: Seq(2), prompt: true }.into(),
         Appended { writer, acks: vec![(Seq(4), Gsn(7))] }.into(),
         AppendRefused { lane, writer, seq: Seq(5), why: AppendRefusedWhy::Gap, expected: Seq(3) }.into(),

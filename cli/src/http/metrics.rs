@@ -11,13 +11,17 @@ use zoolog_zk::node::{Facts, Figure, Report, latencies, monitored};
 pub const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Of those that `mntr` lists, which are Zoolog's own.
-const OWN: [&str; 6] = [
+const OWN: [&str; 10] = [
     "applied_gsn",
     "order_tail",
     "snapshot_gsn",
     "snapshot_aside_bytes",
     "apply_version",
     "records_in_flight",
+    "fetches",
+    "location_entries",
+    "location_bytes",
+    "writes_failed_after_ack",
 ];
 
 /// Text in the format, one family of figures after the other.
@@ -66,7 +70,14 @@ impl Exposition {
 fn kind_of(name: &str) -> &'static str {
     let counts =
         name.ends_with("_rejected") || name.ends_with("_expired") || name.ends_with("_received_count");
-    let more = ["auth_failed_count", "connection_request_count", "connection_drop_count"];
+    let more = [
+        "auth_failed_count",
+        "connection_request_count",
+        "connection_drop_count",
+        "fetches",
+        "location_bytes",
+        "writes_failed_after_ack",
+    ];
     if counts || more.contains(&name) { "counter" } else { "gauge" }
 }
 

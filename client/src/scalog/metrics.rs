@@ -23,6 +23,8 @@ pub struct Metrics {
     pub refused: u64,
     /// Lanes that the writer left, or began to leave.
     pub left_lanes: u64,
+    /// Bytes received that said no more than where records are.
+    pub location_bytes: u64,
     /// Cuts or orders that didn't follow what was known.
     pub order_errors: u64,
 }

@@ -6,6 +6,7 @@
 //! - `links`: connections to replicas. `writer`: appends; `leaving`: how it gets out of a lane; `naming`: how
 //!   it comes to its name, if it has one. `fetch`: ranges, in windows of which several are
 //!   under way, for `reads` and for history.
+//! - `pace`: when records are asked for that are not pushed.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
 //!   `trims`: what is to be forgotten.
 
@@ -18,6 +19,7 @@ mod metrics;
 mod naming;
 mod order;
 mod orderers;
+mod pace;
 mod push;
 mod reads;
 mod repeats;
@@ -27,6 +29,7 @@ mod tail;
 mod trims;
 mod writer;
 
+use crate::log::Fetching;
 use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLog};
 use consumer::Position;
 use cx::{Cx, earlier};
@@ -34,6 +37,7 @@ use fetch::Fetches;
 use links::{LinkId, Links};
 pub use metrics::Metrics;
 use orderers::Orderers;
+use pace::Pace;
 use reads::Reads;
 use stall::Stall;
 use subscription::Subscription;
@@ -57,6 +61,7 @@ pub struct LogClient {
     writer: Writer,
     fetches: Fetches,
     subscription: Option<Subscription>,
+    pace: Pace,
     reads: Reads,
     tails: Tails,
     trims: Trims,
@@ -71,6 +76,11 @@ pub struct LogClient {
     dirty: bool,
 }
 
+/// Whether an orderer's message is about where records are.
+const fn is_about_places(message: &Message) -> bool {
+    matches!(message, Message::CutIs(_) | Message::OrderIs(_) | Message::ViewIs(_) | Message::TailIs(_))
+}
+
 /// Bit of the request numbers that methods give out, see [`RequestId`].
 const METHOD_REQUEST: u64 = 1 << 63;
 
@@ -80,6 +90,7 @@ impl LogClient {
     pub fn new(cfg: ClientConfig, seed: u64, now: Instant) -> Self {
         let mut cx = Cx::new(cfg.bounded(), seed, now);
         let writer = Writer::new(&cx.cfg, seed, now);
+        let pace = Pace::new(cx.cfg.fetch, cx.cfg.defer, now);
         let (orderers, fetches) = (Orderers::new(&mut cx), Fetches::new(&mut cx));
         Self {
             cx,
@@ -90,6 +101,7 @@ impl LogClient {
             writer,
             fetches,
             subscription: None,
+            pace,
             reads: Reads::default(),
             tails: Tails::default(),
             trims: Trims::default(),
@@ -191,9 +203,20 @@ impl LogClient {
             // From a connection that we have given up.
             return;
         }
+        let len = bytes.len() as u64;
         match (wire::decode(bytes), link) {
-            (Ok(packet), None) => self.orderer_says(packet.message),
-            (Ok(packet), Some(link)) => self.replica_says(link, packet),
+            (Ok(packet), None) => {
+                if is_about_places(&packet.message) {
+                    self.cx.metrics.location_bytes += len;
+                }
+                self.orderer_says(packet.message);
+            }
+            (Ok(packet), Some(link)) => {
+                if packet.payload.is_empty() && matches!(packet.message, Message::ReadIs(_)) {
+                    self.cx.metrics.location_bytes += len;
+                }
+                self.replica_says(link, packet);
+            }
             (Err(error), None) => {
                 tracing::warn!(%error, "bad frame from an orderer");
                 self.orderer_failed();
@@ -256,6 +279,9 @@ impl LogClient {
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
             subscription.tick(cx, &mut self.fetches, &self.view, order);
         }
+        if self.subscription.is_some() && self.pace.tick(cx.now) {
+            self.tails.probe();
+        }
         if self.orderers.tick(cx) && !self.tails.probing() {
             self.tails.probe();
         }
@@ -278,6 +304,11 @@ impl LogClient {
         }
         self.writer.ask_names(cx, &self.orderers);
         self.writer.flush(cx, links);
+        if let (Some(subscription), Some(order)) = (&mut self.subscription, &mut self.order)
+            && self.pace.is_pulled()
+        {
+            subscription.fetch(cx, &mut self.fetches, &self.view, order, self.pace.wanted());
+        }
         self.tails.flush(cx, &self.orderers);
         self.trims.flush(cx, &self.orderers);
         if self.orderers.following()
@@ -365,6 +396,28 @@ impl SharedLog for LogClient {
         request
     }
 
+    fn want(&mut self, upto: Gsn) {
+        if self.pace.is_pulled() {
+            self.pace.want(upto);
+            self.dirty = true;
+        }
+    }
+
+    fn refresh(&mut self) {
+        if self.pace.refresh(self.cx.now) {
+            self.tails.probe();
+            self.dirty = true;
+        }
+    }
+
+    fn fetching(&self) -> Fetching {
+        Fetching {
+            fetches: self.pace.begun,
+            location_entries: self.fetches.location_entries(),
+            location_bytes: self.cx.metrics.location_bytes,
+        }
+    }
+
     fn release(&mut self, upto: Gsn) {
         self.position.release(upto);
         self.dirty = true;
@@ -433,6 +486,7 @@ impl Machine for LogClient {
         first = earlier(first, self.writer.deadline(cx, &self.links));
         first = earlier(first, self.fetches.deadline(cx));
         first = earlier(first, self.subscription.as_ref().and_then(|s| s.deadline(cx)));
+        first = earlier(first, self.subscription.as_ref().and_then(|_| self.pace.deadline()));
         first = earlier(first, self.reads.deadline(cx));
         first = earlier(first, self.tails.deadline(cx));
         first = earlier(first, self.trims.deadline(cx));

@@ -23,7 +23,10 @@ impl LogClient {
             Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
             Message::ConsumerIs(m) => self.consumer_is(&m),
             Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
-            Message::TailIs(m) => self.tails.answer(&mut self.cx, &m),
+            Message::TailIs(m) => {
+                self.tails.answer(&mut self.cx, &m);
+                self.tail_is(m.gsn);
+            }
             Message::TrimAnswer(m) => self.trims.answer(&mut self.cx, m),
             Message::OrderersAre(m) => self.orderers.are(&mut self.cx, m),
             Message::NotLeader(m) => {
@@ -82,20 +85,21 @@ impl LogClient {
             return self.contradicted("a malformed order");
         }
         let lens = m.lanes.iter().filter(|l| l.to > 0).map(|l| (l.lane, l.to)).collect();
-        let new = Order { number: m.number, tail: m.tail, lens };
+        let mut new = Order { number: m.number, tail: m.tail, lens };
+        let pulled = self.pace.is_pulled();
         match &self.order {
             Some(old) if new.number == old.number => {
                 // Of shards that have left the view nothing is said any more, and that needs no cut.
                 let differs =
                     old.lens.iter().any(|(lane, &len)| new.lens.get(lane).is_some_and(|&n| n != len));
-                if differs || new.tail != old.tail {
+                if differs || (new.tail != old.tail && !pulled) {
                     return self.contradicted("the same cut, another order");
                 }
             }
             Some(old) if new.number > old.number => {
                 let shrinks =
                     old.lens.iter().any(|(lane, &len)| new.lens.get(lane).is_some_and(|&n| n < len));
-                if shrinks || new.tail <= old.tail {
+                if shrinks || (new.tail <= old.tail && !pulled) {
                     return self.contradicted("a later cut, a shorter order");
                 }
             }
@@ -108,10 +112,13 @@ impl LogClient {
         // An older one is no news: its cuts will come to where we are.
         let news = self.order.as_ref().is_none_or(|old| new.number > old.number);
         if news {
+            // Whoever follows no cuts may have been told of a later end.
+            new.tail = new.tail.max(self.order.as_ref().map_or(new.tail, |old| old.tail));
             self.moved(new.tail);
             self.order = Some(new);
         }
         self.set_view(m.view);
+        self.tail_is(m.tail);
         if let (true, Some(subscription), Some(order)) = (news, &mut self.subscription, &self.order) {
             subscription.catch_up(&self.cx, &mut self.fetches, &self.view, order);
         }
@@ -140,6 +147,17 @@ impl LogClient {
         }
         let tail = order.tail;
         self.moved(tail);
+    }
+
+    /// The log's end was told. Who follows cuts hears of it from them.
+    fn tail_is(&mut self, tail: Gsn) {
+        if self.pace.is_pulled() && tail.0 <= POSITION_MAX {
+            self.pace.tail_is(tail);
+            if let Some(order) = self.order.as_mut().filter(|o| o.tail < tail) {
+                order.tail = tail;
+                self.moved(tail);
+            }
+        }
     }
 
     fn moved(&mut self, tail: Gsn) {

@@ -4,7 +4,7 @@
 
 use super::cx::Cx;
 use crate::log::LogEvent;
-use zoolog_core::wire::{Consumer, Message, OrderersAre, WatchCuts};
+use zoolog_core::wire::{Consumer, Message, OrderersAre, WatchCuts, WatchViews};
 use zoolog_core::{ConnId, Instant};
 
 /// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
@@ -29,7 +29,7 @@ enum State {
         conn: ConnId,
         since: Instant,
     },
-    /// `WatchCuts` is sent.
+    /// `WatchCuts` is sent, or `WatchViews`.
     Asked {
         conn: ConnId,
         since: Instant,
@@ -126,7 +126,10 @@ impl Orderers {
 
     fn watch(&mut self, cx: &mut Cx, conn: ConnId) {
         let request = cx.request();
-        cx.send_message(conn, WatchCuts { request });
+        match cx.cfg.fetch.is_pulled() {
+            true => cx.send_message(conn, WatchViews { request }),
+            false => cx.send_message(conn, WatchCuts { request }),
+        }
         self.state = State::Asked { conn, since: cx.now, request };
     }
 

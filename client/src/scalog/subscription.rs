@@ -98,12 +98,27 @@ impl Subscription {
         match self.plan.back() {
             Some(&Piece::Fetch { id, expect: None }) => fetches.extend(cx, view, id, to),
             _ => {
-                self.plan.push_back(Piece::Fetch { id: fetches.open(cx, view, from, to, None), expect: None })
+                let id = match cx.cfg.fetch.is_serial() {
+                    true => fetches.open_in_turn(cx, view, from, to),
+                    false => fetches.open(cx, view, from, to, None),
+                };
+                self.plan.push_back(Piece::Fetch { id, expect: None });
             }
         }
     }
 
+    /// All before `upto` is to be had now, by asking for it. It is assigned, and no batch lies across it.
+    pub fn fetch(&mut self, cx: &Cx, fetches: &mut Fetches, view: &View, order: &mut Order, upto: Gsn) {
+        if self.started && !self.ended && upto > self.planned {
+            order.tail = order.tail.max(upto);
+            self.plan_fetch(cx, fetches, view, upto);
+        }
+    }
+
     fn consider_live(&mut self, cx: &Cx, view: &View, order: &Order) {
+        if cx.cfg.fetch.is_pulled() {
+            return;
+        }
         let near = order.tail.0.saturating_sub(self.next.0) <= cx.cfg.live_within_records;
         if self.started && !self.ended && !self.live && near {
             // The plan ends exactly at the tail, whose lane lengths we know: pushes begin there.
@@ -217,7 +232,10 @@ impl Subscription {
                 fetches.close(id);
                 self.plan.pop_front();
                 if self.next < to {
-                    let id = fetches.open(cx, view, self.next, to, None);
+                    let id = match cx.cfg.fetch.is_serial() {
+                        true => fetches.open_in_turn(cx, view, self.next, to),
+                        false => fetches.open(cx, view, self.next, to, None),
+                    };
                     self.plan.push_front(Piece::Fetch { id, expect: None });
                 }
                 return Fetched::Done;

@@ -106,6 +106,8 @@ messages! {
     27 Held;
     /// Primary -> writer, backup -> primary: how much room there is for a lane.
     28 Room;
+    /// Subscriber -> leader: send me the views, but no cuts. Answered by `OrderIs`.
+    29 WatchViews;
 
     /// Writer -> primary: one batch, as payload.
     30 Append;

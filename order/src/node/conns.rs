@@ -114,6 +114,7 @@ impl Orderer {
                 | Message::Report(_)
                 | Message::Recovering(_)
                 | Message::WatchCuts(_)
+                | Message::WatchViews(_)
                 | Message::Tail(_)
                 | Message::Consumer(_)
                 | Message::ForgetConsumer(_)
@@ -140,6 +141,7 @@ impl Orderer {
                 self.recovering(now, conn, slot, started, r)
             }
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
+            (Who::Client, Message::WatchViews(w)) => self.watch_views(conn, w.request),
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
             (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),

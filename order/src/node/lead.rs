@@ -40,6 +40,8 @@ pub(super) struct Lead {
     pub watchers: Vec<(ConnId, u64)>,
     /// Who gets every cut.
     pub pushing: BTreeSet<ConnId>,
+    /// Those of them that hear of no cuts.
+    pub without_cuts: BTreeSet<ConnId>,
     /// Cuts that some slots get later.
     pub late: Late,
     /// What consumers said.
@@ -69,6 +71,7 @@ impl Lead {
             newcomers: BTreeMap::new(),
             watchers: Vec::new(),
             pushing: BTreeSet::new(),
+            without_cuts: BTreeSet::new(),
             late: Late::default(),
             consumers: Gathered::default(),
             names: Names::default(),

@@ -24,6 +24,14 @@ impl Orderer {
         lead.watchers.push((conn, request));
     }
 
+    /// The same without the cuts.
+    pub(super) fn watch_views(&mut self, conn: ConnId, request: u64) {
+        self.watch_cuts(conn, request);
+        if let Some(lead) = &mut self.lead {
+            lead.without_cuts.insert(conn);
+        }
+    }
+
     /// Answers who has asked for cuts.
     pub(super) fn admit_watchers(&mut self) {
         let Some(lead) = &mut self.lead else { return };
@@ -47,6 +55,7 @@ impl Orderer {
     pub(super) fn subscriber_gone(&mut self, conn: ConnId) {
         if let Some(lead) = &mut self.lead {
             lead.pushing.remove(&conn);
+            lead.without_cuts.remove(&conn);
             lead.watchers.retain(|(c, _)| *c != conn);
             lead.late.forget(conn);
         }
@@ -67,7 +76,9 @@ impl Orderer {
         let bytes = wire::encode(CutIs { cut });
         let is_slot = |conn: &ConnId| self.conns.get(conn).is_some_and(|c| matches!(c.who, Who::Slot(..)));
         let may_wait = |conn: &ConnId| is_slot(conn) && !waiting.contains(conn);
-        let (later, at_once): (Vec<ConnId>, Vec<ConnId>) = lead.pushing.iter().copied().partition(may_wait);
+        let hears = |conn: &ConnId| !lead.without_cuts.contains(conn);
+        let (later, at_once): (Vec<ConnId>, Vec<ConnId>) =
+            lead.pushing.iter().copied().filter(hears).partition(may_wait);
         if !at_once.is_empty() {
             self.cuts_sending.get_or_insert((now, 0)).1 += 1;
         }

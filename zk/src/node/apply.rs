@@ -3,6 +3,7 @@
 
 use super::connection::Slot;
 use super::own::Owner;
+use super::policy::Acks;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
 use super::reads::{Leave, Reads};
@@ -15,7 +16,7 @@ use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, SharedLog};
 use zoolog_core::limits::OUT_BYTES_MAX;
-use zoolog_core::{ConnId, Gsn, Instant, Output};
+use zoolog_core::{ConnId, Gsn, Instant, Output, Seq};
 
 /// Until requests that would make a turn's answers too long are gone on with.
 pub(super) const DEFER: Duration = Duration::from_millis(1);
@@ -28,6 +29,7 @@ impl<L: SharedLog> Back<L> {
             self.boot_tail = (None, Some(gsn));
         }
         self.syncs.answer(request, gsn);
+        self.log.want(gsn);
         self.reached(now, state);
     }
 
@@ -177,6 +179,7 @@ impl<L: SharedLog> Back<L> {
     /// Answers the write at the front of the connection's queue, and what waited for it.
     fn settle(&mut self, now: Instant, state: &State, slot: Slot, id: ConnId, outcome: &Outcome) {
         let Some(conn) = self.conns.live(slot, id) else { return };
+        let answered = conn.queue.front_is_answered();
         let entry = conn.queue.pop().expect("the connection's write is in its queue");
         let What::Write(op) = entry.what else { panic!("{entry:?} is not the write that was applied") };
         conn.moved_at = now;
@@ -184,16 +187,65 @@ impl<L: SharedLog> Back<L> {
         if self.is_starving(now, slot) {
             return self.drop_conn(slot, super::session::STARVING);
         }
-        let zxid = state.zxid();
-        if !reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome) {
+        if *outcome == Outcome::Stale {
             return self.drop_conn(slot, "its session has moved or ended");
         }
-        let what = (abbreviation(&entry.what), entry.xid, zxid);
-        self.count_answer(now, status::WRITE, slot, what, entry.at);
+        if answered {
+            self.stats.failed_late += u64::from(matches!(outcome, Outcome::Failed(_)));
+        } else if op != WriteOp::Mark {
+            let zxid = state.zxid();
+            reply::outcome(self.conns.out(slot), entry.xid, zxid, op, outcome);
+            let what = (abbreviation(&entry.what), entry.xid, zxid);
+            self.count_answer(now, status::WRITE, slot, what, entry.at);
+        }
         if op == WriteOp::CloseSession {
             return self.end_conn(slot);
         }
         self.pump(now, state, slot);
+    }
+
+    /// Own records up to those of batch `seq` are in the log, before `end`: what need not wait for more is answered.
+    pub(super) fn on_logged(&mut self, now: Instant, state: &State, seq: Seq, end: Gsn) {
+        self.logged_end = end;
+        let mut waited_for = false;
+        while let Some(owner) = self.own.next_logged(seq) {
+            match owner {
+                Owner::Request(slot, id) => {
+                    let Some(conn) = self.conns.live(slot, id) else { continue };
+                    conn.queue.is_logged();
+                    self.answer_early(now, state, slot);
+                    waited_for |= self.conns.live(slot, id).is_some_and(|c| !c.queue.is_all_answered());
+                }
+                Owner::Handshake(..) | Owner::Touch => waited_for = true,
+                Owner::Sweep | Owner::Nobody => {}
+            }
+        }
+        if waited_for {
+            self.log.want(end);
+        }
+    }
+
+    /// Answers writes that are in the log, as far as nothing before them waits, by where this node is: what such a write
+    /// comes to is not known here, and where it will be shown lies ahead of everything that its client has been told.
+    fn answer_early(&mut self, now: Instant, state: &State, slot: Slot) {
+        let zxid = state.zxid();
+        loop {
+            let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) else { return };
+            let Some((entry, op)) = conn.queue.answer_early() else { return };
+            let (xid, at) = (entry.xid, entry.at);
+            let what = (abbreviation(&entry.what), xid, zxid);
+            let path = entry.early.clone().unwrap_or_default();
+            conn.moved_at = now;
+            if self.is_starving(now, slot) {
+                return self.drop_conn(slot, super::session::STARVING);
+            }
+            let out = self.conns.out(slot);
+            match op {
+                WriteOp::Create => responses::path(out, xid, zxid, &path),
+                _ => responses::empty(out, xid, zxid),
+            }
+            self.count_answer(now, status::WRITE, slot, what, at);
+        }
     }
 
     /// Answers from the front of the connection's queue until something there has to wait.
@@ -201,6 +253,7 @@ impl<L: SharedLog> Back<L> {
         while let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) {
             let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
                 None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
+                Some(What::Round(round)) => (self.syncs.is_done(*round), true),
                 Some(What::Sync(round, _)) => (!conn.backlog && self.syncs.is_done(*round), true),
                 Some(What::Refused(_) | What::OfConn(_)) => (!conn.backlog, true),
                 Some(What::Read(..)) => (conn.may_answer(), conn.backlog),
@@ -208,6 +261,9 @@ impl<L: SharedLog> Back<L> {
             if !ready {
                 if !backlog {
                     self.defer(now, slot);
+                }
+                if self.cfg.acks == Acks::Logged {
+                    self.answer_early(now, state, slot);
                 }
                 self.release_held(now, slot);
                 return self.pause_or_resume(slot);
@@ -219,6 +275,9 @@ impl<L: SharedLog> Back<L> {
 
     /// Answers a request that is not a write, from the state as it is.
     fn answer(&mut self, now: Instant, state: &State, slot: Slot, entry: Entry) {
+        if matches!(entry.what, What::Round(_)) {
+            return; // the read behind it is answered
+        }
         let (xid, zxid, op) = (entry.xid, state.zxid(), abbreviation(&entry.what));
         self.conns.at(slot).moved_at = now;
         let id = self.conns.at(slot).id;
@@ -240,7 +299,7 @@ impl<L: SharedLog> Back<L> {
                 of.answer(out, xid, zxid);
                 self.settle_of_conn(slot, of);
             }
-            What::Write(_) | What::Unsent(..) => panic!("{entry:?} is answered by apply"),
+            What::Write(_) | What::Unsent(..) | What::Round(_) => panic!("{entry:?} is not answered here"),
         }
         self.count_answer(now, status::READ, slot, (op, xid, zxid), entry.at);
     }

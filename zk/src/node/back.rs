@@ -20,7 +20,7 @@ use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
-use zoolog_core::{ConnId, Gsn, Input, Instant, Output, WallMs};
+use zoolog_core::{ConnId, Gsn, Input, Instant, Output, Seq, WallMs};
 
 /// What a [`Back`] does next.
 #[derive(Debug)]
@@ -35,11 +35,16 @@ pub enum Step {
     Nothing,
 }
 
-/// What the log said that may let requests go on which wait for a position.
+/// What the log said that may let requests go on which wait for a position, or for no more than to be in the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Learned {
-    request: RequestId,
-    tail: Gsn,
+pub struct Learned(News);
+
+#[derive(Clone, Copy, Debug)]
+enum News {
+    /// The answer to a question for the tail.
+    Tail(RequestId, Gsn),
+    /// Own records up to those of this batch are in the log, which end there.
+    Logged(Seq, Gsn),
 }
 
 /// What the wall clock said, and when.
@@ -84,6 +89,8 @@ pub struct Back<L = LogClient> {
     pub(super) deferred: BTreeSet<Slot>,
     pub(super) deferred_at: Option<Instant>,
     pub(super) own: Own,
+    /// Where the newest own batch ends that is known to be in the log. Kept only where that matters.
+    pub(super) logged_end: Gsn,
     pub(super) syncs: Syncs,
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
@@ -142,6 +149,7 @@ impl<L: SharedLog> Back<L> {
             deferred: BTreeSet::new(),
             deferred_at: None,
             own: Own::new(now),
+            logged_end: Gsn(0),
             syncs: Syncs::new(),
             snapshots,
             sweeper: Sweeper::default(),
@@ -388,7 +396,12 @@ impl<L: SharedLog> Back<L> {
                 Some(Output::Event(event)) if self.failed => drop(event),
                 Some(Output::Event(LogEvent::Committed(committed))) => return Step::Apply(committed),
                 Some(Output::Event(LogEvent::Tail { request, gsn })) => {
-                    return Step::Learn(Learned { request, tail: gsn });
+                    return Step::Learn(Learned(News::Tail(request, gsn)));
+                }
+                Some(Output::Event(LogEvent::Appended { seq, first_gsn, count }))
+                    if self.cfg.hears_acks() =>
+                {
+                    return Step::Learn(Learned(News::Logged(seq, first_gsn.plus(u64::from(count)))));
                 }
                 Some(Output::Event(event)) => self.on_log(event),
                 Some(Output::ReadClock) => return Step::Output(Output::ReadClock),
@@ -432,7 +445,10 @@ impl<L: SharedLog> Back<L> {
 
     /// Takes in what [`Back::step`] gave.
     pub fn learn(&mut self, now: Instant, state: &State, learned: Learned) {
-        self.on_tail(now, state, learned.request, learned.tail);
+        match learned.0 {
+            News::Tail(request, gsn) => self.on_tail(now, state, request, gsn),
+            News::Logged(seq, end) => self.on_logged(now, state, seq, end),
+        }
     }
 
     /// As [`Machine::sent`](zoolog_core::Machine::sent).

@@ -1,10 +1,12 @@
 //! What can be set about a node? Each with its unit, its default and the reason for it.
 
 use super::facts::Facts;
+use super::policy::{Acks, Reads};
 use super::whitelist::Whitelist;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
+use zoolog_core::policy::Fetch;
 use zoolog_core::{ClusterId, Instant};
 
 /// Settings of a [`Node`](crate::Node).
@@ -64,6 +66,10 @@ pub struct NodeConfig {
     /// Four-letter words that are answered (`4lw.commands.whitelist`). Default those that change nothing and name no node
     /// of the tree, unlike the original.
     pub words: Whitelist,
+    /// When writes are answered. Default once they are applied.
+    pub acks: Acks,
+    /// What reads show. Default what is applied here.
+    pub reads: Reads,
     /// What it is told of its surroundings.
     pub facts: Facts,
     /// Settings of the log client; its `cluster` and `orderers` are set from the fields above.
@@ -97,6 +103,8 @@ impl Default for NodeConfig {
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
             words: Whitelist::default(),
+            acks: Acks::default(),
+            reads: Reads::default(),
             facts: Facts::default(),
             log: ClientConfig::default(),
         }
@@ -133,8 +141,13 @@ impl NodeConfig {
         self.log.cluster = self.cluster;
         self.log.orderers = self.orderers.clone();
         // What becomes of a write is seen when it is applied.
-        self.log.prompt_acks = false;
+        self.log.prompt_acks = self.hears_acks();
         self
+    }
+
+    /// Whether it matters that a record is in the log before it is applied.
+    pub(super) fn hears_acks(&self) -> bool {
+        self.acks == Acks::Logged || self.log.fetch == Fetch::Lazy
     }
 
     /// Shortest session timeout granted, in milliseconds.

@@ -17,6 +17,7 @@ use super::auth::Auth;
 use super::config::NodeConfig;
 use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
+use super::policy::{self, Acks, Reads as ReadPolicy};
 use super::published::{Item, Published, Said, conn_of, front_of, local};
 use super::reads::{Leave, Reads};
 use super::report::{About, LIST_MAX, Reset};
@@ -46,6 +47,10 @@ pub struct Front {
     max_pending_requests: usize,
     max_pending_bytes: usize,
     skip_acl: bool,
+    /// What reads show: unless it is what is applied here, they go the way of writes.
+    reads: ReadPolicy,
+    /// When writes are answered: if before they are applied, reads behind them go their way, too.
+    acks: Acks,
     conns: Table,
     watches: Watches,
     /// What was taken of what was published: zxid of the newest record,
@@ -74,6 +79,8 @@ impl Front {
             max_pending_requests: cfg.max_pending_requests,
             max_pending_bytes: cfg.max_pending_bytes,
             skip_acl: cfg.skip_acl,
+            reads: cfg.reads,
+            acks: cfg.acks,
             conns: Table::default(),
             watches: Watches::new(cfg.max_watches),
             zxid: 0,
@@ -278,7 +285,10 @@ impl Front {
             if op.is_some_and(is_of_watches) && conn.passed_on() > 0 {
                 return; // until that is answered: nobody else knows the watches
             }
-            let op = op.filter(|_| conn.passed_on() == 0);
+            let settled =
+                self.reads == ReadPolicy::Session && (self.acks == Acks::Applied || conn.is_settled);
+            let here = |op: &OpCode| settled || !policy::reads_tree(*op);
+            let op = op.filter(|op| conn.passed_on() == 0 && here(op));
             if op.is_none() {
                 self.pass_on(slot);
                 continue;
@@ -338,6 +348,7 @@ impl Front {
     fn pass_on(&mut self, slot: Slot) {
         let conn = self.conns.at(slot);
         let bytes = conn.pass_on();
+        conn.is_settled = self.acks == Acks::Logged && op_of(&bytes).is_some_and(policy::reads_tree);
         self.said.push(Said::Frame { conn: conn_of(self.index, conn.id), bytes });
     }
 

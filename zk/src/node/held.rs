@@ -95,6 +95,7 @@ impl<L: SharedLog> Back<L> {
             }
             What::Sync(_, path) => REPLY_BYTES + path.len(),
             What::Refused(_) | What::OfConn(_) => REPLY_BYTES,
+            What::Round(_) => 0,
             What::Write(_) | What::Unsent(..) => REPLY_BYTES + path_bytes,
         }
     }

@@ -13,7 +13,7 @@
 //! `back`: what it has in hand; `front`, `fronts`, `published`, `team`: the same with connections elsewhere;
 //! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits;
 //! `held`: writes wait
-//! for answers to be taken;
+//! for answers to be taken; `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
 //! `snapshots`: when they are taken; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
@@ -32,6 +32,7 @@ mod handshake;
 mod held;
 mod own;
 mod password;
+mod policy;
 mod published;
 mod queue;
 mod reads;

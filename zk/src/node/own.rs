@@ -32,6 +32,8 @@ struct Sent {
 #[derive(Debug)]
 pub(super) struct Own {
     sent: VecDeque<Sent>,
+    /// How many of them are known to be in the log: the first ones. Kept only where that matters.
+    logged: usize,
     /// How many were appended since it was asked last.
     fresh: u64,
     /// When the newest record was appended.
@@ -43,7 +45,7 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(now: Instant) -> Self {
-        Self { sent: VecDeque::new(), fresh: 0, proposed_at: now, vouched_at: now }
+        Self { sent: VecDeque::new(), logged: 0, fresh: 0, proposed_at: now, vouched_at: now }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,6 +72,14 @@ impl Own {
         self.fresh += 1;
     }
 
+    /// All records of the batch are in the log, and of those before it. Returns whom the next one is for that was not
+    /// known to be; to be called until there is none.
+    pub(super) fn next_logged(&mut self, seq: Seq) -> Option<Owner> {
+        let next = self.sent.get(self.logged).filter(|s| s.seq <= seq)?;
+        self.logged += 1;
+        Some(next.owner)
+    }
+
     /// How many were appended since this was asked last.
     pub(super) fn take_fresh(&mut self) -> u64 {
         std::mem::take(&mut self.fresh)
@@ -80,6 +90,7 @@ impl Own {
         let next = self.sent.pop_front().unwrap_or_else(|| panic!("own record {seq}.{index} was never sent"));
         assert_eq!((next.seq, next.index), (seq, index), "own records come back in order");
         self.vouched_at = next.at;
+        self.logged = self.logged.saturating_sub(1);
         next.owner
     }
 }

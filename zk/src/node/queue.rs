@@ -29,6 +29,8 @@ pub(super) enum WriteOp {
     SetData,
     /// The reply is one per part.
     Multi,
+    /// There is none: it is there for the read behind it.
+    Mark,
     /// The reply is empty, and the connection ends.
     CloseSession,
 }
@@ -44,6 +46,8 @@ pub(super) enum What {
     Read(i32, Bytes),
     /// Waits for its round; the path comes back.
     Sync(u64, String),
+    /// Waits for its round, for the read behind it; there is no reply.
+    Round(u64),
     /// Refused, as soon as everything before it is answered.
     Refused(ErrorCode),
     /// Of the connection itself.
@@ -63,6 +67,8 @@ pub(super) struct Entry {
     pub answer_bytes: usize,
     /// The rest.
     pub what: What,
+    /// Of a write that is answered once it is in the log: the path that its reply repeats, if it repeats one.
+    pub early: Option<Box<str>>,
 }
 
 /// The requests of one connection.
@@ -78,6 +84,10 @@ pub(super) struct Queue {
     answer_bytes_ahead: usize,
     /// Numbers and frame bytes of large writes, each larger than all that came after it.
     large: VecDeque<(u64, usize)>,
+    /// How many of the writes are known to be in the log: the first ones.
+    logged: usize,
+    /// How many entries, all of them writes at the front, are answered already and wait to be applied.
+    answered: usize,
 }
 
 impl Queue {
@@ -133,6 +143,9 @@ impl Queue {
 
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
+        if self.logged > 0 && matches!(entry.what, What::Write(_)) {
+            (self.logged, self.answered) = (self.logged - 1, self.answered.saturating_sub(1));
+        }
         self.bytes -= entry.bytes;
         assert_ne!(self.unsent.front(), Some(&self.popped), "{entry:?} is answered before it is sent");
         self.answer_bytes_ahead -= entry.answer_bytes;
@@ -141,6 +154,34 @@ impl Queue {
         }
         self.popped += 1;
         Some(entry)
+    }
+
+    /// The oldest write that is in the log's hands, and not known to be in the log, is.
+    pub(super) fn is_logged(&mut self) {
+        self.logged += 1;
+    }
+
+    /// Whether the entry at the front is answered already.
+    pub(super) fn front_is_answered(&self) -> bool {
+        self.answered > 0
+    }
+
+    /// Whether all that it holds is answered, and only to be applied.
+    pub(super) fn is_all_answered(&self) -> bool {
+        self.answered == self.entries.len()
+    }
+
+    /// The write whose turn it is to be answered, if it may be before it is applied and is in the log. It counts as
+    /// answered from then on.
+    pub(super) fn answer_early(&mut self) -> Option<(&Entry, WriteOp)> {
+        let entry = self.entries.get(self.answered).filter(|e| e.early.is_some())?;
+        match entry.what {
+            What::Write(op) if self.logged > self.answered => {
+                self.answered += 1;
+                Some((entry, op))
+            }
+            _ => None,
+        }
     }
 
     /// The first record that waits for room in the log.
@@ -185,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(what: What) -> Entry {
-        Entry { xid: 1, at: Instant(0), bytes: 10, answer_bytes: 7, what }
+        Entry { xid: 1, at: Instant(0), bytes: 10, answer_bytes: 7, what, early: None }
     }
 
     #[test]
@@ -203,6 +244,32 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| q.pop()).map(|e| format!("{:?}", e.what)).collect();
         assert_eq!(order, ["Write(Delete)", "Write(Create)", "Read(4, b\"\")", "Write(SetData)"]);
         assert_eq!((q.bytes(), q.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn writes_are_answered_early_in_order_and_not_before_a_read_that_waits_for_one() {
+        let early = |what| Entry { early: Some("/a".into()), ..entry(what) };
+        let mut q = Queue::default();
+        q.push(early(What::Write(WriteOp::Create)));
+        q.push(early(What::Write(WriteOp::Delete)));
+        q.push(entry(What::Read(4, Bytes::new())));
+        q.push(early(What::Write(WriteOp::Create)));
+        q.push(entry(What::Write(WriteOp::SetData)));
+        let next = |q: &mut Queue| q.answer_early().map(|(_, op)| op);
+        assert_eq!(next(&mut q), None, "none is in the log");
+        (0..4).for_each(|_| q.is_logged());
+        assert_eq!((next(&mut q), next(&mut q)), (Some(WriteOp::Create), Some(WriteOp::Delete)));
+        assert_eq!(next(&mut q), None, "a read comes first");
+        assert!(q.front_is_answered() && !q.is_all_answered());
+        q.pop();
+        q.pop();
+        assert!(!q.front_is_answered());
+        q.pop(); // the read
+        assert_eq!((next(&mut q), next(&mut q)), (Some(WriteOp::Create), None), "the last must be applied");
+        q.pop();
+        assert!(!q.front_is_answered());
+        q.pop();
+        assert!(q.is_all_answered() && q.is_empty());
     }
 
     proptest! {
@@ -223,7 +290,7 @@ mod tests {
                 };
                 let front_is_unsent = matches!(q.front(), Some(Entry { what: What::Unsent(..), .. }));
                 match what {
-                    Some(what) => q.push(Entry { xid: 1, at: Instant(0), bytes, answer_bytes, what }),
+                    Some(what) => q.push(Entry { xid: 1, at: Instant(0), bytes, answer_bytes, what, early: None }),
                     None if kind == 3 && q.has_unsent() => q.first_unsent_is_sent(),
                     None if kind == 4 && !front_is_unsent => drop(q.pop()),
                     None => {}

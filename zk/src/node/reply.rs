@@ -5,11 +5,12 @@ use crate::jute::{ErrorCode, OpCode, Writer, responses};
 use crate::txn::{Outcome, PartOutcome};
 use std::cmp::Ordering;
 
-/// Appends the reply to a write. `zxid` is the write's own. Returns `false`, having written nothing, if there
-/// is none and the connection must end: the session is not this connection's any more.
-pub(super) fn outcome(out: &mut Vec<u8>, xid: i32, zxid: i64, op: WriteOp, outcome: &Outcome) -> bool {
+/// Appends the reply to a write. `zxid` is the write's own.
+///
+/// # Panics
+/// If there is none, because the session is not this connection's any more.
+pub(super) fn outcome(out: &mut Vec<u8>, xid: i32, zxid: i64, op: WriteOp, outcome: &Outcome) {
     match (op, outcome) {
-        (_, Outcome::Stale) => return false,
         (_, Outcome::Failed(error)) => responses::error(out, xid, zxid, *error),
         // The record was ours: only a newer apply version on the way can make it unreadable.
         (_, Outcome::Rejected) => responses::error(out, xid, zxid, ErrorCode::MarshallingError),
@@ -38,7 +39,6 @@ pub(super) fn outcome(out: &mut Vec<u8>, xid: i32, zxid: i64, op: WriteOp, outco
         }
         (op, outcome) => panic!("a {op:?} came to {outcome:?}"),
     }
-    true
 }
 
 /// One operation of a multi that was done. However a node was made, its kind in the reply says whether the Stat

@@ -10,7 +10,7 @@ use super::status::NodeStatus;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use zoolog_client::SharedLog;
+use zoolog_client::{Fetching, SharedLog};
 use zoolog_core::Instant;
 use zoolog_core::stages::Stages;
 
@@ -99,6 +99,10 @@ pub struct Report {
     pub auth_failed: u64,
     /// Sessions that this node found silent for longer than their timeout.
     pub expired: u64,
+    /// Writes that were answered as in the log, and refused when they were applied.
+    pub failed_late: u64,
+    /// What fetching the log's records has come to.
+    pub fetching: Fetching,
     /// Latencies of the stages of a request.
     pub stages: Stages,
     /// Connections that watch something.
@@ -146,6 +150,8 @@ impl<L: SharedLog> Back<L> {
             dropped: all.dropped,
             auth_failed: all.auth_failed,
             expired: all.expired,
+            failed_late: all.failed_late,
+            fetching: self.log.fetching(),
             stages: all.stages,
             watchers: self.watches.watchers() + self.counted.watchers,
             watched_paths: self.watches.paths() + self.counted.paths,

@@ -101,10 +101,11 @@ pub(super) fn abbreviation(what: &What) -> &'static str {
             WriteOp::SetData => "SETD",
             WriteOp::Multi => "MULT",
             WriteOp::CloseSession => "CLOS",
+            WriteOp::Mark => "NA",
         },
         What::Read(op, _) => OpCode::from_code(*op).map_or("NA", abbreviation_of),
         What::Sync(..) => "SYNC",
-        What::Refused(_) | What::OfConn(_) => "NA",
+        What::Round(_) | What::Refused(_) | What::OfConn(_) => "NA",
     }
 }
 

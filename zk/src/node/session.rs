@@ -85,6 +85,8 @@ impl<L: SharedLog> Back<L> {
         };
         self.pulse_at = Some(now + interval / 2);
         self.close_stuck(now);
+        // However long nobody waits for anything, or a fetch is put off: sessions are looked after.
+        self.log.refresh();
         self.conns.relax();
         let quiet = |since: Instant| now.since(since) + interval / 4 >= interval;
         let heard = self.conns.iter().any(|(_, c)| c.untouched && c.open().is_some());
@@ -166,10 +168,14 @@ impl<L: SharedLog> Back<L> {
                 self.clocks.restart(now);
             }
             if self.clocks.look(now, id, seen, heard_at) {
-                self.stats.expired += 1;
+                self.stats.expired += u64::from(!self.cfg.log.fetch.is_serial());
                 // Silent: its client has given up, or will when it hears nothing.
                 if let Some(slot) = slot {
                     self.drop_conn(slot, "its session timed out");
+                }
+                if self.cfg.log.fetch.is_serial() {
+                    // It may be behind, and not have seen what others know: they decide.
+                    continue;
                 }
                 let op = Op::Expire { session: id, attach: seen.0.0, touch: seen.1.0 };
                 // If the log has no room, the clock looks again soon.

@@ -51,6 +51,8 @@ pub(super) struct Stats {
     pub auth_failed: u64,
     /// Sessions that this node found silent for longer than their timeout.
     pub expired: u64,
+    /// Writes that were answered as in the log, and refused when they were applied.
+    pub failed_late: u64,
     answered: u64,
     total_us: u64,
     min_ms: Option<u64>,
@@ -70,6 +72,7 @@ impl Default for Stats {
             dropped: 0,
             auth_failed: 0,
             expired: 0,
+            failed_late: 0,
             answered: 0,
             total_us: 0,
             min_ms: None,
@@ -125,6 +128,7 @@ impl Stats {
         self.dropped += other.dropped;
         self.auth_failed += other.auth_failed;
         self.expired += other.expired;
+        self.failed_late += other.failed_late;
         self.answered += other.answered;
         self.total_us += other.total_us;
         self.min_ms = [self.min_ms, other.min_ms].into_iter().flatten().min();

@@ -5,6 +5,7 @@ use super::Back;
 use super::auth::OfConn;
 use super::connection::Slot;
 use super::own::Owner;
+use super::policy::{Acks, Reads, early_answer, reads_tree};
 use super::queue::{Entry, What, WriteOp};
 use super::writes::{self, Asked};
 use crate::jute::frame::LENGTH_BYTES;
@@ -55,8 +56,15 @@ impl<L: SharedLog> Back<L> {
         self.hasten_touch(now, slot);
         let header =
             RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("8 bytes are there");
-        let mut path_bytes = 0;
-        let what = match OpCode::from_code(header.op) {
+        let (mut path_bytes, mut early) = (0, None);
+        let op = OpCode::from_code(header.op);
+        if self.cfg.reads != Reads::Session
+            && op.is_some_and(reads_tree)
+            && !self.enqueue_ahead(now, state, slot, header.xid)
+        {
+            return;
+        }
+        let what = match op {
             Some(OpCode::Ping) => {
                 let zxid = state.zxid();
                 responses::empty(self.conns.out(slot), xid::PING, zxid);
@@ -95,6 +103,9 @@ impl<L: SharedLog> Back<L> {
             ) => match writes::asked(&self.cfg, header.op, body) {
                 Ok(Asked { kind, op, echo_bytes }) => {
                     path_bytes = echo_bytes;
+                    if self.cfg.acks == Acks::Logged {
+                        early = early_answer(kind, &op);
+                    }
                     match self.submit(now, state, slot, kind, op) {
                         Some(what) => what,
                         None => return,
@@ -108,8 +119,23 @@ impl<L: SharedLog> Back<L> {
             Some(OpCode::Check | OpCode::DeleteContainer) | None => What::Refused(ErrorCode::Unimplemented),
         };
         let answer_bytes = self.answer_bytes(state, slot, &what, path_bytes);
-        let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), answer_bytes, what };
+        let entry = Entry { xid: header.xid, at: now, bytes: frame.len(), answer_bytes, what, early };
         self.enqueue(now, state, slot, entry);
+    }
+
+    /// Puts into the queue what a read waits for that is to show all that was answered before it. Returns whether its
+    /// connection is still open.
+    fn enqueue_ahead(&mut self, now: Instant, state: &State, slot: Slot, xid: i32) -> bool {
+        // While the disks are short of room, reads go on.
+        let what = match self.cfg.reads {
+            Reads::Log if self.room == DiskRoom::Ample => {
+                self.submit(now, state, slot, WriteOp::Mark, Op::Nothing)
+            }
+            _ => Some(What::Round(self.syncs.join(slot))),
+        };
+        let Some(what) = what else { return false };
+        self.conns.at(slot).queue.push(Entry { xid, at: now, bytes: 0, answer_bytes: 0, what, early: None });
+        true
     }
 
     /// Puts a request into its queue and answers what can be answered.
@@ -120,6 +146,9 @@ impl<L: SharedLog> Back<L> {
         conn.queue.push(entry);
         if first {
             self.pump(now, state, slot);
+        } else {
+            // It waits for what is before it, which may be answered already.
+            self.log.want(self.logged_end);
         }
         let conn = self.conns.at(slot);
         // The shell may hand over what it had read before the pause, but not without end.

@@ -327,6 +327,10 @@ pub fn monitored(report: &Report, facts: &Facts) -> Vec<(&'static str, Figure)> 
         ("snapshot_aside_bytes", count(report.snapshot_aside_bytes)),
         ("apply_version", Figure::Whole(report.apply_version.into())),
         ("records_in_flight", count(s.in_flight)),
+        ("fetches", Figure::Whole(report.fetching.fetches)),
+        ("location_entries", count(report.fetching.location_entries)),
+        ("location_bytes", Figure::Whole(report.fetching.location_bytes)),
+        ("writes_failed_after_ack", Figure::Whole(report.failed_late)),
     ]
 }
 

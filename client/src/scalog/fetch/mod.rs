@@ -1,13 +1,15 @@
 //! How are the records of a range of positions had? From each shard that may hold some, in parallel, several
-//! windows of the range at a time (`part`), checked (`checked`), and merged by position. Whatever fails is asked
-//! of another replica.
+//! windows of the range at a time (`part`), checked (`checked`), and merged by position. Or from one shard after the other,
+//! one question at a time (`locations`). Whatever fails is asked of another replica.
 
 mod checked;
+mod locations;
 mod part;
 
 use super::cx::Cx;
 use super::links::{LinkId, Links};
 use bytes::Bytes;
+use locations::{Locations, Next};
 use part::Part;
 use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
@@ -46,6 +48,8 @@ struct Fetch {
     only: Option<ShardId>,
     parts: BTreeMap<ShardId, Part>,
     trimmed: Option<Gsn>,
+    /// If one shard is asked after the other: what is missing.
+    locations: Option<Locations>,
 }
 
 #[derive(Debug)]
@@ -76,9 +80,24 @@ impl Fetches {
         self.next += 1;
         let id = FetchId(self.next);
         let parts = BTreeMap::new();
-        self.table.insert(id, Fetch { next: from, to: from, mid: from, only, parts, trimmed: None });
+        let fetch = Fetch { next: from, to: from, mid: from, only, parts, trimmed: None, locations: None };
+        self.table.insert(id, fetch);
         self.extend(cx, view, id, to);
         id
+    }
+
+    /// Begins to fetch `from..to` from one shard after the other.
+    pub fn open_in_turn(&mut self, cx: &Cx, view: &View, from: Gsn, to: Gsn) -> FetchId {
+        let id = self.open(cx, view, from, from, None);
+        let fetch = self.table.get_mut(&id).expect("just opened");
+        fetch.locations = Some(Locations::new(cx.cfg.location_limit, from));
+        self.extend(cx, view, id, to);
+        id
+    }
+
+    /// Stretches in all tables of what is missing.
+    pub fn location_entries(&self) -> usize {
+        self.table.values().filter_map(|f| f.locations.as_ref()).map(Locations::len).sum()
     }
 
     /// Moves the end of the range on, and takes shards in that the view has added.
@@ -88,6 +107,9 @@ impl Fetches {
             fetch.mid = fetch.to;
         }
         fetch.to = fetch.to.max(to);
+        if let Some(locations) = &mut fetch.locations {
+            locations.extend(fetch.to);
+        }
         for shard in &view.shards {
             let outside = match &shard.state {
                 ShardState::Live => false,
@@ -149,10 +171,10 @@ impl Fetches {
         if let Some(until) = fetch.trimmed {
             return Step::Trimmed(until);
         }
-        let next = fetch.next;
+        let (next, in_turn) = (fetch.next, fetch.locations.is_some());
         let (mut overlap, mut nowhere) = (false, !fetch.parts.is_empty());
         for part in fetch.parts.values_mut() {
-            nowhere &= part.covers() > next;
+            nowhere &= in_turn || part.covers() > next;
             let Some((first, end)) = part.front() else { continue };
             if first == next || (first < next && next < end && next == fetch.mid) {
                 let Some((first, placed)) = part.pop() else {
@@ -163,6 +185,9 @@ impl Fetches {
                 return Step::Batch(first, placed);
             }
             overlap |= first < next;
+        }
+        if let Some(locations) = &fetch.locations {
+            nowhere &= locations.next(fetch.parts.keys().copied()) == Next::Nowhere;
         }
         if overlap || nowhere {
             // Never taken for "there is nothing": positions are dense. Our view may be behind, or a replica
@@ -183,6 +208,9 @@ impl Fetches {
             }
             part.restart(cx, fetch.next);
         }
+        if let Some(locations) = &mut fetch.locations {
+            locations.reset(fetch.next);
+        }
     }
 
     /// Takes back a step whose batch can't be right.
@@ -199,10 +227,25 @@ impl Fetches {
             if fetch.trimmed.is_some() {
                 continue;
             }
+            // In turn, one question at a time; the others' parts have nothing to ask.
+            let turn = match &fetch.locations {
+                None => None,
+                Some(_) if fetch.parts.values().any(|p| p.questions().next().is_some()) => continue,
+                Some(locations) => match locations.next(fetch.parts.keys().copied()) {
+                    Next::Ask(shard, from, to) => Some((shard, from, to)),
+                    Next::Nothing | Next::Nowhere => continue,
+                },
+            };
             let room = cx.cfg.prefetch_bytes / fetch.parts.len().max(1);
             let chunk = (room / WINDOWS).clamp(CHUNK.0, CHUNK.1);
             for (&shard, part) in &mut fetch.parts {
-                while let Some(due) = part.due(cx.now, fetch.to, room, chunk) {
+                if turn.is_some_and(|(of, ..)| of != shard) {
+                    continue;
+                }
+                while let Some(due) = match turn {
+                    None => part.due(cx.now, fetch.to, room, chunk),
+                    Some((_, from, to)) => part.due_in_turn(cx.now, from, to, chunk),
+                } {
                     let start = self.first_choice.wrapping_add(shard.0 as usize).wrapping_add(due.choice);
                     let Some(link) = links.pick(cx, shard, start) else { break };
                     let (request, from, to) = (cx.request(), due.from, due.to);
@@ -233,11 +276,20 @@ impl Fetches {
                 part.failed(cx, m.request);
             }
             Ok(batches) => {
+                let end = |first: &Gsn, placed: &PlacedBatch| first.plus(u64::from(placed.batch.count()));
+                let mut forget = None;
+                if let Some(locations) = fetch.locations.as_mut().filter(|_| m.end != ReadEnd::Trimmed) {
+                    let held: Vec<_> = batches.iter().map(|(first, p)| (*first, end(first, p))).collect();
+                    forget = locations.learned(asked.shard, m.from, m.covers, &held);
+                }
                 part.answered(m.request, m.covers, batches);
                 match m.end {
                     ReadEnd::Trimmed => fetch.trimmed = Some(m.covers.max(fetch.trimmed.unwrap_or_default())),
                     ReadEnd::Complete | ReadEnd::More => part.succeeded(m.request, m.end),
                     ReadEnd::NotYet | ReadEnd::Unavailable | ReadEnd::Invalid => part.failed(cx, m.request),
+                }
+                if let Some(forget) = forget {
+                    fetch.parts.values_mut().for_each(|p| p.forget(forget));
                 }
             }
         }

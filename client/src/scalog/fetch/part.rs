@@ -124,16 +124,44 @@ impl Part {
         if !may || self.planned >= end || self.retry_at > now {
             return None;
         }
-        let to = self.positions_per_byte.map_or(end, |p| {
-            // A little less than fits, since windows differ.
-            let positions = (u128::from(p) * (chunk as u128 / 8 * 7)) >> 16;
-            let positions = u64::try_from(positions.max(1)).unwrap_or(u64::MAX);
-            Gsn(self.planned.0.saturating_add(positions)).min(end)
-        });
+        let to = self.window_end(end, chunk);
         self.windows.push_back(Window::new(self.planned, to));
         self.planned = to;
         self.begun = self.begun.wrapping_add(1);
         Some(self.question(self.windows.len() - 1))
+    }
+
+    /// What is to be asked next of `from..end`, which lies behind all that was asked before, and of which others have what
+    /// lies between.
+    pub fn due_in_turn(&mut self, now: Instant, from: Gsn, end: Gsn, chunk: usize) -> Option<Due> {
+        if self.questions().next().is_some() {
+            return None;
+        }
+        // What failed before is asked again, unless others have it by now.
+        self.windows.iter_mut().filter(|w| w.covers != from).for_each(|w| w.to = w.covers);
+        if let Some(window) = self.windows.iter().position(|w| w.covers < w.to) {
+            return (self.windows[window].retry_at <= now).then(|| self.question(window));
+        }
+        if self.retry_at > now {
+            return None;
+        }
+        self.planned = from;
+        let to = self.window_end(end, chunk);
+        self.windows.push_back(Window::new(from, to));
+        self.planned = to;
+        self.begun = self.begun.wrapping_add(1);
+        Some(self.question(self.windows.len() - 1))
+    }
+
+    /// Drops all that it has from `at` on, and is not being asked for: it is asked for again.
+    pub fn forget(&mut self, at: Gsn) {
+        for window in &mut self.windows {
+            let kept = window.batches.partition_point(|(first, _)| *first < at);
+            window.bytes -=
+                window.batches.drain(kept..).map(|(_, placed)| placed.encoded_len()).sum::<usize>();
+            (window.covers, window.to) = (window.covers.min(at), window.to.min(at));
+        }
+        self.planned = self.planned.min(at);
     }
 
     fn question(&self, window: usize) -> Due {
@@ -141,6 +169,16 @@ impl Part {
         // Neighbours are asked of different replicas; what failed, of another one than before.
         let index = self.begun.wrapping_sub(self.windows.len() - window);
         Due { from: w.covers, to: w.to, choice: index.wrapping_add(self.failed), window }
+    }
+
+    /// Where a window that begins at `planned` should end, before `end`.
+    fn window_end(&self, end: Gsn, chunk: usize) -> Gsn {
+        self.positions_per_byte.map_or(end, |p| {
+            // A little less than fits, since windows differ.
+            let positions = (u128::from(p) * (chunk as u128 / 8 * 7)) >> 16;
+            let positions = u64::try_from(positions.max(1)).unwrap_or(u64::MAX);
+            Gsn(self.planned.0.saturating_add(positions)).min(end)
+        })
     }
 
     /// It was asked.

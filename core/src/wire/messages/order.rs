@@ -128,6 +128,14 @@ body! {
 }
 
 body! {
+    /// Send me the order so far, and every view from then on: where the order ends I shall ask.
+    WatchViews {
+        /// Comes back.
+        request: u64,
+    }
+}
+
+body! {
     /// The order so far. Every cut with a greater number follows on this connection, in order.
     OrderIs {
         /// Of the question.

@@ -49,6 +49,8 @@ pub(super) struct Conn {
     pub pings: u32,
     /// Bytes of each frame that was passed on and is not answered.
     passed_on: VecDeque<usize>,
+    /// The last frame that was passed on reads the tree: once it is answered, all before it is applied.
+    pub is_settled: bool,
     /// What both take.
     pending_bytes: usize,
     /// When the newest record that shows its session alive, and has come back, was appended.
@@ -174,6 +176,7 @@ impl Table {
             waiting: VecDeque::new(),
             pings: 0,
             passed_on: VecDeque::new(),
+            is_settled: false,
             pending_bytes: 0,
             vouched_at: now,
             told_heard_at: now,

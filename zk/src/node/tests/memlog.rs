@@ -67,6 +67,12 @@ pub struct MemLog {
     /// Batches that may be pending.
     pub window: usize,
     cursor: usize,
+    /// Batches that were looked at for acknowledgements.
+    acked: usize,
+    /// What the owner wanted to have delivered, as it last said.
+    pub wanted: Gsn,
+    /// How often it wanted all that is new.
+    pub refreshed: usize,
     /// Where the subscription begins.
     from: Gsn,
     /// What the owner let go, as it last said.
@@ -86,6 +92,9 @@ impl MemLog {
             pending: 0,
             window: 1000,
             cursor: 0,
+            acked: 0,
+            wanted: Gsn(0),
+            refreshed: 0,
             from: Gsn(0),
             released: Gsn(0),
             tails: VecDeque::new(),
@@ -156,6 +165,12 @@ impl SharedLog for MemLog {
     fn release(&mut self, upto: Gsn) {
         self.released = upto;
     }
+    fn want(&mut self, upto: Gsn) {
+        self.wanted = self.wanted.max(upto);
+    }
+    fn refresh(&mut self) {
+        self.refreshed += 1;
+    }
     fn base_gsn(&self) -> Gsn {
         Gsn(0)
     }
@@ -176,6 +191,13 @@ impl Machine for MemLog {
             return Some(Output::Event(gap));
         }
         let hub = self.hub.borrow();
+        while let Some((first_gsn, placed)) = hub.committed.get(self.acked) {
+            self.acked += 1;
+            if placed.batch.writer() == self.writer {
+                let (seq, count) = (placed.batch.seq(), placed.batch.count());
+                return Some(Output::Event(LogEvent::Appended { seq, first_gsn: *first_gsn, count }));
+            }
+        }
         let slow = hub.slow.contains(&self.writer);
         if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow) {
             self.cursor += 1;

@@ -11,6 +11,7 @@ mod lives;
 mod member;
 mod memlog;
 mod multi;
+mod policies;
 mod sessions;
 mod several;
 mod snapshots;
