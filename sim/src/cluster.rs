@@ -3,7 +3,7 @@
 use crate::disk::{CLUSTER, Disk};
 use crate::node::{Node, Role};
 use crate::observe::Observation;
-use crate::options::Options;
+use crate::options::{Options, Policy};
 use crate::process::{Plain, Process, Told};
 use crate::schedule::Life;
 use crate::work::log_reader::LogReader;
@@ -108,7 +108,8 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
             let cfg = ZkClientConfig {
                 client: n,
                 life,
-                addrs: (1..=o.zk).map(|n| Role::Zk(n).addr()).collect(),
+                addrs: (1..=o.zk).map(|n| (Role::Zk(n).addr(), o.policy_of(n))).collect(),
+                keeps: o.policy != Policy::USUAL,
                 timeout: Duration::from_millis(o.session_timeout_ms),
                 every: o.request_every,
                 depth: o.request_depth,

@@ -3,7 +3,9 @@
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use std::sync::atomic::{AtomicU64, Ordering};
-use zoolog_sim::run::{catch_panics, run};
+use zoolog_core::policy::{Acks, Fetch, Reads};
+use zoolog_sim::options::Options;
+use zoolog_sim::run::{Outcome, catch_panics, run_with};
 use zoolog_sim::trace::TraceMode;
 
 /// Runs Zoolog's real machines under simulated time, network and disks.
@@ -22,6 +24,8 @@ enum Command {
         /// Print every event.
         #[arg(long)]
         trace: bool,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Runs many seeds, a line for each that fails.
     Seeds {
@@ -35,26 +39,50 @@ enum Command {
         /// A line for each that passes, too.
         #[arg(long)]
         verbose: bool,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Runs one seed twice and compares the traces.
     Meta {
         /// The seed.
         seed: u64,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
+}
+
+/// What ZooKeeper nodes but the first do, instead of what the seed draws.
+#[derive(Clone, Copy, clap::Args)]
+struct PolicyArgs {
+    /// How records come: streamed, batched, deferred or lazy.
+    #[arg(long)]
+    fetch: Option<Fetch>,
+    /// When writes are answered: applied, or logged.
+    #[arg(long)]
+    acks: Option<Acks>,
+    /// What reads show: session, linearizable, or log.
+    #[arg(long)]
+    reads: Option<Reads>,
+}
+
+fn run(seed: u64, p: PolicyArgs, trace: TraceMode) -> Outcome {
+    run_with(Options::with_policy(seed, p.fetch, p.acks, p.reads), trace)
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     catch_panics();
     match args.command {
-        Command::Seed { seed, trace } => one(seed, trace),
-        Command::Seeds { from, count, threads, verbose } => many(from, count, threads, verbose),
-        Command::Meta { seed } => meta(seed),
+        Command::Seed { seed, trace, policy } => one(seed, policy, trace),
+        Command::Seeds { from, count, threads, verbose, policy } => {
+            many(from, count, policy, threads, verbose)
+        }
+        Command::Meta { seed, policy } => meta(seed, policy),
     }
 }
 
-fn one(seed: u64, trace: bool) -> Result<()> {
-    let outcome = run(seed, if trace { TraceMode::Print } else { TraceMode::Off });
+fn one(seed: u64, policy: PolicyArgs, trace: bool) -> Result<()> {
+    let outcome = run(seed, policy, if trace { TraceMode::Print } else { TraceMode::Off });
     println!("seed {seed}: {}", outcome.summary);
     match outcome.failure {
         None => Ok(()),
@@ -62,7 +90,7 @@ fn one(seed: u64, trace: bool) -> Result<()> {
     }
 }
 
-fn many(from: u64, count: u64, threads: u64, verbose: bool) -> Result<()> {
+fn many(from: u64, count: u64, policy: PolicyArgs, threads: u64, verbose: bool) -> Result<()> {
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
     let end = from.saturating_add(count);
     std::thread::scope(|scope| {
@@ -73,7 +101,7 @@ fn many(from: u64, count: u64, threads: u64, verbose: bool) -> Result<()> {
                     if seed >= end {
                         break;
                     }
-                    let outcome = run(seed, TraceMode::Off);
+                    let outcome = run(seed, policy, TraceMode::Off);
                     match outcome.failure {
                         Some(why) => {
                             failed.fetch_add(1, Ordering::Relaxed);
@@ -91,8 +119,8 @@ fn many(from: u64, count: u64, threads: u64, verbose: bool) -> Result<()> {
     if failed > 0 { bail!("repeat one with: zoolog-sim seed N --trace") } else { Ok(()) }
 }
 
-fn meta(seed: u64) -> Result<()> {
-    let (a, b) = (run(seed, TraceMode::Collect), run(seed, TraceMode::Collect));
+fn meta(seed: u64, policy: PolicyArgs) -> Result<()> {
+    let (a, b) = (run(seed, policy, TraceMode::Collect), run(seed, policy, TraceMode::Collect));
     if a.trace == b.trace {
         println!("seed {seed}: two runs, {} bytes of trace, identical", a.trace.len());
         return Ok(());

@@ -198,6 +198,11 @@ pub enum ZkReply {
         /// Header.
         zxid: i64,
     },
+    /// It is in the log, and will be done if it can be; by a node that says no more. zxid: header.
+    Logged {
+        /// Of what was applied there.
+        zxid: i64,
+    },
     /// It was done.
     Ok {
         /// Header.

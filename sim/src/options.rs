@@ -3,9 +3,11 @@
 
 use crate::network::LinkId;
 use crate::schedule::NodeId;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use zoolog_core::policy::{Acks, Fetch, Reads};
 use zoolog_core::rng::Rng;
 
 /// A change of the weather.
@@ -39,6 +41,52 @@ pub enum Fault {
     RoomAgain(NodeId),
     /// Bytes on the disk of the server whose disk is bad change.
     Rot,
+}
+
+/// How ZooKeeper nodes get their records, and when they answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// How records come.
+    pub fetch: Fetch,
+    /// When writes are answered.
+    pub acks: Acks,
+    /// What reads show.
+    pub reads: Reads,
+    /// Between two fetches.
+    pub defer: Duration,
+    /// Stretches of which is remembered where they are not.
+    pub location_limit: usize,
+}
+
+impl Policy {
+    /// The one that needs no saying.
+    pub const USUAL: Self = Self {
+        fetch: Fetch::Streamed,
+        acks: Acks::Applied,
+        reads: Reads::Session,
+        defer: Duration::from_millis(20),
+        location_limit: 200,
+    };
+
+    /// What a seed draws.
+    fn draw(rng: &mut Rng) -> Self {
+        fn one<T: Copy>(rng: &mut Rng, all: &[T]) -> T {
+            all[rng.below(all.len() as u64) as usize]
+        }
+        Self {
+            fetch: one(rng, Fetch::ALL),
+            acks: one(rng, Acks::ALL),
+            reads: one(rng, Reads::ALL),
+            defer: Duration::from_millis(one(rng, &[1, 5, 20, 100])),
+            location_limit: one(rng, &[1, 3, 200]),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.fetch, self.acks, self.reads)
+    }
 }
 
 /// Everything a seed decides at its start.
@@ -147,6 +195,8 @@ pub struct Options {
     pub snapshot_records: u64,
     /// Executors of a ZooKeeper node for connections, beside the one that applies; 0: one executor does it all.
     pub zk_fronts: u16,
+    /// Policy of all ZooKeeper nodes but the first, which ends the sessions that none of the others may end.
+    pub policy: Policy,
 }
 
 impl Options {
@@ -191,6 +241,7 @@ impl Options {
         let mut fills = Rng::new(seed, "full disks");
         let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
         let full_disk_every = fills.chance(30).then_some(full_disk_every);
+        let mut policies = Rng::new(seed, "policies");
         // One server's, always the same: what R replicas lose together is lost.
         let mut bad = Rng::new(seed, "rot");
         let rot =
@@ -247,6 +298,7 @@ impl Options {
             request_depth: [1, 4, 16][rng.below(3) as usize],
             restless: true,
             snapshot_records: [0, 20, 60, 200, 1_000][rng.below(5) as usize],
+            policy: if policies.chance(20) { Policy::draw(&mut policies) } else { Policy::USUAL },
             zk_fronts: [0, 0, 1, 3][Rng::new(seed, "executors").below(4) as usize],
         };
         if trims && !with_zk {
@@ -254,6 +306,33 @@ impl Options {
         }
         this.disk_reserve_bytes = 4 * u64::from(this.segment_bytes);
         this
+    }
+
+    /// What `seed` draws, but this policy where it says so.
+    pub fn with_policy(seed: u64, fetch: Option<Fetch>, acks: Option<Acks>, reads: Option<Reads>) -> Self {
+        let mut this = Self::draw(seed);
+        if fetch.is_none() && acks.is_none() && reads.is_none() {
+            return this;
+        }
+        let mut rng = Rng::new(seed, "wanted policy");
+        let Policy { defer, location_limit, .. } = Policy::draw(&mut rng);
+        this.policy = Policy {
+            fetch: fetch.unwrap_or_default(),
+            acks: acks.unwrap_or_default(),
+            reads: reads.unwrap_or_default(),
+            defer,
+            location_limit,
+        };
+        // A world without ZooKeeper says nothing about it.
+        if this.zk == 0 {
+            (this.zk, this.zk_clients, this.consumer_max_age) = (2, 3, None);
+        }
+        this
+    }
+
+    /// The policy of ZooKeeper node `n`.
+    pub fn policy_of(&self, n: u32) -> Policy {
+        if n == 1 { Policy::USUAL } else { self.policy }
     }
 
     /// Whether something may be trimmed that nobody has read.
@@ -294,6 +373,7 @@ impl Options {
             change_every: None,
             rot: None,
             rebuild_after: Duration::from_secs(60),
+            policy: Policy::USUAL,
             ..Self::draw(seed)
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::cluster;
 use crate::node::Role;
-use crate::options::Options;
+use crate::options::{Options, Policy};
 use crate::schedule::{Event, NodeId};
 use crate::trace::TraceMode;
 use crate::world::World;
@@ -145,10 +145,13 @@ fn complaints(world: &World) -> Vec<String> {
 fn summary(world: &World) -> String {
     let c = &world.checks;
     let (writes, reads) = c.registers.counts();
+    let policy = world.options.policy;
+    let policy = if policy == Policy::USUAL { String::new() } else { format!("{policy}: ") };
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
-        "{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
+        "{}{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
          {} expired, {} states compared, {} starts from snapshots; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones; {} of {} conditional batches count",
+        policy,
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
         c.order.end(),

@@ -3,7 +3,7 @@
 
 use crate::disk::CLUSTER;
 use crate::observe::Observation;
-use crate::options::Options;
+use crate::options::{Options, Policy};
 use crate::process::{Process, map_event, uncommanded};
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -45,6 +45,9 @@ pub fn build(
         ..NodeConfig::default()
     };
     cfg.log.consumer = o.trims.then(|| format!("zk-{n}"));
+    let Policy { fetch, acks, reads, defer, location_limit } = o.policy_of(n);
+    (cfg.acks, cfg.reads) = (acks, reads);
+    (cfg.log.fetch, cfg.log.defer, cfg.log.location_limit) = (fetch, defer, location_limit);
     let shown = Gsn(0);
     if o.zk_fronts > 0 {
         let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);

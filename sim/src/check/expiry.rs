@@ -28,7 +28,7 @@ impl Expiry {
                 self.owner.insert(name.clone(), fact.session);
                 self.held.entry(fact.session).or_default().insert(name);
             }
-            (ZkCall::Delete { path }, ZkReply::Ok { .. } | ZkReply::Unknown) => {
+            (ZkCall::Delete { path }, ZkReply::Ok { .. } | ZkReply::Logged { .. } | ZkReply::Unknown) => {
                 let name = path.rsplit('/').next().expect("a name");
                 if let Some(session) = self.owner.get(name) {
                     self.held.entry(*session).or_default().remove(name);

@@ -17,7 +17,7 @@ impl Sessions {
     pub fn fact(&mut self, fact: &ZkFact) -> Verdict {
         let (zxid, stat) = match &fact.reply {
             ZkReply::Ok { zxid, stat, .. } => (*zxid, *stat),
-            ZkReply::Error { zxid, .. } => (*zxid, None),
+            ZkReply::Error { zxid, .. } | ZkReply::Logged { zxid } => (*zxid, None),
             ZkReply::Unknown | ZkReply::Expired => return Ok(()),
         };
         if matches!(fact.call, ZkCall::Connect { .. }) {

@@ -7,11 +7,13 @@ use super::zk_more::More;
 use super::zk_script::parse;
 use super::zk_told::{SET_AGAIN, Told};
 use crate::observe::{Observation, ZkCall, ZkFact, ZkReply};
+use crate::options::Policy;
 use crate::process::Process;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
+use zoolog_core::policy::Acks;
 use zoolog_core::rng::Rng;
 use zoolog_core::{ConnId, Input, Instant, Output};
 
@@ -25,8 +27,10 @@ pub struct ZkClientConfig {
     pub client: u32,
     /// Number of its life: its values and names are unlike those of earlier ones.
     pub life: u64,
-    /// Where the service is.
-    pub addrs: Vec<String>,
+    /// Where the service is, and by which policies it answers there.
+    pub addrs: Vec<(String, Policy)>,
+    /// Whether it makes nodes that it looks for ever after.
+    pub keeps: bool,
     /// Session timeout asked for.
     pub timeout: Duration,
     /// Mean pause between requests.
@@ -104,6 +108,10 @@ pub struct ZkClient {
     pub(super) answered_at: Instant,
     /// A goodbye was not answered.
     pub(super) may_be_closed: bool,
+    /// By which policies the connection's node answers.
+    pub(super) policy: Policy,
+    /// Paths of nodes that were acknowledged and that nobody deletes: the newest ones.
+    pub(super) kept: VecDeque<String>,
     /// Persistent watches of this connection: path, and zxid up to which it was told.
     pub(super) standing: BTreeMap<String, i64>,
     /// Steps of the last round still to be answered; `None` before it began.
@@ -141,6 +149,8 @@ impl ZkClient {
             moved_by: None,
             answered_at: now,
             may_be_closed: false,
+            policy: Policy::USUAL,
+            kept: VecDeque::new(),
             standing: BTreeMap::new(),
             last_round: None,
             done: false,
@@ -177,7 +187,8 @@ impl ZkClient {
     fn dial(&mut self, now: Instant) {
         self.dialled += 1;
         let conn = ConnId::dialled(self.dialled);
-        let addr = self.cfg.addrs[self.rng.below(self.cfg.addrs.len() as u64) as usize].clone();
+        let addr;
+        (addr, self.policy) = self.cfg.addrs[self.rng.below(self.cfg.addrs.len() as u64) as usize].clone();
         self.link = Link::Handshake(conn, now);
         self.out.push_back(Output::Dial { conn, addr });
     }
@@ -348,6 +359,7 @@ impl ZkClient {
             }
             return self.disconnected(now);
         }
+        let reply = self.as_promised(&call, reply);
         let closed = call == ZkCall::CloseSession;
         self.fact(asked.at, call, reply);
         if closed {
@@ -357,6 +369,17 @@ impl ZkClient {
             }
         }
         self.step_done(now);
+    }
+
+    /// What the answer means, by the policy of who gave it.
+    fn as_promised(&self, call: &ZkCall, reply: ZkReply) -> ZkReply {
+        match (call, reply) {
+            (
+                ZkCall::Create { ephemeral: false, sequential: false, .. } | ZkCall::Delete { .. },
+                ZkReply::Ok { zxid, .. },
+            ) if self.policy.acks == Acks::Logged => ZkReply::Logged { zxid },
+            (_, reply) => reply,
+        }
     }
 
     /// What the client itself has to check and remember of an answer.

@@ -6,6 +6,8 @@
 //! - A node whose ACL names one digest: clients that prove it may set it, the others never (ZK-1).
 //! - Containers whose children come and go, so that they are swept: what the nodes agree on then is compared as
 //!   everything else (ZK-5).
+//! - Nodes that nobody deletes: whoever was told that one was made, or that its making is in the log, finds it there from
+//!   then on, over whichever connection.
 //! - A persistent watch: no read shows a change whose event has not come (ZK-3).
 
 use super::jute::{Frame, Reader, op};
@@ -27,6 +29,9 @@ const BAD_VERSION: i32 = -103;
 const NODE_EXISTS: i32 = -110;
 const NOT_EMPTY: i32 = -111;
 
+/// Nodes that stay and are remembered.
+const KEPT_MAX: usize = 16;
+
 /// One of these requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum More {
@@ -46,6 +51,10 @@ pub(super) enum More {
     Watch(String),
     /// getData of what was written over a connection that the session was leaving.
     Late(String),
+    /// Makes a node that stays.
+    Keep(String),
+    /// getData of such a node.
+    Kept(String),
 }
 
 /// What one part of a multi or multiRead came to.
@@ -124,6 +133,9 @@ impl ZkClient {
                 Frame::request(xid, op::GET).bytes(path.as_bytes()).bool(false)
             });
         }
+        if self.cfg.keeps && self.rng.chance(25) {
+            return self.keep(now);
+        }
         let value = self.value();
         match self.rng.below(12) {
             0..3 => self.ask_more(now, More::SetPair, |xid| {
@@ -167,6 +179,32 @@ impl ZkClient {
         }
     }
 
+    /// Makes a node that stays, and reads it, or one that was made before.
+    fn keep(&mut self, now: Instant) {
+        self.counter += 1;
+        let path = format!("/keep-{}.{}.{}", self.cfg.client, self.cfg.life, self.counter);
+        self.ask_more(now, More::Keep(path.clone()), |xid| {
+            Frame::request(xid, op::CREATE).bytes(path.as_bytes()).bytes(b"").open_acl().int(0)
+        });
+        let known = self.kept.len() as u64;
+        let before = (known > 0).then(|| self.kept[self.rng.below(known) as usize].clone());
+        let newest = self.rng.chance(50);
+        self.ask_kept(now, if newest { path } else { before.unwrap_or(path) });
+    }
+
+    fn ask_kept(&mut self, now: Instant, path: String) {
+        self.ask_more(now, More::Kept(path.clone()), |xid| {
+            Frame::request(xid, op::GET).bytes(path.as_bytes()).bool(false)
+        });
+    }
+
+    /// Reads all nodes that stay.
+    pub(super) fn look_for_kept(&mut self, now: Instant) {
+        for path in self.kept.clone() {
+            self.ask_kept(now, path);
+        }
+    }
+
     /// Reads both of the pair at once.
     pub(super) fn read_pair(&mut self, now: Instant) {
         self.ask_more(now, More::ReadPair, |xid| {
@@ -180,7 +218,7 @@ impl ZkClient {
 
     /// The answer to one of these requests.
     pub(super) fn answered_more(&mut self, more: More, zxid: i64, err: i32, r: &mut Reader<'_>) {
-        let writes = !matches!(more, More::Watch(_) | More::ReadPair | More::Late(_));
+        let writes = !matches!(more, More::Watch(_) | More::ReadPair | More::Late(_) | More::Kept(_));
         let good = match &more {
             // The disks were short of room: nothing was done.
             _ if writes && err == SYSTEM_ERROR => true,
@@ -199,6 +237,14 @@ impl ZkClient {
                 None => false,
             },
             More::Late(_) => err == NO_NODE,
+            More::Keep(path) => {
+                if self.kept.len() == KEPT_MAX {
+                    self.kept.pop_front();
+                }
+                self.kept.push_back(path.clone());
+                err == 0
+            }
+            More::Kept(path) => err == 0 || !self.kept.contains(path),
             More::SetPair => err == 0 && matches!(parts(r).as_deref(), Some([Part::Done, Part::Done])),
             More::FailPair => {
                 let parts = parts(r);

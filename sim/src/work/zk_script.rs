@@ -4,9 +4,16 @@ use super::jute::{Frame, Reader, op};
 use super::zk_client::{Asked, REGISTERS, What, ZkClient};
 use crate::observe::{Observation, ZkCall, ZkReply};
 use zoolog_core::Instant;
+use zoolog_core::policy::Reads;
 
 impl ZkClient {
-    fn ask(&mut self, now: Instant, call: ZkCall, watch: bool) {
+    fn ask(&mut self, now: Instant, mut call: ZkCall, watch: bool) {
+        if self.policy.reads != Reads::Session
+            && let ZkCall::Get { synced, .. } | ZkCall::Children { synced, .. } = &mut call
+        {
+            // It promises as much without a sync.
+            synced.get_or_insert(now);
+        }
         self.xid += 1;
         let xid = self.xid;
         let frame = match &call {
@@ -130,6 +137,7 @@ impl ZkClient {
         self.ask(now, ZkCall::Children { path: "/e".into(), synced: Some(now) }, false);
         self.ask(now, ZkCall::Children { path: "/q".into(), synced: Some(now) }, false);
         self.read_pair(now);
+        self.look_for_kept(now);
         self.last_round = Some(self.in_flight.len());
         assert!(self.in_flight.len() > before, "the last round asks something");
     }
