@@ -52,7 +52,6 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     };
     refuse_foreign(&reader, cfg)?;
     let base = newest_checkpoint(&reader, last)?;
-    let stated = base.as_ref().map_or(0, stated);
     let floor = floor(&reader, base.as_ref())?;
     reader.check_dense(floor)?;
     let leftovers: Vec<u32> = reader.sizes.range(..floor).map(|(n, _)| *n).collect();
@@ -72,7 +71,8 @@ pub fn recover(source: &dyn WalSource, cfg: &WalConfig) -> Result<(Recovered, Wa
     let (incarnation, end) = (walk.newest + 1, (walk.segment, walk.offset, case));
     let checkpoint_in = base.as_ref().map(|b| b.header.segment);
     let mut at = walk.resume(first, checkpoint_in)?;
-    (at.stated, at.leftovers) = (stated, leftovers);
+    // Also if no checkpoint says so that can be read: the next one will.
+    (at.stated, at.leftovers) = (floor, leftovers);
     at.keeps = match checkpoint_in {
         Some(newest) => keeps(&reader, newest)?,
         None => 0,
