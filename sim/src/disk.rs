@@ -9,7 +9,7 @@ use zoolog_core::wal::{
     GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalRecord, WalSource, recover,
     verify_record,
 };
-use zoolog_core::{ClusterId, Token};
+use zoolog_core::{ClusterId, LaneId, Token};
 
 /// The cluster that all simulations are about.
 pub const CLUSTER: ClusterId = ClusterId(0x5117);
@@ -25,6 +25,10 @@ pub struct Disk {
     deleted: BTreeMap<u32, Vec<u8>>,
     /// Whether bytes of it changed that were synced.
     pub is_rotten: bool,
+    /// Batches of which a copy rotted, by lane and first LSN: the newest segment that one lay in.
+    pub lost: BTreeMap<(LaneId, u64), u32>,
+    /// The newest segment whose checkpoint rotted.
+    pub rotten_checkpoint: Option<u32>,
     /// Which of its node's disks it is: what the stamp of its log tells.
     pub number: u64,
 }
@@ -32,8 +36,16 @@ pub struct Disk {
 impl Disk {
     /// An empty disk whose log will have segments of that size.
     pub fn new(segment_bytes: u32) -> Self {
-        let (memory, deleted) = (MemoryDisk::new(), BTreeMap::new());
-        Self { memory, segment_bytes, capacity: None, deleted, is_rotten: false, number: 0 }
+        Self {
+            memory: MemoryDisk::new(),
+            segment_bytes,
+            capacity: None,
+            deleted: BTreeMap::new(),
+            is_rotten: false,
+            lost: BTreeMap::new(),
+            rotten_checkpoint: None,
+            number: 0,
+        }
     }
 
     /// The power goes.

@@ -55,6 +55,11 @@ impl World {
                 *copies.entry((lane, e.key2)).or_default() |= !is_cold(e) || is_whole(memory, e);
             }
         }
+        // What lay in a block that can't be read any more is not listed. The scrubber looks there once it is cold.
+        let unlisted = node.disk.lost.iter().filter(|(_, segment)| **segment + 2 >= newest);
+        for (batch, _) in unlisted {
+            copies.remove(batch);
+        }
         let bad = copies.iter().find(|(_, readable)| !**readable)?.0;
         Some(format!("{}: no copy of the batch of lane {} at {} can be read", node.name, bad.0, bad.1))
     }
@@ -66,37 +71,48 @@ impl World {
         let (cuts, may_trim) = (&self.checks.cuts, self.options.trims);
         let done =
             damaged(&node.disk, node.role, &mut self.weather, (runs, may_trim), |lane| cuts.committed(lane));
-        let Some((memory, what)) = done else { return false };
+        let Some(Damaged { memory, lost, checkpoint, what }) = done else { return false };
         *node.disk.memory_mut() = memory;
         node.disk.is_rotten = true;
+        for e in lost {
+            let newest = node.disk.lost.entry((LaneId(e.key1), e.key2)).or_default();
+            *newest = e.pos.segment.max(*newest);
+        }
+        node.disk.rotten_checkpoint = node.disk.rotten_checkpoint.max(checkpoint);
         self.rotted += 1;
         self.note(id, || format!("rots: {what}"));
         true
     }
 }
 
-/// A damaged copy of the disk, and what was done to it.
+/// A disk that was damaged.
+struct Damaged {
+    memory: MemoryDisk,
+    /// Batches that can't be had from it any more, copies of one each by itself.
+    lost: Vec<WalEntry>,
+    /// The segment whose checkpoint was the newest, if it can't be read any more.
+    checkpoint: Option<u32>,
+    /// What was done to it.
+    what: String,
+}
+
+/// A damaged copy of the disk.
 fn damaged(
     disk: &Disk,
     role: Role,
     rng: &mut Rng,
     (runs, may_trim): (bool, bool),
     committed: impl Fn(LaneId) -> u64,
-) -> Option<(MemoryDisk, String)> {
+) -> Option<Damaged> {
     let cfg = disk.config(role)?;
     let (before, _) = recover(disk.memory(), &cfg).ok()?;
     let mut memory = disk.memory().clone();
     let used: Vec<(u32, usize)> =
         memory.segments().ok()?.iter().filter_map(|s| written(&mut memory, s.0)).collect();
-    let newest = used.last()?.0;
+    let newest = *used.last()?;
     // The end of the log as often as all that is cold.
-    let (segment, end) =
-        if rng.chance(50) { *used.last()? } else { used[rng.below(used.len() as u64) as usize] };
+    let (segment, end) = if rng.chance(50) { newest } else { used[rng.below(used.len() as u64) as usize] };
     let at = rng.below(end as u64) as usize;
-    // A log that runs relies on its newest checkpoint, and deletes what that one doesn't need.
-    if runs && at < UNIT && segment + 1 >= newest {
-        return None;
-    }
     let bytes = memory.bytes_mut(segment)?;
     let what = match rng.below(3) {
         0 => {
@@ -126,9 +142,30 @@ fn damaged(
     if may_trim && in_windows {
         return None;
     }
+    // A log that runs deletes what its newest checkpoint doesn't need, and keeps the segment before that for the case that
+    // it rots. Both are more than it can bear.
+    let hits = |before: &Recovered, after: &Recovered| before.checkpoint_in != after.checkpoint_in;
+    let checkpoint = before.checkpoint_in.filter(|_| hits(&before, &after));
+    if runs && let Some(newest) = before.checkpoint_in {
+        let is_first = disk.rotten_checkpoint.is_none_or(|rotten| rotten + 2 <= newest);
+        let older = |memory: &MemoryDisk| {
+            let mut memory = memory.clone();
+            used.iter().filter(|(n, _)| *n >= newest).for_each(|(n, _)| memory.delete(*n));
+            recover(&memory, &cfg).ok().and_then(|r| r.0.checkpoint_in)
+        };
+        let bears = match checkpoint {
+            Some(newest) => is_first && older(&memory) == Some(newest - 1),
+            None => segment + 1 != newest || older(&memory) == older(disk.memory()),
+        };
+        if !bears {
+            return None;
+        }
+    }
     let lost = lost(&before, &after, &memory);
-    let is_held_by_others = lost.iter().all(|(lane, end)| *end <= committed(*lane));
-    is_held_by_others.then(|| (memory, format!("{what}, {} batches", lost.len())))
+    let end = |e: &WalEntry| e.key2 + u64::from(e.aux);
+    let is_held_by_others = lost.iter().all(|e| end(e) <= committed(LaneId(e.key1)));
+    let what = format!("{what}, {} batches", lost.len());
+    is_held_by_others.then_some(Damaged { memory, lost, checkpoint, what })
 }
 
 /// Whether that record can be read.
@@ -143,16 +180,12 @@ fn written(memory: &mut MemoryDisk, segment: u32) -> Option<(u32, usize)> {
     Some((segment, last + 1))
 }
 
-/// (lane, end) of batches that can't be had any more.
-fn lost(before: &Recovered, after: &Recovered, memory: &MemoryDisk) -> Vec<(LaneId, u64)> {
+/// Batches that can't be had any more.
+fn lost(before: &Recovered, after: &Recovered, memory: &MemoryDisk) -> Vec<WalEntry> {
     let batches = |r: &Recovered| -> Vec<WalEntry> {
         r.sealed.iter().chain(&r.tail).filter(|e| BATCHES.contains(&e.kind)).cloned().collect()
     };
     let left: BTreeSet<(u64, u64)> = batches(after).iter().map(|e| (e.key1, e.key2)).collect();
     let is_bad = |e: &WalEntry| !left.contains(&(e.key1, e.key2)) || !is_whole(memory, e);
-    batches(before)
-        .iter()
-        .filter(|e| is_bad(e))
-        .map(|e| (LaneId(e.key1), e.key2 + u64::from(e.aux)))
-        .collect()
+    batches(before).into_iter().filter(is_bad).collect()
 }
