@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use zoolog_client::{TrimError, Trimmed};
 use zoolog_core::batch::PlacedBatch;
-use zoolog_core::{Gsn, Instant, Seq, WriterId};
+use zoolog_core::{Epoch, Gsn, Instant, Seq, WriterId};
 
 /// A fact seen by one process.
 #[derive(Clone, Debug)]
@@ -29,6 +29,15 @@ pub enum Observation {
         seq: Seq,
         /// Since when.
         expected: Gsn,
+    },
+    /// A writer has its name.
+    Opened {
+        /// Who, in all openings of the name.
+        writer: WriterId,
+        /// Its opening.
+        epoch: Epoch,
+        /// Where the openings before ended, as it was told.
+        tail: Option<Gsn>,
     },
     /// A writer was told that such a batch doesn't count.
     Conflicted {

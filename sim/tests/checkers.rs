@@ -27,6 +27,14 @@ fn placed(seq: u64, first_lsn: u64, records: &[&[u8]]) -> PlacedBatch {
     PlacedBatch::place(LANE, Incarnation(1), Lsn(first_lsn), 0, batch)
 }
 
+/// Of another writer, its first batch.
+fn placed_by(writer: WriterId, first_lsn: u64, records: &[&[u8]]) -> PlacedBatch {
+    let mut b = BatchBuilder::new();
+    records.iter().for_each(|r| b.push(r));
+    let batch = b.finish(BatchKind::Data, writer, Epoch(0), Seq(0));
+    PlacedBatch::place(LANE, Incarnation(1), Lsn(first_lsn), 0, batch)
+}
+
 fn cut(number: u64, base: u64, from: u64, to: u64) -> Cut {
     let lanes = vec![CutLane { lane: LANE, from, to }];
     Cut { number: CutNumber(number), base: Gsn(base), view: ViewNumber(1), lanes }
@@ -221,6 +229,42 @@ fn a_gap_that_hides_records_is_noticed() {
     assert_eq!(h.seen(2, gap(5, 20)), Err("LOG-1"), "from where it was not");
     assert_eq!(h.seen(2, gap(0, 0)), Err("LOG-6"), "no gap at all");
     h.seen(2, gap(0, 20)).unwrap();
+}
+
+/// What an opening of a name is told: the tail of the openings before it, neither more nor less, whenever that is read.
+#[test]
+fn an_opening_that_is_told_another_tail_is_noticed() {
+    let opened = |epoch, tail: Option<u64>| Observation::Opened {
+        writer: WRITER,
+        epoch: Epoch(epoch),
+        tail: tail.map(Gsn),
+    };
+    // The records at 0 and 1 are of opening 0, and read before or after somebody took the name.
+    for read_first in [true, false] {
+        for tail in [None, Some(0), Some(1), Some(2), Some(3)] {
+            let mut h = History::new();
+            let (p, rest) = (placed(0, 0, &[b"a", b"b"]), placed_by(WriterId(8), 2, &[b"c", b"d"]));
+            for p in [&p, &rest] {
+                h.append(p).unwrap();
+            }
+            h.cut(cut(1, 0, 0, 4)).unwrap();
+            h.subscribe(1);
+            let mut said = Ok(());
+            for step in [read_first, !read_first] {
+                if step {
+                    h.read(1, 0, &p).unwrap();
+                    h.read(1, 2, &rest).unwrap();
+                } else {
+                    said = h.seen(2, opened(1, tail));
+                }
+            }
+            let said = said.and_then(|()| h.0.finally(Gsn(4)).map_err(|v| v.promise));
+            assert_eq!(said, if tail == Some(2) { Ok(()) } else { Err("LOG-8") }, "{tail:?} {read_first}");
+        }
+    }
+    let mut h = History::new();
+    assert_eq!(h.seen(2, opened(1, Some(0))), Ok(()));
+    assert_eq!(h.seen(2, opened(2, Some(1))), Err("LOG-8"), "nothing is ordered yet");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod copies;
 pub mod cuts;
 pub mod durability;
 pub mod expiry;
+pub mod openings;
 pub mod registers;
 pub mod sessions;
 pub mod tail;
@@ -77,7 +78,9 @@ pub struct Checks {
     pub trim: trim::Trims,
     /// LOG-7.
     pub views: views::Views,
-    /// LOG-10.
+    /// LOG-8, as those see it who take a name.
+    pub openings: openings::Openings,
+    /// LOG-9.
     pub copies: copies::Copies,
     /// Tails are linearizable.
     pub tail: tail::Tails,
@@ -113,6 +116,7 @@ impl Checks {
             refused: 0,
             order: Default::default(),
             conditions: Default::default(),
+            openings: Default::default(),
             cuts: Default::default(),
             durability: Default::default(),
             writers: Default::default(),
@@ -199,6 +203,10 @@ impl Checks {
             Observation::AppendingIf { writer, seq, expected } => {
                 self.conditions.asked(*writer, *seq, *expected)
             }
+            Observation::Opened { writer, epoch, tail } => {
+                let now = (self.cuts.end(), self.trim.point() > Gsn(0));
+                self.openings.opened((*writer, *epoch), *tail, &self.order, now)?;
+            }
             Observation::Conflicted { writer, seq, tail } => {
                 self.conditions.told(*writer, *seq, false, *tail)?;
                 let count = self.content.count(*writer, *seq).unwrap_or_default();
@@ -252,6 +260,7 @@ impl Checks {
         self.order.complete(self.unread_before(), tail)?;
         self.durability.finally(&self.order, self.unread_before())?;
         self.conditions.finally(&self.order)?;
+        self.openings.finally(&self.order, self.unread_before())?;
         self.registers.finally()
     }
 

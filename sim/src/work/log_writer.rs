@@ -226,6 +226,7 @@ impl Process for LogWriter {
             LogEvent::Appended { seq, first_gsn, count } => {
                 Observation::Acked { writer, seq, first_gsn, count }
             }
+            LogEvent::Opened { writer, epoch, tail } => Observation::Opened { writer, epoch, tail },
             LogEvent::Conflict { seq, tail, .. } => Observation::Conflicted { writer, seq, tail },
             other => Observation::Note(format!("{other:?}")),
         }))
