@@ -271,8 +271,30 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    #[test]
-    fn a_checkpoint_comes_back_and_another_version_is_refused_by_name() {
+    use proptest::prelude::*;
+
+    proptest! {
+        /// SYS-1: whatever bytes a log holds in place of a checkpoint, a part, a base or a view.
+        #[test]
+        fn no_bytes_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>(), to in any::<u32>(),
+        ) {
+            let with_version = [&CHECKPOINT_VERSION.to_le_bytes()[..], &bytes].concat();
+            let mut good = some_checkpoint().to_bytes().to_vec();
+            let at = 4 + at.index(good.len() - 8);
+            good[at..at + 4].copy_from_slice(&to.to_le_bytes());
+            for bytes in [&bytes, &with_version, &good] {
+                if let Ok(checkpoint) = Checkpoint::from_bytes(bytes) {
+                    prop_assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()), Ok(checkpoint));
+                }
+                for data in [&bytes[..], bytes.get(4..).unwrap_or_default()] {
+                    let _ = (decode_part(data), decode_base(data), decode_view(data));
+                }
+            }
+        }
+    }
+
+    fn some_checkpoint() -> Checkpoint {
         let part = ShardBase { number: CutNumber(7), end: Gsn(40), lens: vec![3, 9] };
         let lane = LaneId::new(ShardId(4), 1);
         let writer = WriterMark {
@@ -284,14 +306,19 @@ mod tests {
         };
         let mark =
             LaneMark { lane, start: 2, len: 9, last: 77, placed_by: Incarnation(2), fence: Incarnation(3) };
-        let checkpoint = Checkpoint {
+        Checkpoint {
             view: Some(View::default()),
             lanes: vec![mark],
             parts: vec![(ShardId(4), part.clone())],
             trims: vec![(ShardId(4), Gsn(41), part)],
             writers: vec![(lane, vec![writer])],
             forgot: vec![lane],
-        };
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_and_another_version_is_refused_by_name() {
+        let checkpoint = some_checkpoint();
         let mut bytes = checkpoint.to_bytes().to_vec();
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
         bytes[0] = 9;
