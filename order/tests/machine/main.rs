@@ -1,5 +1,6 @@
 //! Three orderers in virtual time, with honest and dishonest company.
 
+mod bad_files;
 mod bad_input;
 mod catching_up;
 mod consumers;
