@@ -209,6 +209,7 @@ impl Machine for BackOn {
                 Step::Output(output) => return Some(output),
                 Step::Apply(committed) => self.held = Some(committed),
                 Step::Learn(learned) => self.back.learn(now, &self.shared.read(), learned),
+                Step::GoOn => self.back.go_on(now, &self.shared.read()),
                 Step::Nothing => {
                     if self.back.has_unpublished() && self.has_room() {
                         self.publish();

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use zoolog_core::limits::FRAME_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
-use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Team, framing};
+use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Steps, Team, framing};
 use zoolog_zk::snapshot::Restored;
 use zoolog_zk::state::State;
 
@@ -44,6 +44,10 @@ pub fn build(
         container_check_interval: Duration::from_millis(300),
         ..NodeConfig::default()
     };
+    if seed.is_multiple_of(2) {
+        // Then all that can be large is.
+        cfg.steps = Steps { events: 1, watches: 1, names: 1 };
+    }
     cfg.log.consumer = o.trims.then(|| format!("zk-{n}"));
     let Policy { fetch, acks, reads, defer, location_limit } = o.policy_of(n);
     (cfg.acks, cfg.reads) = (acks, reads);

@@ -117,7 +117,11 @@ fn what_a_wiped_server_held_is_made_anew_without_waiting() {
         let (first, second) = (holders(&world)[0], holders(&world)[1]);
         lose(&mut world, first);
         run_for(&mut world, 3_000 * MS);
-        assert_eq!((maker(&world), world.checks.copies.counts().1), (None, 0), "seed {seed}: it may come back");
+        assert_eq!(
+            (maker(&world), world.checks.copies.counts().1),
+            (None, 0),
+            "seed {seed}: it may come back"
+        );
         let id = world.node(Role::Server(first));
         world.nodes[id.0].disk.number += 1;
         world.nodes[id.0].held_down = false;

@@ -4,13 +4,20 @@
 //! however many of its watches see it.
 //!
 //! Watches are local to a node and die with their connection; clients set them again elsewhere.
+//!
+//! # Nobody waits for many
+//! What a table says counts; what a connection holds is a list of where it may have something, which is put in order
+//! later. So a change takes all one-shot watches of a path out at once, however many, and hands the crowd on as a whole
+//! ([`Told::Crowd`]); a connection that goes hands in its list. Both are tidied up in steps ([`Watches::tidy`]).
+
+mod table;
 
 use crate::jute::EventType;
 use crate::txn::Change;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use table::Table;
+pub use table::Watchers;
 
 /// A connection, as its place in the node's table of connections.
 pub type Watcher = u32;
@@ -33,66 +40,17 @@ impl Kind {
     pub const ALL: [Kind; 4] = [Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive];
 }
 
-/// Most paths are watched by one connection: that costs no allocation. Boxed, so that a million of the others take half
-/// the room.
-#[derive(Clone, Debug)]
-enum Watchers {
+/// Who is told of an event.
+#[derive(Debug)]
+pub enum Told {
+    /// One connection.
     One(Watcher),
-    #[allow(clippy::box_collection, reason = "a place in the table is as large as the largest of these")]
-    Many(Box<BTreeSet<Watcher>>),
+    /// All that are in one of these lists, each once.
+    Crowd(Vec<Watchers>),
 }
-
-impl Watchers {
-    /// Whether it wasn't in yet.
-    fn insert(&mut self, watcher: Watcher) -> bool {
-        match self {
-            Watchers::One(w) if *w == watcher => false,
-            Watchers::One(w) => {
-                *self = Watchers::Many(Box::new(BTreeSet::from([*w, watcher])));
-                true
-            }
-            Watchers::Many(set) => set.insert(watcher),
-        }
-    }
-
-    /// Whether none is left.
-    fn remove(&mut self, watcher: Watcher) -> bool {
-        match self {
-            Watchers::One(w) => *w == watcher,
-            Watchers::Many(set) => {
-                set.remove(&watcher);
-                set.is_empty()
-            }
-        }
-    }
-
-    fn contains(&self, watcher: Watcher) -> bool {
-        match self {
-            Watchers::One(w) => *w == watcher,
-            Watchers::Many(set) => set.contains(&watcher),
-        }
-    }
-
-    fn each(&self, mut f: impl FnMut(Watcher)) {
-        match self {
-            Watchers::One(w) => f(*w),
-            Watchers::Many(set) => set.iter().for_each(|w| f(*w)),
-        }
-    }
-}
-
-type Table = HashMap<Arc<str>, Watchers, FixedState>;
 
 /// Paths in order.
 pub type Paths = Vec<Arc<str>>;
-
-/// Gives room back that a table has not needed for long: when it is an eighth full. So each watch that goes pays for less
-/// than one that is moved.
-fn relax(table: &mut Table) {
-    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
-        table.shrink_to(2 * table.len());
-    }
-}
 
 /// What one connection watches, per table.
 type Held = [BTreeSet<Arc<str>>; 4];
@@ -105,20 +63,51 @@ pub struct TooMany {
     pub limit: usize,
 }
 
+/// Connections that were taken out of a table as a whole, and may still hold what they lost.
+#[derive(Clone, Debug)]
+struct Lost {
+    kind: usize,
+    path: Arc<str>,
+    watchers: Watchers,
+    /// The first that was not looked at.
+    next: Watcher,
+}
+
 /// All tables.
 #[derive(Clone, Debug)]
 pub struct Watches {
     tables: [Table; 4],
+    /// Where a connection may have a watch: all that the tables have of it are among these.
     held: BTreeMap<Watcher, Held>,
+    lost: VecDeque<Lost>,
+    /// Connections that have gone, and what of theirs may still be in tables.
+    going: BTreeMap<Watcher, Held>,
     count: usize,
     limit: usize,
+    /// How many more events of this turn are told one by one, of so many.
+    at_once: usize,
+    at_once_max: usize,
 }
 
 impl Watches {
-    /// Empty tables that take up to `limit` watches together.
-    pub fn new(limit: usize) -> Self {
-        let tables = [(); 4].map(|()| Table::with_hasher(FixedState::default()));
-        Self { tables, held: BTreeMap::new(), count: 0, limit }
+    /// Empty tables that take up to `limit` watches together. In a turn `at_once` events are told one by one, beside those
+    /// that only one connection hears.
+    pub fn new(limit: usize, at_once: usize) -> Self {
+        Self {
+            tables: [(); 4].map(|()| Table::new()),
+            held: BTreeMap::new(),
+            lost: VecDeque::new(),
+            going: BTreeMap::new(),
+            count: 0,
+            limit,
+            at_once,
+            at_once_max: at_once,
+        }
+    }
+
+    /// A turn begins.
+    pub fn turn(&mut self) {
+        self.at_once = self.at_once_max;
     }
 
     /// How many watches are set.
@@ -144,8 +133,13 @@ impl Watches {
             if room == 0 {
                 break;
             }
-            let paths = held.iter().flatten().take(room).inspect(|_| seen += 1);
-            let paths: BTreeSet<Arc<str>> = paths.cloned().collect();
+            let all = held.iter().zip(&self.tables).flat_map(|(paths, table)| {
+                paths.iter().filter(move |path| table.get(path).is_some_and(|w| w.contains(watcher)))
+            });
+            let paths: BTreeSet<Arc<str>> = all.take(room).inspect(|_| seen += 1).cloned().collect();
+            if paths.is_empty() {
+                continue; // all it holds was just taken out
+            }
             room -= paths.len();
             lists.push((watcher, paths.into_iter().collect()));
         }
@@ -165,10 +159,10 @@ impl Watches {
             Some((key, _)) => key.clone(),
             None => Arc::from(path),
         };
-        let mut fresh = true;
-        table.entry(key.clone()).and_modify(|w| fresh = w.insert(watcher)).or_insert(Watchers::One(watcher));
-        let inserted = self.held.entry(watcher).or_default()[kind as usize].insert(key);
-        assert!(fresh && inserted, "watcher {watcher} of {path} is in one of the tables only");
+        let fresh = table.insert(key.clone(), watcher);
+        assert!(fresh, "watcher {watcher} of {path} was not in the table a moment ago");
+        // It may still hold one that was just taken out.
+        self.held.entry(watcher).or_default()[kind as usize].insert(key);
         self.count += 1;
         Ok(())
     }
@@ -183,44 +177,83 @@ impl Watches {
         if !self.has(watcher, kind, path) {
             return false;
         }
-        let table = &mut self.tables[kind as usize];
-        if table.get_mut(path).expect("just seen").remove(watcher) {
-            table.remove(path);
-            relax(table);
-        }
-        self.let_go(watcher, kind, path);
+        self.tables[kind as usize].remove_one(path, watcher);
+        self.let_go(watcher, kind as usize, path);
+        self.count -= 1;
         true
     }
 
-    /// A connection doesn't hold that watch any more.
-    fn let_go(&mut self, watcher: Watcher, kind: Kind, path: &str) {
-        let held = self.held.get_mut(&watcher).expect("a watcher in a table holds something");
-        assert!(held[kind as usize].remove(path), "watcher {watcher} doesn't hold {path}");
+    /// A connection doesn't hold that watch any more; one that has gone holds nothing.
+    fn let_go(&mut self, watcher: Watcher, kind: usize, path: &str) {
+        let Some(held) = self.held.get_mut(&watcher) else { return };
+        held[kind].remove(path);
         if held.iter().all(BTreeSet::is_empty) {
             self.held.remove(&watcher);
         }
-        self.count -= 1;
     }
 
-    /// Forgets all watches of a connection.
+    /// Forgets all watches of a connection, in steps. Until [`Watches::tidy`] says that it is done, its number may be told
+    /// of events, and is not to be used again.
     pub fn forget(&mut self, watcher: Watcher) {
-        let Some(held) = self.held.remove(&watcher) else { return };
-        for (table, paths) in self.tables.iter_mut().zip(held) {
-            for path in paths {
-                let watchers = table.get_mut(&path).expect("a held watch is in its table");
-                if watchers.remove(watcher) {
-                    table.remove(&path);
+        if let Some(held) = self.held.remove(&watcher) {
+            let before = self.going.insert(watcher, held);
+            assert!(before.is_none(), "watcher {watcher} was used again too early");
+        }
+    }
+
+    /// Whether watches of a connection that has gone are still being forgotten.
+    pub fn is_forgetting(&self, watcher: Watcher) -> bool {
+        self.going.contains_key(&watcher)
+    }
+
+    /// Whether [`Watches::tidy`] has something to do.
+    pub fn is_untidy(&self) -> bool {
+        !self.going.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Looks at `max` watches that were taken out, or whose connections have gone, and forgets them. `done` hears of
+    /// each connection all of whose watches are forgotten.
+    pub fn tidy(&mut self, max: usize, mut done: impl FnMut(Watcher)) {
+        let mut left = max;
+        while left > 0
+            && let Some(mut lost) = self.lost.pop_front()
+        {
+            while left > 0
+                && let Some(watcher) = lost.watchers.at_or_after(lost.next)
+            {
+                left -= 1;
+                lost.next = watcher + 1;
+                // Unless it has set it again.
+                if !self.tables[lost.kind].get(&lost.path).is_some_and(|w| w.contains(watcher)) {
+                    self.let_go(watcher, lost.kind, &lost.path);
                 }
+            }
+            if lost.watchers.at_or_after(lost.next).is_some() {
+                self.lost.push_front(lost);
+            }
+        }
+        while left > 0
+            && let Some(mut going) = self.going.first_entry()
+        {
+            let watcher = *going.key();
+            let paths = going.get_mut().iter_mut().enumerate();
+            let Some((kind, path)) = paths.filter_map(|(kind, p)| Some((kind, p.pop_first()?))).next() else {
+                going.remove();
+                done(watcher);
+                continue;
+            };
+            left -= 1;
+            if self.tables[kind].get(&path).is_some_and(|w| w.contains(watcher)) {
+                self.tables[kind].remove_one(&path, watcher);
                 self.count -= 1;
             }
-            relax(table);
         }
     }
 
     /// Takes out the one-shot watches that `change` triggers and tells of each change once per connection, in the
     /// order in which the events must reach a connection that gets several: the node's own first, then its
-    /// parent's.
-    pub fn fire(&mut self, change: &Change, mut emit: impl FnMut(Watcher, EventType, &str)) {
+    /// parent's. Of connections that go, some may be told.
+    pub fn fire(&mut self, change: &Change, mut emit: impl FnMut(Told, EventType, &str)) {
         if self.count == 0 {
             return;
         }
@@ -241,42 +274,47 @@ impl Watches {
         }
     }
 
-    fn children_changed(&mut self, path: &str, mut emit: impl FnMut(Watcher, EventType, &str)) {
+    fn children_changed(&mut self, path: &str, mut emit: impl FnMut(Told, EventType, &str)) {
         let Some(parent) = parent(path) else { return };
         self.tell(parent, &[Kind::Child], false, |w| emit(w, EventType::NodeChildrenChanged, parent));
     }
 
-    /// Calls `f` once for each connection that has a watch on the path in one of the one-shot tables, which it
-    /// loses, or a persistent one; and, if that counts, a recursive one on it or above it.
-    fn tell(&mut self, path: &str, once: &[Kind], recursive: bool, mut f: impl FnMut(Watcher)) {
-        let mut told = [None, None];
-        for (i, kind) in once.iter().enumerate() {
-            let table = &mut self.tables[*kind as usize];
-            let Some(watchers) = table.remove(path) else { continue };
-            relax(table);
-            watchers.each(|w| {
-                self.let_go(w, *kind, path);
-                if !told.iter().flatten().any(|t: &Watchers| t.contains(w)) {
-                    f(w);
+    /// Calls `f` for the connections that have a watch on the path in one of the one-shot tables, which they lose, or a
+    /// persistent one; and, if that counts, a recursive one on it or above it.
+    fn tell(&mut self, path: &str, once: &[Kind], recursive: bool, mut f: impl FnMut(Told)) {
+        let mut lists: Vec<Watchers> = Vec::new();
+        for kind in once.iter().map(|k| *k as usize) {
+            let Some((key, watchers)) = self.tables[kind].take(path) else { continue };
+            self.count -= watchers.len();
+            match watchers {
+                Watchers::One(watcher) => self.let_go(watcher, kind, path),
+                Watchers::Many(_) => {
+                    let watchers = watchers.clone();
+                    self.lost.push_back(Lost { kind, path: key, watchers, next: 0 });
                 }
-            });
-            told[i] = Some(watchers);
+            }
+            lists.push(watchers);
         }
         let [.., standing, below] = &self.tables;
-        if standing.is_empty() && below.is_empty() {
-            return;
+        if !standing.is_empty() || !below.is_empty() {
+            let above =
+                std::iter::successors(Some(path).filter(|_| recursive && !below.is_empty()), |p| parent(p));
+            lists.extend(standing.get(path).into_iter().chain(above.filter_map(|p| below.get(p))).cloned());
         }
-        let above =
-            std::iter::successors(Some(path).filter(|_| recursive && !below.is_empty()), |p| parent(p));
-        let lists = standing.get(path).into_iter().chain(above.filter_map(|p| below.get(p)));
-        let mut again: Vec<&Watchers> = Vec::new();
-        for watchers in lists {
-            watchers.each(|w| {
-                if !told.iter().flatten().chain(again.iter().copied()).any(|t| t.contains(w)) {
-                    f(w);
+        let total: usize = lists.iter().map(Watchers::len).sum();
+        match total {
+            0 => {}
+            _ if total > 1 && total > self.at_once => f(Told::Crowd(lists)),
+            _ => {
+                self.at_once = self.at_once.saturating_sub(total);
+                for (i, list) in lists.iter().enumerate() {
+                    list.each(|w| {
+                        if !lists[..i].iter().any(|l| l.contains(w)) {
+                            f(Told::One(w));
+                        }
+                    });
                 }
-            });
-            again.push(watchers);
+            }
         }
     }
 }
@@ -324,6 +362,16 @@ mod tests {
         }
     }
 
+    /// Whom an event is told, each once.
+    fn each(told: Told) -> BTreeSet<Watcher> {
+        let mut all = BTreeSet::new();
+        match told {
+            Told::One(w) => all.extend([w]),
+            Told::Crowd(lists) => lists.iter().for_each(|l| l.each(|w| all.extend([w]))),
+        }
+        all
+    }
+
     type Set = BTreeSet<(Watcher, usize, String)>;
 
     /// The trigger table, read off a plain set of (watcher, table, path).
@@ -354,8 +402,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tables_fire_as_the_trigger_table_says(steps in prop::collection::vec(step(), 0..60)) {
-            let mut watches = Watches::new(1000);
+        fn tables_fire_as_the_trigger_table_says(
+            steps in prop::collection::vec(step(), 0..60),
+            crowds in any::<bool>(),
+            tidy in 0usize..4,
+        ) {
+            let mut watches = Watches::new(1000, 512);
             let mut set = Set::new();
             for s in steps {
                 match s {
@@ -372,10 +424,23 @@ mod tests {
                     Step::Forget(w) => {
                         watches.forget(w);
                         set.retain(|e| e.0 != w);
+                        let mut steps = 0;
+                        while watches.is_forgetting(w) {
+                            watches.tidy(tidy + 1, |done| assert_eq!(done, w));
+                            steps += 1;
+                        }
+                        prop_assert!(steps < 200);
                     }
                     Step::Fire(kind, p) => {
                         let mut got = Vec::new();
-                        watches.fire(&change(kind, PATHS[p]), |w, e, path| got.push((w, e as i32, path.to_string())));
+                        if crowds {
+                            watches.at_once = 0;
+                        }
+                        watches.fire(&change(kind, PATHS[p]), |told, e, path| {
+                            for w in each(told) {
+                                got.push((w, e as i32, path.to_string()));
+                            }
+                        });
                         // A node's own event comes before its parent's.
                         let parent_at = got.iter().position(|e| e.1 == 4).unwrap_or(got.len());
                         prop_assert!(got[parent_at..].iter().all(|e| e.1 == 4));
@@ -384,11 +449,18 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(watches.count(), set.len());
-                let watchers: BTreeSet<Watcher> = set.iter().map(|e| e.0).collect();
-                prop_assert_eq!(watches.watchers(), watchers.len());
+                watches.tidy(tidy, |w| panic!("nobody goes, nor {w}"));
+                let lists: Set = watches.lists(1000).0.into_iter().flat_map(|(w, paths)| {
+                    paths.into_iter().map(move |p| (w, 0, p.to_string()))
+                }).collect();
+                prop_assert_eq!(lists, set.iter().map(|e| (e.0, 0, e.2.clone())).collect::<Set>());
                 let paths: BTreeSet<(usize, &String)> = set.iter().map(|e| (e.1, &e.2)).collect();
                 prop_assert_eq!(watches.paths(), paths.len());
             }
+            watches.tidy(10_000, |_| {});
+            prop_assert!(!watches.is_untidy());
+            let watchers: BTreeSet<Watcher> = set.iter().map(|e| e.0).collect();
+            prop_assert_eq!(watches.watchers(), watchers.len());
         }
     }
 
@@ -420,7 +492,7 @@ mod tests {
         ];
         for (kind, expected) in rows {
             for (path, expected) in ["/a/b", "/a/b/c", "/a/b/c/d"].into_iter().zip(expected) {
-                let mut watches = Watches::new(10);
+                let mut watches = Watches::new(10, 512);
                 watches.set(1, kind, "/a/b").unwrap();
                 let mut got = Vec::new();
                 for what in [0, 2, 1] {
@@ -433,13 +505,56 @@ mod tests {
 
     #[test]
     fn the_limit_is_kept_and_setting_again_is_free() {
-        let mut watches = Watches::new(2);
+        let mut watches = Watches::new(2, 512);
         watches.set(1, Kind::Data, "/a").unwrap();
         watches.set(1, Kind::Child, "/a").unwrap();
         watches.set(1, Kind::Data, "/a").unwrap();
         assert_eq!(watches.set(2, Kind::Data, "/a"), Err(TooMany { limit: 2 }));
         watches.forget(1);
-        assert_eq!(watches.count(), 0);
+        assert_eq!(watches.count(), 2, "nothing is forgotten but in steps");
+        let mut done = Vec::new();
+        watches.tidy(1, |w| done.push(w));
+        assert_eq!((watches.count(), &done[..]), (1, &[][..]));
+        watches.tidy(2, |w| done.push(w));
+        assert_eq!((watches.count(), &done[..], watches.is_untidy()), (0, &[1][..], false));
         watches.set(2, Kind::Data, "/a").unwrap();
+    }
+    /// However many watch a node: no more are told one by one than a turn may tell, and the rest comes as one.
+    #[test]
+    fn a_crowd_is_handed_on_as_one() {
+        let mut watches = Watches::new(200_000, 512);
+        (0..100_000).for_each(|w| watches.set(w, Kind::Data, "/a").unwrap());
+        watches.set(7, Kind::Data, "/b").unwrap();
+        let mut told = Vec::new();
+        watches.fire(&change(2, "/a"), |t, _, _| told.push(t));
+        watches.fire(&change(2, "/b"), |t, _, _| told.push(t));
+        assert!(matches!(&told[..], [Told::Crowd(lists), Told::One(7)] if lists[0].len() == 100_000));
+        assert_eq!((watches.count(), watches.watchers()), (0, 100_000));
+        // Whoever sets it again keeps it, though what it lost is not tidied up yet.
+        watches.set(99_999, Kind::Data, "/a").unwrap();
+        let mut steps = 0;
+        while watches.is_untidy() {
+            watches.tidy(1000, |_| {});
+            steps += 1;
+        }
+        assert!((100..110).contains(&steps), "{steps}");
+        assert_eq!((watches.count(), watches.watchers()), (1, 1));
+        assert!(watches.remove(99_999, Kind::Data, "/a"));
+    }
+
+    #[test]
+    fn so_many_events_of_a_turn_are_told_one_by_one() {
+        let mut watches = Watches::new(10_000, 512);
+        for path in PATHS {
+            (0..256).for_each(|w| watches.set(w, Kind::Data, path).unwrap());
+        }
+        let (mut ones, mut crowds) = (0, 0);
+        for path in &PATHS[1..] {
+            watches.fire(&change(2, path), |t, _, _| match t {
+                Told::One(_) => ones += 1,
+                Told::Crowd(_) => crowds += 1,
+            });
+        }
+        assert_eq!((ones, crowds), (512, 2));
     }
 }

@@ -186,6 +186,12 @@ impl<'a> Writer<'a> {
         Self { out, start }
     }
 
+    /// Goes on with a frame whose length is in it already, at the end of `out`: no finish is wanted.
+    pub fn bare(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start }
+    }
+
     /// Bytes of the frame so far.
     pub fn bytes(&self) -> usize {
         self.out.len() - self.start

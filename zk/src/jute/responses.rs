@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// Bytes of a session's password; the C client reads it at a fixed place, so it always has them all.
 pub const PASSWORD_BYTES: usize = 16;
 
+/// Bytes of a Stat.
+pub const STAT_BYTES: usize = 68;
+
 /// The answer to a connect request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectResponse {

@@ -1,6 +1,7 @@
 //! What happens when the log delivers? Each record is applied, watches fire, own requests are answered, and
 //! what waited for the position reached goes on.
 
+use super::back::TURN_READ_BYTES_MAX;
 use super::connection::Slot;
 use super::own::Owner;
 use super::policy::Acks;
@@ -151,7 +152,8 @@ impl<L: SharedLog> Back<L> {
         match &mut self.draft {
             None => {
                 let readers = change.readers();
-                self.watches.fire(&change, |slot, kind, path| conns.event(slot, zxid, kind, path, readers));
+                conns.tree_changed(&change);
+                self.watches.fire(&change, |told, kind, path| conns.event(told, zxid, kind, path, readers));
             }
             Some(_) if !self.serving => {}
             Some(draft) => {
@@ -256,7 +258,11 @@ impl<L: SharedLog> Back<L> {
                 Some(What::Round(round)) => (self.syncs.is_done(*round), true),
                 Some(What::Sync(round, _)) => (!conn.backlog && self.syncs.is_done(*round), true),
                 Some(What::Refused(_) | What::OfConn(_)) => (!conn.backlog, true),
-                Some(What::Read(..)) => (conn.may_answer(), conn.backlog),
+                Some(What::Read(..)) => {
+                    // Behind an answer that is under way it goes on with the last piece.
+                    let may = conn.may_answer() && self.read_bytes <= TURN_READ_BYTES_MAX;
+                    (may, conn.backlog || conn.is_listing())
+                }
             };
             if !ready {
                 if !backlog {
@@ -282,15 +288,25 @@ impl<L: SharedLog> Back<L> {
         self.conns.at(slot).moved_at = now;
         let id = self.conns.at(slot).id;
         let (out, auth, session) = self.conns.out_for(slot);
+        let before = out.len();
         match entry.what {
             What::Read(op, frame) => {
                 let watches = match &mut self.draft {
                     None => Leave::Here(&mut self.watches, slot),
                     Some(draft) => Leave::AtFront(draft, id),
                 };
-                let reads = Reads { state, watches, auth, session };
-                if let Err(e) = reads.answer(out, xid, op, &frame[BODY_AT..]) {
-                    return self.drop_conn(slot, &e.to_string());
+                let names_at_once = self.cfg.steps.names;
+                let reads = Reads { state, watches, auth, session, names_at_once };
+                let answered = reads.answer(out, xid, op, &frame[BODY_AT..]);
+                self.read_bytes += out.len() - before;
+                match (answered, &mut self.draft) {
+                    (Ok(None), _) => {}
+                    (Ok(Some(listing)), None) => self.conns.begin_listing(slot, listing),
+                    (Ok(Some(listing)), Some(draft)) => {
+                        self.conns.publish(draft);
+                        draft.push(Item::Lists { conn: id, listing: Box::new(listing) });
+                    }
+                    (Err(e), _) => return self.drop_conn(slot, &e.to_string()),
                 }
             }
             What::Sync(_, path) => responses::path(out, xid, zxid, &path),
@@ -327,8 +343,17 @@ impl<L: SharedLog> Back<L> {
             return;
         }
         self.deferred_at = None;
-        for slot in std::mem::take(&mut self.deferred) {
-            self.pump(now, state, slot);
+        let mut all: Vec<Slot> = std::mem::take(&mut self.deferred).into_iter().collect();
+        let first = all.partition_point(|slot| *slot < self.deferred_from);
+        all.rotate_left(first);
+        for (i, slot) in all.iter().enumerate() {
+            if self.read_bytes > TURN_READ_BYTES_MAX {
+                // Whoever had no turn is first in the next.
+                self.deferred_from = *slot;
+                all[i..].iter().for_each(|slot| self.defer(now, *slot));
+                return;
+            }
+            self.pump(now, state, *slot);
         }
     }
 

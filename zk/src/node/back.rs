@@ -1,11 +1,13 @@
 //! What does a node do besides keeping the state? Requests become records of the log, its deliveries are applied,
 //! sessions live and end. The state is lent to it, call by call: to be read, or, where it may change, to be written.
 
+use super::apply::DEFER;
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
 use super::fronts::{Asker, Counting};
 use super::own::{Own, Owner};
 use super::password::Passwords;
+use super::pending::Pending;
 use super::published::{Draft, Item};
 use super::snapshots::Snapshots;
 use super::status::{Counts, Stats};
@@ -22,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, Seq, WallMs};
 
+/// Bytes of answers to reads, of all connections, above which a turn answers no more of those that may wait.
+pub(super) const TURN_READ_BYTES_MAX: usize = 4 << 20;
+
 /// What a [`Back`] does next.
 #[derive(Debug)]
 pub enum Step {
@@ -31,6 +36,8 @@ pub enum Step {
     Apply(Committed),
     /// This is to be taken in, with [`Back::learn`], before anything else.
     Learn(Learned),
+    /// What is done in steps is to be gone on with, with [`Back::go_on`], before anything else.
+    GoOn,
     /// The turn is over.
     Nothing,
 }
@@ -68,6 +75,8 @@ pub struct Back<L = LogClient> {
     pub(super) log: L,
     pub(super) conns: Conns,
     /// Of connections that are here.
+    pub(super) pending: Pending,
+    /// Of connections that are here.
     pub(super) watches: Watches,
     /// What connections that are at fronts will hear next. Without fronts there is none, and they are here.
     pub(super) draft: Option<Draft>,
@@ -88,6 +97,12 @@ pub struct Back<L = LogClient> {
     /// Connections whose requests had no room in a turn's answers, and when to go on with them.
     pub(super) deferred: BTreeSet<Slot>,
     pub(super) deferred_at: Option<Instant>,
+    /// Who comes first among them: who had no turn the last time.
+    pub(super) deferred_from: Slot,
+    /// When to go on with what is done in steps, if there is something.
+    pub(super) go_on_at: Option<Instant>,
+    /// Bytes of answers to reads in this turn.
+    pub(super) read_bytes: usize,
     pub(super) own: Own,
     /// Where the newest own batch ends that is known to be in the log. Kept only where that matters.
     pub(super) logged_end: Gsn,
@@ -130,11 +145,12 @@ impl<L: SharedLog> Back<L> {
     pub fn new(cfg: NodeConfig, mut log: L, now: Instant, restored: &Restored) -> Self {
         let cfg = cfg.bounded();
         let snapshots = Snapshots::new(&cfg, restored, now);
+        let pending = Pending::new(cfg.max_pending_bytes_of_all);
         log.subscribe(restored.state.applied());
         let boot_tail = (Some(log.tail()), None);
         let mut back = Self {
             passwords: Passwords::new(&cfg.secret),
-            watches: Watches::new(cfg.max_watches),
+            watches: Watches::new(cfg.max_watches, cfg.steps.events),
             draft: None,
             unpublished: false,
             counted: Counts::default(),
@@ -143,11 +159,15 @@ impl<L: SharedLog> Back<L> {
             cfg,
             log,
             conns: Conns::new(),
+            pending,
             by_session: BTreeMap::new(),
             waiting: BTreeSet::new(),
             blocked: VecDeque::new(),
             deferred: BTreeSet::new(),
             deferred_at: None,
+            deferred_from: 0,
+            go_on_at: None,
+            read_bytes: 0,
             own: Own::new(now),
             logged_end: Gsn(0),
             syncs: Syncs::new(),
@@ -209,10 +229,32 @@ impl<L: SharedLog> Back<L> {
         let Some(slot) = self.conns.slot(conn) else { return };
         self.end_conn(slot);
         self.stats.sent_before += self.conns.at(slot).sent;
-        self.conns.remove(slot);
+        self.conns.remove(slot, self.watches.is_forgetting(slot));
+    }
+
+    /// Whether there is something that is done in steps, and not now but later.
+    fn is_behind(&self) -> bool {
+        self.watches.is_untidy() || self.conns.is_behind()
+    }
+
+    /// Does a step of everything that nobody must wait for as a whole: watches of connections that have gone are
+    /// forgotten, events that many are owed are told, long answers are gone on with.
+    pub fn go_on(&mut self, now: Instant, state: &State) {
+        let (conns, steps) = (&mut self.conns, self.cfg.steps);
+        self.watches.tidy(steps.watches, |slot| conns.release(slot));
+        conns.tell_some(steps.events);
+        for (slot, done) in conns.list_some(state, steps.names) {
+            if done {
+                self.pump(now, state, slot);
+            } else {
+                self.drop_conn(slot, "its answers are too long to keep");
+            }
+        }
+        self.go_on_at = Some(now + DEFER);
     }
 
     fn on_timer(&mut self, now: Instant, state: &State) {
+        self.go_on_at = self.go_on_at.filter(|at| *at > now);
         self.expire_handshakes(now);
         self.try_handshakes(now, state);
         self.pulse(now);
@@ -229,8 +271,14 @@ impl<L: SharedLog> Back<L> {
             let note = format!("connection from {} is closed: {why}", conn.peer);
             self.note(note);
             self.stats.dropped += 1;
-            self.end_conn(slot);
+            self.cut_conn(slot);
         }
+    }
+
+    /// Closes a connection without going on with an answer that is under way.
+    pub(super) fn cut_conn(&mut self, slot: Slot) {
+        self.conns.cut(slot);
+        self.end_conn(slot);
     }
 
     /// Closes a connection, after what it is being sent; nothing of it counts any more.
@@ -248,6 +296,8 @@ impl<L: SharedLog> Back<L> {
         conn.phase = Phase::Closed;
         conn.queue.clear();
         conn.early.clear();
+        conn.early_bytes = 0;
+        self.count_pending(slot);
     }
 
     /// Closes a connection that was not taken in.
@@ -288,7 +338,7 @@ impl<L: SharedLog> Back<L> {
         self.boot_tail = (None, None);
         let slots: Vec<Slot> = self.conns.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            self.end_conn(slot);
+            self.cut_conn(slot);
         }
         self.outbox.push_back(Output::Event(NodeEvent::Failed(why)));
     }
@@ -364,6 +414,8 @@ impl<L: SharedLog> Back<L> {
         self.now = now;
         if self.turn.input(now) {
             self.own.take_fresh();
+            self.watches.turn();
+            self.read_bytes = 0;
         }
     }
 
@@ -419,8 +471,12 @@ impl<L: SharedLog> Back<L> {
                 }
                 Some(Output::Release { segment }) => return Step::Output(Output::Release { segment }),
                 Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
+                None if self.go_on_at.is_none_or(|at| at <= now) && self.is_behind() => return Step::GoOn,
                 None if self.end_turn(now) => {}
                 None => {
+                    if !self.is_behind() {
+                        self.go_on_at = None;
+                    }
                     self.turn.end();
                     match &mut self.draft {
                         None => self.conns.drain(&mut self.outbox),
@@ -466,6 +522,7 @@ impl<L: SharedLog> Back<L> {
             (self.pulse_at, "touch"),
             (self.sweeper.next(), "sweep"),
             (self.deferred_at, "deferred reads"),
+            (self.go_on_at, "what is done in steps"),
         ];
         let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
         own.chain(self.log.next_deadline()).min_by_key(|d| d.0)

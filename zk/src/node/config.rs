@@ -9,6 +9,24 @@ use zoolog_client::{ClientConfig, LogClient};
 use zoolog_core::policy::Fetch;
 use zoolog_core::{ClusterId, Instant};
 
+/// How much of what can be large is done at a time, so that nobody waits for all of it. Tests make these small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Watch events that a turn tells one by one, beside those that only one connection hears; and those that are told in
+    /// a step, of the others. Default 512.
+    pub events: usize,
+    /// Watches that are tidied up in a step. Default 4096.
+    pub watches: usize,
+    /// Children above which they are listed in pieces of half as many, together twice as many in a step. Default 4096.
+    pub names: usize,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { events: 512, watches: 4096, names: 4096 }
+    }
+}
+
 /// Settings of a [`Node`](crate::Node).
 #[derive(Clone)]
 pub struct NodeConfig {
@@ -40,6 +58,11 @@ pub struct NodeConfig {
     pub max_pending_requests: usize,
     /// Bytes of such requests. Default 16 MiB.
     pub max_pending_bytes: usize,
+    /// The same of all connections together, or of those at each front: above it, those are not read from that have more
+    /// than their part of it. Default 256 MiB.
+    pub max_pending_bytes_of_all: usize,
+    /// How much is done at a time.
+    pub steps: Steps,
     /// How long a connection may be without a session before it is closed. Default 10 s.
     pub handshake_patience: Duration,
     /// How long a client that has seen more than this node waits for it to catch up. Default 2 s.
@@ -92,6 +115,8 @@ impl Default for NodeConfig {
             max_watches: 2_000_000,
             max_pending_requests: 1024,
             max_pending_bytes: 16 << 20,
+            max_pending_bytes_of_all: 256 << 20,
+            steps: Steps::default(),
             handshake_patience: Duration::from_secs(10),
             catch_up_patience: Duration::from_secs(2),
             container_check_interval: Duration::from_secs(60),
@@ -136,6 +161,8 @@ impl NodeConfig {
         self.tick_ms = self.tick_ms.clamp(1, 3_600_000);
         self.max_pending_requests = self.max_pending_requests.max(1);
         self.max_pending_bytes = self.max_pending_bytes.max(2 * self.max_frame_bytes);
+        self.steps.events = self.steps.events.max(1);
+        self.steps.watches = self.steps.watches.max(1);
         self.container_max_per_minute = self.container_max_per_minute.max(1);
         self.container_check_interval = self.container_check_interval.max(Duration::from_millis(10));
         self.log.cluster = self.cluster;

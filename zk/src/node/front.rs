@@ -14,9 +14,11 @@ mod table;
 use super::NodeEvent;
 use super::apply::DEFER;
 use super::auth::Auth;
-use super::config::NodeConfig;
+use super::back::TURN_READ_BYTES_MAX;
+use super::config::{NodeConfig, Steps};
 use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
+use super::pending::Pending;
 use super::policy::{self, Acks, Reads as ReadPolicy};
 use super::published::{Item, Published, Said, conn_of, front_of, local};
 use super::reads::{Leave, Reads};
@@ -46,6 +48,8 @@ pub struct Front {
     index: u16,
     max_pending_requests: usize,
     max_pending_bytes: usize,
+    pending: Pending,
+    steps: Steps,
     skip_acl: bool,
     /// What reads show: unless it is what is applied here, they go the way of writes.
     reads: ReadPolicy,
@@ -63,6 +67,10 @@ pub struct Front {
     /// Whose answers had no room in a turn, and when to go on with them.
     deferred: BTreeSet<Slot>,
     deferred_at: Option<Instant>,
+    /// Who comes first: who had no turn the last time.
+    ready_from: Slot,
+    /// When to go on with what is done in steps, if there is something.
+    go_on_at: Option<Instant>,
     said: Vec<Said>,
     stats: Stats,
     turn: Turn,
@@ -78,17 +86,21 @@ impl Front {
             index,
             max_pending_requests: cfg.max_pending_requests,
             max_pending_bytes: cfg.max_pending_bytes,
+            pending: Pending::new(cfg.max_pending_bytes_of_all),
+            steps: cfg.steps,
             skip_acl: cfg.skip_acl,
             reads: cfg.reads,
             acks: cfg.acks,
             conns: Table::default(),
-            watches: Watches::new(cfg.max_watches),
+            watches: Watches::new(cfg.max_watches, cfg.steps.events),
             zxid: 0,
             vouched_at: now,
             touch_interval: None,
             ready: BTreeSet::new(),
             deferred: BTreeSet::new(),
             deferred_at: None,
+            ready_from: 0,
+            go_on_at: None,
             said: Vec::new(),
             stats: Stats::default(),
             turn: Turn::new(now),
@@ -99,7 +111,8 @@ impl Front {
 
     /// Takes one input: of clients' connections, or the time.
     pub fn handle<C>(&mut self, now: Instant, input: Input<C>) {
-        self.turn.input(now);
+        self.begin_turn(now);
+        self.go_on_at = self.go_on_at.filter(|at| *at > now);
         match input {
             Input::Accepted { conn, peer } => {
                 let auth = Auth::of_peer(&peer, self.skip_acl);
@@ -114,6 +127,12 @@ impl Front {
                 self.ready.append(&mut self.deferred);
             }
             _ => {}
+        }
+    }
+
+    fn begin_turn(&mut self, now: Instant) {
+        if self.turn.input(now) {
+            self.watches.turn();
         }
     }
 
@@ -139,7 +158,7 @@ impl Front {
         self.pass_on_last(slot);
         self.end_conn(slot);
         self.stats.sent_before += self.conns.at(slot).sent;
-        self.conns.remove(slot);
+        self.conns.remove(slot, self.watches.is_forgetting(slot));
         self.said.push(Said::Closed { conn: conn_of(self.index, id) });
     }
 
@@ -155,20 +174,41 @@ impl Front {
 
     /// Whether [`Front::serve`] has something to do, for which it needs the state.
     pub fn wants_state(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.wants_to_go_on()
+    }
+
+    /// Whether there is something that is done in steps, and it is time.
+    fn wants_to_go_on(&self) -> bool {
+        self.go_on_at.is_none() && (self.watches.is_untidy() || self.conns.is_behind())
+    }
+
+    /// Does a step of everything that nobody must wait for as a whole, as [`Back::go_on`](super::Back::go_on).
+    fn go_on(&mut self, now: Instant, state: &State) {
+        let (conns, steps) = (&mut self.conns, self.steps);
+        self.watches.tidy(steps.watches, |slot| conns.release(slot));
+        conns.tell_some(steps.events);
+        for (slot, done) in conns.list_some(state, steps.names) {
+            if done {
+                self.ready.insert(slot);
+            } else {
+                self.drop_conn(slot, "its answers are too long to keep");
+            }
+        }
+        self.go_on_at = Some(now + DEFER);
     }
 
     /// Takes in what was published next.
     pub fn take(&mut self, now: Instant, published: &Published) {
-        self.turn.input(now);
+        self.begin_turn(now);
         let mut from = 0;
         for item in &published.items {
             match item {
                 Item::Changed { zxid, change } => {
                     let (conns, zxid) = (&mut self.conns, *zxid);
                     let readers = change.readers();
-                    self.watches.fire(change, |slot, kind, path| {
-                        conns.event(slot, zxid, kind, path, readers);
+                    conns.tree_changed(change);
+                    self.watches.fire(change, |told, kind, path| {
+                        conns.event(told, zxid, kind, path, readers);
                     });
                 }
                 Item::Answered { conn, end, answers, vouched_at } => {
@@ -179,6 +219,12 @@ impl Front {
                         (0..*answers).for_each(|_| self.turn.answered());
                     }
                     self.ready.insert(slot);
+                }
+                Item::Lists { conn, listing } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    if !self.conns.at(slot).is_closed() {
+                        self.conns.begin_listing(slot, (**listing).clone());
+                    }
                 }
                 Item::Watched { conn, kind, path } => {
                     let Some(slot) = self.mine(*conn) else { continue };
@@ -256,9 +302,25 @@ impl Front {
     /// Answers what can be answered, and passes on the rest. Everything that was published before the state became
     /// what it is must have been taken: `state` is as of then.
     pub fn serve(&mut self, now: Instant, state: &State) {
-        while let Some(slot) = self.ready.pop_first() {
+        let mut left = TURN_READ_BYTES_MAX;
+        while let Some(slot) = self.ready.range(self.ready_from..).next().or(self.ready.first()).copied() {
+            self.ready.remove(&slot);
+            if left == 0 {
+                // Whoever has no turn is first in the next.
+                self.deferred.insert(slot);
+                self.deferred.append(&mut self.ready);
+                self.deferred_at.get_or_insert(now + DEFER);
+                break;
+            }
+            self.ready_from = slot + 1;
+            let before = self.conns.get(slot).map_or(0, |c| c.out_bytes());
             self.serve_one(now, state, slot);
+            let after = self.conns.get(slot).map_or(0, |c| c.out_bytes());
+            left = left.saturating_sub(after.saturating_sub(before));
             self.pause_or_resume(slot);
+        }
+        if self.wants_to_go_on() {
+            self.go_on(now, state);
         }
     }
 
@@ -293,7 +355,7 @@ impl Front {
                 self.pass_on(slot);
                 continue;
             }
-            if conn.backlog {
+            if conn.backlog || conn.is_listing() {
                 return; // until its end
             }
             if conn.out_bytes() > TURN_BYTES_MAX {
@@ -311,9 +373,11 @@ impl Front {
                 RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("it was decoded");
             let (out, auth) = self.conns.out_for(slot);
             let watches = Leave::Here(&mut self.watches, slot);
-            let reads = Reads { state, watches, auth, session: 0 };
-            if let Err(e) = reads.answer(out, header.xid, header.op, &frame[BODY_AT..]) {
-                return self.drop_conn(slot, &e.to_string());
+            let reads = Reads { state, watches, auth, session: 0, names_at_once: self.steps.names };
+            match reads.answer(out, header.xid, header.op, &frame[BODY_AT..]) {
+                Ok(None) => {}
+                Ok(Some(listing)) => self.conns.begin_listing(slot, listing),
+                Err(e) => return self.drop_conn(slot, &e.to_string()),
             }
             self.heard(now, slot);
             self.turn.frame(true);
@@ -379,10 +443,24 @@ impl Front {
 
     fn pause_or_resume(&mut self, slot: Slot) {
         let (requests, bytes) = (self.max_pending_requests, self.max_pending_bytes);
+        self.count_pending(slot);
+        let bytes = self.pending.share(bytes);
         if let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed())
             && conn.set_pause(requests, bytes)
         {
             self.conns.mark(slot);
+        }
+    }
+
+    /// What waits of the connection may have changed.
+    fn count_pending(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let now = conn.pending_bytes();
+        let before = std::mem::replace(&mut conn.counted_bytes, now);
+        if before != now && self.pending.changed(before, now) {
+            let mut slots = self.conns.slots();
+            slots.sort_unstable();
+            slots.into_iter().for_each(|slot| self.pause_or_resume(slot));
         }
     }
 
@@ -392,6 +470,7 @@ impl Front {
             let note = format!("connection from {} is closed: {why}", conn.peer);
             self.outbox.push_back(Output::Event(NodeEvent::Note(note)));
             self.stats.dropped += 1;
+            self.conns.cut(slot);
             self.end_conn(slot);
         }
     }
@@ -403,6 +482,7 @@ impl Front {
             return;
         }
         conn.close();
+        self.count_pending(slot);
         self.watches.forget(slot);
         self.ready.remove(&slot);
         self.deferred.remove(&slot);
@@ -418,6 +498,9 @@ impl Front {
             return Some(Output::ReadClock);
         }
         if self.outbox.is_empty() {
+            if !self.watches.is_untidy() && !self.conns.is_behind() {
+                self.go_on_at = None;
+            }
             self.turn.end();
             let (index, said) = (self.index, &mut self.said);
             self.conns.drain(&mut self.outbox, |conn, bytes| {
@@ -435,7 +518,7 @@ impl Front {
 
     /// Whether it has something to do in a turn, whatever was published.
     pub fn wants_turn(&self) -> bool {
-        !self.ready.is_empty() || !self.said.is_empty() || !self.outbox.is_empty() || self.conns.is_dirty()
+        self.wants_state() || !self.said.is_empty() || !self.outbox.is_empty() || self.conns.is_dirty()
     }
 
     /// How many requests were neither answered nor passed on yet.
@@ -455,7 +538,8 @@ impl Front {
 
     /// As [`Machine::next_deadline`](zoolog_core::Machine::next_deadline).
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.deferred_at.map(|at| (at, "deferred reads"))
+        let all = [(self.deferred_at, "deferred reads"), (self.go_on_at, "what is done in steps")];
+        all.into_iter().filter_map(|(at, why)| Some((at?, why))).min_by_key(|d| d.0)
     }
 }
 

@@ -93,8 +93,9 @@ impl<L: SharedLog> Back<L> {
         conn.early_bytes += frame.len();
         conn.early.push_back(frame);
         if conn.early_bytes > EARLY_BYTES_MAX || conn.early.len() > EARLY_FRAMES_MAX {
-            self.drop_conn(slot, "it sends requests without waiting for its session");
+            return self.drop_conn(slot, "it sends requests without waiting for its session");
         }
+        self.pause_or_resume(slot);
     }
 
     /// Proposes the connection's session, if this node may and can by now.
@@ -211,6 +212,7 @@ impl<L: SharedLog> Back<L> {
         for frame in early {
             self.on_request(now, state, slot, frame);
         }
+        self.pause_or_resume(slot);
     }
 
     /// "Your session is gone."

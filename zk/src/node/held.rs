@@ -72,7 +72,7 @@ pub(super) fn foretell(state: &State, session: i64, op: i32, body: &[u8], larges
 impl Conn {
     /// Whether a read that waits for nothing else may be answered in this turn.
     pub(super) fn may_answer(&self) -> bool {
-        !self.backlog && self.out_bytes() <= TURN_BYTES_MAX
+        !self.backlog && !self.is_listing() && self.out_bytes() <= TURN_BYTES_MAX
     }
 
     /// Whether its first write that is not sent may go to the log, as far as its answers are concerned.
@@ -87,7 +87,13 @@ impl<L: SharedLog> Back<L> {
         let conn = self.conns.get(slot).expect("the slot is taken");
         match what {
             // It is answered at once.
-            What::Read(..) if conn.queue.is_empty() && conn.may_answer() => 0,
+            What::Read(..)
+                if conn.queue.is_empty()
+                    && conn.may_answer()
+                    && self.read_bytes <= super::back::TURN_READ_BYTES_MAX =>
+            {
+                0
+            }
             What::Read(op, frame) => {
                 let session = conn.open().map_or(0, |o| o.session);
                 let body = &frame[super::submit::BODY_AT..];

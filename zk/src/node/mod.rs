@@ -12,8 +12,8 @@
 //! # Rooms
 //! `back`: what it has in hand; `front`, `fronts`, `published`, `team`: the same with connections elsewhere;
 //! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits;
-//! `held`: writes wait
-//! for answers to be taken; `policy`: what its owner may choose about answers;
+//! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `pending`: how much waits in all;
+//! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
 //! `snapshots`: when they are taken; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
@@ -30,8 +30,11 @@ mod front;
 mod fronts;
 mod handshake;
 mod held;
+mod listing;
+mod owed;
 mod own;
 mod password;
+mod pending;
 mod policy;
 mod published;
 mod queue;
@@ -56,7 +59,7 @@ mod writes;
 mod tests;
 
 pub use back::{Back, Learned, Step};
-pub use config::NodeConfig;
+pub use config::{NodeConfig, Steps};
 pub use facts::{Facts, Gauges};
 pub use framing::framing;
 pub use front::Front;
@@ -179,6 +182,7 @@ impl<L: SharedLog> Machine for Node<L> {
                 Step::Output(output) => return Some(output),
                 Step::Apply(committed) => self.back.apply(now, &mut self.state, &committed),
                 Step::Learn(learned) => self.back.learn(now, &self.state, learned),
+                Step::GoOn => self.back.go_on(now, &self.state),
                 Step::Nothing => return None,
             }
         }

@@ -6,6 +6,7 @@
 //! lock takes what was published before it reads. So it has told its clients of every change that it can see, and
 //! has answered what was asked before (ZK-3).
 
+use super::listing::Listing;
 use super::report::About;
 use super::status::Counts;
 use crate::txn::{AuthId, Change};
@@ -44,6 +45,8 @@ pub(super) enum Item {
     /// So many answers to a connection, whose bytes go on to `end`. Its session was shown alive by a record that was
     /// appended at `vouched_at`, and has come back.
     Answered { conn: ConnId, end: usize, answers: u32, vouched_at: Instant },
+    /// The last of its answers is to be gone on with in pieces.
+    Lists { conn: ConnId, listing: Box<Listing> },
     /// A read among its requests leaves a watch.
     Watched { conn: ConnId, kind: Kind, path: Box<str> },
     /// It is this, besides what its address says.
@@ -81,6 +84,7 @@ impl Published {
             Item::Changed { .. } => watches,
             Item::Answered { conn, .. }
             | Item::Watched { conn, .. }
+            | Item::Lists { conn, .. }
             | Item::Opened { conn, .. }
             | Item::Paused { conn, .. }
             | Item::Closed { conn } => front_of(*conn) == front,

@@ -2,6 +2,7 @@
 
 use super::auth::Auth;
 use super::connection::Slot;
+use super::listing::Listing;
 use super::published::{Draft, Item};
 use crate::access::{self, SEES_ACL};
 use crate::jute::codes::perms;
@@ -11,8 +12,9 @@ use crate::watch::{Kind, TooMany, Watches};
 use zoolog_core::ConnId;
 use zoolog_core::limits::OUT_BYTES_PAUSE;
 
-/// Bytes of a multiRead's answer above which it is refused: one request must not become any number of answers.
-const MULTI_READ_BYTES_MAX: usize = 16 * OUT_BYTES_PAUSE;
+/// Bytes of a multiRead's answer above which it is refused: it is made in one turn, and one request must not become any
+/// number of answers.
+const MULTI_READ_BYTES_MAX: usize = 4 * OUT_BYTES_PAUSE;
 
 /// Where a reader's watches are.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(super) struct Reads<'a> {
     pub auth: &'a Auth,
     /// Its session; 0 where only its connection is known.
     pub session: i64,
+    /// Children above which they are listed in pieces.
+    pub names_at_once: usize,
 }
 
 /// The root has two names, of which only this one is watched.
@@ -64,16 +68,24 @@ pub(super) fn named(path: &str) -> &str {
 
 impl<'a> Reads<'a> {
     /// Appends to `out` the reply to operation `op` with the record `body`, and the events that `setWatches`
-    /// must tell first.
+    /// must tell first. What is returned, if anything, is the rest of the reply: it is to go on in pieces, with nothing
+    /// in between.
     ///
     /// # Errors
     /// When the node has no room for its watch: nothing was answered, the connection can't go on.
-    pub(super) fn answer(mut self, out: &mut Vec<u8>, xid: i32, op: i32, body: &[u8]) -> Result<(), TooMany> {
+    pub(super) fn answer(
+        mut self,
+        out: &mut Vec<u8>,
+        xid: i32,
+        op: i32,
+        body: &[u8],
+    ) -> Result<Option<Listing>, TooMany> {
         let (state, zxid) = (self.state, self.state.zxid());
         let Ok(request) = Request::decode(op, body) else {
             responses::error(out, xid, zxid, ErrorCode::MarshallingError);
-            return Ok(());
+            return Ok(None);
         };
+        let mut listing = None;
         let refused = match request {
             Request::Exists { path, watch } => {
                 let found = self.exists(&path);
@@ -98,9 +110,14 @@ impl<'a> Reads<'a> {
                     if watch {
                         self.watches.set(Kind::Child, named(&path))?;
                     }
-                    let stat = with_stat.then(|| node.stat());
-                    responses::children(out, xid, zxid, node.children(), stat.as_ref());
-                    Ok(())
+                    if node.children().len() > self.names_at_once {
+                        listing = Listing::begin(out, (xid, zxid), &path, node, with_stat);
+                        if listing.is_some() { Ok(()) } else { Err(ErrorCode::MarshallingError) }
+                    } else {
+                        let stat = with_stat.then(|| node.stat());
+                        responses::children(out, xid, zxid, node.children(), stat.as_ref());
+                        Ok(())
+                    }
                 }
                 Err(error) => Err(error),
             },
@@ -152,7 +169,7 @@ impl<'a> Reads<'a> {
         if let Err(error) = refused {
             responses::error(out, xid, zxid, error);
         }
-        Ok(())
+        Ok(listing)
     }
 
     fn readable(&self, path: &str) -> Result<NodeView<'a>, ErrorCode> {

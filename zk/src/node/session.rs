@@ -19,6 +19,9 @@ use zoolog_core::{Gsn, Instant};
 /// Sessions in one touch record at most: half a megabyte of them.
 const TOUCH_SESSIONS_MAX: usize = 32_768;
 
+/// Sessions that are looked at in a turn; those that are left are due in the next.
+const LOOKS_PER_TURN: usize = 4096;
+
 /// A front says that it has heard a session once in this part of its timeout at least, if it has.
 pub(super) const HEARD_PER_TIMEOUT: u32 = 16;
 
@@ -148,7 +151,8 @@ impl<L: SharedLog> Back<L> {
 
     /// Looks at the sessions whose time it is, and proposes the end of those that were silent.
     pub(super) fn look_at_sessions(&mut self, now: Instant, state: &State) {
-        while let Some(id) = self.clocks.pop_due(now) {
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(id) = self.clocks.pop_due(now) else { return };
             let session =
                 state.session(id).unwrap_or_else(|| panic!("session {id:#x} has a clock, but is gone"));
             let seen = (session.attach, session.touch);
@@ -203,7 +207,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn session_ended(&mut self, id: i64) {
         self.clocks.ended(id);
         if let Some(&slot) = self.by_session.get(&id) {
-            self.end_conn(slot);
+            self.cut_conn(slot);
         }
     }
 

@@ -252,9 +252,22 @@ impl<L: SharedLog> Back<L> {
     /// Has the connection's socket read, or not.
     pub(super) fn pause_or_resume(&mut self, slot: Slot) {
         let (requests, bytes) = (self.cfg.max_pending_requests, self.cfg.max_pending_bytes);
+        self.count_pending(slot);
+        let bytes = self.pending.share(bytes);
         let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) else { return };
         if conn.set_pause(requests, bytes) {
             self.conns.mark(slot);
+        }
+    }
+
+    /// What waits of the connection may have changed. At fronts it is counted there.
+    pub(super) fn count_pending(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot).filter(|_| self.draft.is_none()) else { return };
+        let now = conn.pending_bytes();
+        let before = std::mem::replace(&mut conn.counted_bytes, now);
+        if before != now && self.pending.changed(before, now) {
+            let slots: Vec<Slot> = self.conns.iter().map(|(slot, _)| slot).collect();
+            slots.into_iter().for_each(|slot| self.pause_or_resume(slot));
         }
     }
 

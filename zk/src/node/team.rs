@@ -144,6 +144,7 @@ impl<L: SharedLog> Team<L> {
                     return;
                 }
                 Step::Learn(learned) => self.back.learn(now, &self.state, learned),
+                Step::GoOn => self.back.go_on(now, &self.state),
                 Step::Nothing => {
                     self.back.sent(now);
                     self.back_is_due = false;

@@ -4,7 +4,7 @@ use super::*;
 use crate::jute::codes::perms;
 use crate::state::{APPLY_VERSION_MAX, encode};
 use crate::tree::world;
-use crate::txn::{CreateMode, Op, Txn};
+use crate::txn::{Acl, AuthId, CreateMode, CreateTtl, ImportedNode, Op, Txn};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use zoolog_core::snapshot::{Framer, SnapshotError, Unframer};
@@ -229,6 +229,48 @@ fn a_snapshot_has_its_golden_bytes() {
 }
 
 const GOLDEN: (usize, u64) = (730, 3_981_088_295_259_303_661);
+
+/// The same by the rules of version 3, with everything that such a state can hold: sessions from anywhere, nodes of every
+/// kind of life, some of them imported, with ACLs of several entries, null data and data of no length, and holes.
+#[test]
+fn a_snapshot_of_every_kind_of_thing_has_its_golden_bytes_and_is_read() {
+    let mut state = State::by_rules(3);
+    for address in [None, Some("10.1.2.3"), Some("fe80::1")] {
+        let ids = address.map(|a| AuthId { scheme: "ip".into(), id: a.into() }).into_iter().collect();
+        let op = Op::CreateSession { timeout_ms: 4000 };
+        let record = encode(&Txn { session: 0, attach: 0, wall: WallMs(1000), ids, op });
+        state.apply(state.applied(), &record, &mut Vec::new());
+    }
+    let (session, attach) = state.sessions().map(|(id, s)| (id, s.attach.0)).next().expect("just made");
+    apply(&mut state, session, attach, create("/e", b"", perms::ALL, CreateMode::Ephemeral));
+    for (path, mode) in [("/c", CreateMode::Container), ("/s-", CreateMode::PersistentSequential)] {
+        apply(&mut state, 0, 0, create(path, b"data", perms::READ, mode));
+    }
+    let ttl = CreateTtl { path: "/t".into(), data: None, acl: world(31), sequential: false, ttl_ms: 5000 };
+    apply(&mut state, 0, 0, Op::CreateTtl(Box::new(ttl)));
+    apply(&mut state, 0, 0, create("/gone", b"x", perms::ALL, CreateMode::Persistent));
+    apply(&mut state, 0, 0, create("/limits", b"x", perms::ALL, CreateMode::Persistent));
+    apply(&mut state, 0, 0, Op::Delete { path: "/gone".into(), version: -1 });
+    let digest = Acl { perms: 3, id: AuthId { scheme: "digest".into(), id: "a:b".into() } };
+    let imported = ImportedNode {
+        path: "/i".into(),
+        data: Some(vec![7; 10]),
+        acl: vec![digest, world(perms::READ).remove(0)],
+        owner: 0,
+        created: 12,
+        versions: [3, 4],
+        times: [50, 60],
+    };
+    apply(&mut state, 0, 0, Op::Import { nodes: vec![imported] });
+    assert_eq!((state.znode_count(), state.sessions().len()), (4 + 6, 3), "everything was done");
+    let bytes = file(&mut state, Pace::default());
+    assert_eq!((bytes.len(), xxhash_rust::xxh3::xxh3_64(&bytes)), GOLDEN_3);
+    let back = load(&bytes, 100).expect("it is read");
+    assert_eq!((back.hash(), back.apply_version()), (state.hash(), 3));
+    assert_eq!(back.hash(), back.hash_from_scratch());
+}
+
+const GOLDEN_3: (usize, u64) = (1328, 6_093_292_170_886_273_726);
 
 /// Snapshots taken before sessions had addresses, by the rules of then.
 #[test]

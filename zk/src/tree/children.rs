@@ -11,6 +11,8 @@ pub struct Children {
     /// None is empty.
     chunks: Vec<Vec<Slot>>,
     len: usize,
+    /// Of all names.
+    name_bytes: u64,
     /// Nodes below these, that is without them.
     pub below: u64,
 }
@@ -21,15 +23,36 @@ impl Children {
         self.len
     }
 
+    /// Bytes of all their names.
+    pub const fn name_bytes(&self) -> u64 {
+        self.name_bytes
+    }
+
+    /// Slots in the order of their names, behind that name; all of them without one.
+    pub fn slots_behind<'a, F: Fn(Slot) -> &'a str>(
+        &'a self,
+        name: Option<&str>,
+        name_of: F,
+    ) -> impl Iterator<Item = Slot> + use<'a, F> {
+        let (chunk, at) = match name {
+            Some(name) if self.len > 0 => {
+                let (chunk, place) = self.find(name, name_of);
+                (chunk, place.map_or_else(|at| at, |at| at + 1))
+            }
+            _ => (0, 0),
+        };
+        self.chunks[chunk..].iter().flatten().skip(at).copied()
+    }
+
     /// Slots in the order of their names.
     pub fn slots(&self) -> std::iter::Flatten<std::slice::Iter<'_, Vec<Slot>>> {
         self.chunks.iter().flatten()
     }
 
-    /// The children at these slots, which are in the order of their names; `None` if there are none.
-    pub fn from_sorted(slots: &[Slot]) -> Option<Self> {
+    /// The children at these slots, which are in the order of their names, of so many bytes; `None` if there are none.
+    pub fn from_sorted(slots: &[Slot], name_bytes: u64) -> Option<Self> {
         let chunks: Vec<_> = slots.chunks(CHUNK).map(<[Slot]>::to_vec).collect();
-        (!slots.is_empty()).then_some(Self { chunks, len: slots.len(), below: 0 })
+        (!slots.is_empty()).then_some(Self { chunks, len: slots.len(), name_bytes, below: 0 })
     }
 
     /// Chunk that has, or should have, `name`, and where in it. Needs one chunk.
@@ -46,6 +69,7 @@ impl Children {
     /// Puts in a child. Panics if one of that name is there.
     pub fn insert<'a>(&mut self, slot: Slot, name: &str, name_of: impl Fn(Slot) -> &'a str) {
         self.len += 1;
+        self.name_bytes += name.len() as u64;
         if self.chunks.is_empty() {
             self.chunks.reserve_exact(1);
             self.chunks.push(vec![slot]);
@@ -74,6 +98,7 @@ impl Children {
         let removed = self.chunks[chunk].remove(at);
         assert_eq!(removed, slot, "child {name:?} is at another slot");
         self.len -= 1;
+        self.name_bytes -= name.len() as u64;
         self.tidy(chunk);
     }
 
@@ -99,6 +124,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::ops::Bound::{Excluded, Unbounded};
 
     fn check(ops: impl Iterator<Item = (bool, u32)>) {
         let names: Vec<String> = (0..4000).map(|i| format!("n{:04}", (i * 7919) % 4000)).collect();
@@ -116,6 +142,11 @@ mod tests {
         }
         assert_eq!(children.len(), model.len());
         assert!(children.slots().eq(model.values()));
+        assert_eq!(children.name_bytes(), model.keys().map(|n| n.len() as u64).sum::<u64>());
+        for name in ["", "n0000", "n1234", "n12345", "n3999", "z"] {
+            let behind = model.range::<str, _>((Excluded(name), Unbounded)).map(|(_, s)| *s);
+            assert!(children.slots_behind(Some(name), name_of).eq(behind), "behind {name:?}");
+        }
     }
 
     proptest! {

@@ -194,7 +194,9 @@ impl TreeLoader {
             if !range.is_empty() {
                 let children = &mut all[range];
                 sort_by_name(children, &self.nodes);
-                self.nodes.get_mut(parent as Slot).children = Children::from_sorted(children).map(Box::new);
+                let name_bytes = children.iter().map(|&s| self.nodes.get(s).name.len() as u64).sum();
+                let children = Children::from_sorted(children, name_bytes);
+                self.nodes.get_mut(parent as Slot).children = children.map(Box::new);
             }
         }
     }

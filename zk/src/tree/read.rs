@@ -33,6 +33,19 @@ impl<'a> NodeView<'a> {
         ChildNames { tree: self.tree, slots, left: self.node.num_children() }
     }
 
+    /// Bytes of their names.
+    pub fn child_name_bytes(&self) -> u64 {
+        self.node.children.as_ref().map_or(0, |c| c.name_bytes())
+    }
+
+    /// Names of its children behind that name, in order; of all without one.
+    pub fn children_behind(&self, name: Option<&str>) -> impl Iterator<Item = &'a str> + use<'a> {
+        let nodes = &self.tree.nodes;
+        let name_of = move |slot: Slot| &*nodes.get(slot).name;
+        let slots = self.node.children.as_ref().map(|c| c.slots_behind(name, name_of));
+        slots.into_iter().flatten().map(name_of)
+    }
+
     /// Until when it lives.
     pub fn lifetime(&self) -> Lifetime {
         Lifetime::of(self.node.owner).expect("a node's owner is one")

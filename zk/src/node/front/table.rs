@@ -4,19 +4,26 @@
 use super::Slot;
 use crate::jute::{EventType, responses};
 use crate::node::auth::Auth;
+use crate::node::listing::{Budget, Listing, Outgoing, parent_and_name};
+use crate::node::owed::Owed;
 use crate::node::served::Served;
-use crate::txn::Readers;
+use crate::state::State;
+use crate::txn::{Change, Readers};
+use crate::watch::Told;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
+use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Instant, Output};
 
 /// Bytes counted for a request beside its frame.
 const ENTRY_BYTES: usize = 128;
 /// Bytes that a buffer with answers may be longer than these.
 const SPARE_BYTES_MAX: usize = 64 << 10;
+/// How many of those that may be owed an event are looked at for each that is told.
+const LOOKS_PER_EVENT: usize = 16;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,8 @@ pub(super) struct Conn {
     pub is_settled: bool,
     /// What both take.
     pending_bytes: usize,
+    /// As far as it is counted in what waits of all.
+    pub counted_bytes: usize,
     /// When the newest record that shows its session alive, and has come back, was appended.
     pub vouched_at: Instant,
     /// When the other executor was last told that the client was heard.
@@ -69,9 +78,11 @@ pub(super) struct Conn {
     paused: bool,
     told_paused: bool,
     dirty: bool,
-    out: Vec<u8>,
-    /// Of `out`, what was published.
+    outgoing: Outgoing,
+    /// Of that, what was published.
     took: usize,
+    /// Up to which event of those that many are told.
+    told: u64,
 }
 
 impl Conn {
@@ -83,6 +94,11 @@ impl Conn {
     pub(super) fn push(&mut self, now: Instant, frame: Bytes) {
         self.pending_bytes += frame.len() + ENTRY_BYTES;
         self.waiting.push_back((now, frame));
+    }
+
+    /// What its requests take that are not answered.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     /// Takes the first frame, to be answered here.
@@ -133,7 +149,17 @@ impl Conn {
 
     /// Bytes that leave at the end of the turn.
     pub(super) fn out_bytes(&self) -> usize {
-        self.out.len()
+        self.outgoing.len()
+    }
+
+    /// Whether an answer is under way, of which a piece goes out in each step.
+    pub(super) fn is_listing(&self) -> bool {
+        self.outgoing.is_listing()
+    }
+
+    /// Whether the answer under way waits for the client to take what is there.
+    fn waits_to_list(&self) -> bool {
+        self.backlog && !self.is_closed() && !self.outgoing.must_go_on()
     }
 
     /// Keeps the socket from being read while too much waits, and lets it be read again at half of that. Returns
@@ -157,6 +183,9 @@ pub(super) struct Table {
     by_id: HashMap<ConnId, Slot, FixedState>,
     /// Those with something to be done at the end of the turn, each once, in order.
     dirty: Vec<Slot>,
+    /// With answers under way, in the order in which they are gone on with. May hold some that have none any more.
+    listing: VecDeque<Slot>,
+    owed: Owed,
 }
 
 impl Table {
@@ -178,6 +207,7 @@ impl Table {
             passed_on: VecDeque::new(),
             is_settled: false,
             pending_bytes: 0,
+            counted_bytes: 0,
             vouched_at: now,
             told_heard_at: now,
             backlog: false,
@@ -188,19 +218,26 @@ impl Table {
             paused: false,
             told_paused: false,
             dirty: false,
-            out: Vec::new(),
+            outgoing: Outgoing::default(),
             took: 0,
+            told: self.owed.newest(),
         }));
     }
 
-    /// Lets go of one that has ended.
-    pub(super) fn remove(&mut self, slot: Slot) {
+    /// Lets go of one that has ended. Its place is used again at once, or, if it is `kept`, after [`Table::release`].
+    pub(super) fn remove(&mut self, slot: Slot, kept: bool) {
         let conn = self.slots[slot as usize].take().expect("a connection ends once");
         self.by_id.remove(&conn.id);
-        if conn.dirty {
-            self.dirty.retain(|s| *s != slot);
+        if !kept {
+            self.free.push(slot);
         }
-        self.free.push(slot);
+    }
+
+    /// Nothing else of the front knows the place any more.
+    pub(super) fn release(&mut self, slot: Slot) {
+        if self.slots[slot as usize].is_none() {
+            self.free.push(slot);
+        }
     }
 
     pub(super) fn slot(&self, id: ConnId) -> Option<Slot> {
@@ -218,6 +255,11 @@ impl Table {
     /// The one that is known to be there.
     pub(super) fn at(&mut self, slot: Slot) -> &mut Conn {
         self.get_mut(slot).expect("the slot is taken")
+    }
+
+    /// The places of all.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.by_id.values().copied().collect()
     }
 
     /// All, by slot.
@@ -252,34 +294,142 @@ impl Table {
     /// The same, with what the connection has proved.
     pub(super) fn out_for(&mut self, slot: Slot) -> (&mut Vec<u8>, &Auth) {
         self.mark(slot);
+        self.pay(slot);
         let conn = self.at(slot);
         conn.sent += 1;
-        if conn.out.capacity() == 0 {
-            conn.out.reserve(256);
+        let out = conn.outgoing.to();
+        if out.capacity() == 0 {
+            out.reserve(256);
         }
-        (&mut conn.out, &conn.auth)
+        (out, &conn.auth)
     }
 
-    /// Queues a watch event, if the connection may read the node.
+    /// Tells the connection what it is owed, before anything else. Returns how many events those were.
+    fn pay(&mut self, slot: Slot) -> usize {
+        if self.owed.is_empty() {
+            return 0;
+        }
+        let conn = self.slots[slot as usize].as_deref_mut().expect("the slot is taken");
+        let told = std::mem::replace(&mut conn.told, self.owed.newest());
+        let mut events = 0;
+        if told < conn.told && !conn.is_closed() {
+            for crowd in self.owed.to(slot, told) {
+                if conn.auth.hears(crowd.kind, crowd.readers.as_ref()) {
+                    responses::event(conn.outgoing.to(), crowd.zxid, crowd.kind, &crowd.path);
+                    conn.sent += 1;
+                    events += 1;
+                }
+            }
+        }
+        if events > 0 {
+            self.mark(slot);
+        }
+        events
+    }
+
+    /// Tells those that are owed something, up to about so many events. Whoever is told is told all that he is owed.
+    pub(super) fn tell_some(&mut self, events: usize) {
+        let (mut events, mut looks) = (events, LOOKS_PER_EVENT * events);
+        while events > 0
+            && looks > 0
+            && let Some(slot) = self.owed.next()
+        {
+            looks -= 1;
+            if self.get(slot).is_some() {
+                events = events.saturating_sub(self.pay(slot));
+            }
+        }
+    }
+
+    /// An answer of the connection is to be gone on with.
+    pub(super) fn begin_listing(&mut self, slot: Slot, listing: Listing) {
+        self.at(slot).outgoing.begin(listing);
+        if !self.listing.contains(&slot) {
+            self.listing.push_back(slot);
+        }
+    }
+
+    /// The tree has changed: answers under way stay as they were begun.
+    pub(super) fn tree_changed(&mut self, change: &Change) {
+        let (path, came) = match change {
+            _ if self.listing.is_empty() => return,
+            Change::Created { path, .. } => (path, true),
+            Change::Deleted { path, .. } => (path, false),
+            _ => return,
+        };
+        let Some((parent, name)) = parent_and_name(path) else { return };
+        for &slot in &self.listing {
+            if let Some(conn) = self.slots[slot as usize].as_deref_mut() {
+                conn.outgoing.changed(parent, name, came);
+            }
+        }
+    }
+
+    /// Goes on with the answers under way, a piece of each in turn. Every change up to `state` was told. Returns whose
+    /// are done, and whose have become too long to keep.
+    pub(super) fn list_some(&mut self, state: &State, names: usize) -> Vec<(Slot, bool)> {
+        let (mut budget, mut found, mut waiting) = (Budget::of_step(names), Vec::new(), 0);
+        while waiting < self.listing.len() && !budget.is_used_up() {
+            let slot = self.listing.pop_front().expect("there are more than wait");
+            let Some(conn) = self.get_mut(slot).filter(|c| c.is_listing()) else { continue };
+            if conn.outgoing.len() > OUT_BYTES_MAX {
+                found.push((slot, false));
+                continue;
+            }
+            if conn.waits_to_list() {
+                waiting += 1;
+                self.listing.push_back(slot);
+                continue;
+            }
+            waiting = 0;
+            conn.outgoing.go_on(state, &mut budget);
+            match conn.is_listing() {
+                true => self.listing.push_back(slot),
+                false => found.push((slot, true)),
+            }
+            self.mark(slot);
+        }
+        found
+    }
+
+    /// Whether [`Table::tell_some`] or [`Table::list_some`] have something to do.
+    pub(super) fn is_behind(&self) -> bool {
+        let lists = |c: &Conn| !c.is_listing() || !c.waits_to_list();
+        !self.owed.is_empty() || self.listing.iter().any(|slot| self.get(*slot).is_none_or(lists))
+    }
+
+    /// Gives up the connection's answers that are under way.
+    pub(super) fn cut(&mut self, slot: Slot) {
+        self.at(slot).outgoing.cut();
+    }
+
+    /// Queues a watch event for those that still count and may read the node, now or soon.
     pub(super) fn event(
         &mut self,
-        slot: Slot,
+        told: Told,
         zxid: i64,
         kind: EventType,
         path: &str,
         readers: Option<&Readers>,
     ) {
-        if self.at(slot).auth.hears(kind, readers) {
-            responses::event(self.out(slot), zxid, kind, path);
+        match told {
+            Told::One(slot) => {
+                let listens = |c: &Conn| !c.is_closed() && c.auth.hears(kind, readers);
+                if self.get(slot).is_some_and(listens) {
+                    responses::event(self.out(slot), zxid, kind, path);
+                }
+            }
+            Told::Crowd(lists) => self.owed.push((zxid, kind), path, readers, lists),
         }
     }
 
     /// Answers to what was passed on have come. One that is to be closed needs none.
     pub(super) fn answered(&mut self, slot: Slot, bytes: &[u8], answers: u32, vouched_at: Instant) {
-        let conn = self.at(slot);
-        if conn.is_closed() {
+        if self.at(slot).is_closed() {
             return;
         }
+        self.pay(slot);
+        let conn = self.at(slot);
         conn.vouched_at = conn.vouched_at.max(vouched_at);
         for _ in 0..answers {
             let bytes = conn.passed_on.pop_front().expect("it was passed on");
@@ -287,7 +437,7 @@ impl Table {
         }
         conn.took += bytes.len();
         conn.sent += u64::from(answers);
-        conn.out.extend_from_slice(bytes);
+        conn.outgoing.to().extend_from_slice(bytes);
         if conn.waiting.is_empty() && conn.passed_on.is_empty() {
             (conn.waiting, conn.passed_on) = (VecDeque::new(), VecDeque::new());
         }
@@ -302,21 +452,27 @@ impl Table {
         mut took: impl FnMut(ConnId, usize),
     ) {
         for slot in self.dirty.drain(..) {
-            let conn = self.slots[slot as usize].as_deref_mut().expect("a dirty slot is taken");
+            // Some have ended since, and their places may be used again.
+            let Some(conn) = self.slots[slot as usize].as_deref_mut().filter(|c| c.dirty) else { continue };
             conn.dirty = false;
             let id = conn.id;
-            if conn.took > 0 {
+            // What is behind an answer under way has not gone yet.
+            if conn.took > 0 && !conn.is_listing() {
                 took(id, std::mem::take(&mut conn.took));
             }
-            if !conn.out.is_empty() {
-                if conn.out.capacity() - conn.out.len() > SPARE_BYTES_MAX {
-                    conn.out.shrink_to_fit();
+            let out = &mut conn.outgoing.out;
+            if !out.is_empty() {
+                if out.capacity() - out.len() > SPARE_BYTES_MAX {
+                    out.shrink_to_fit();
                 }
-                let bytes = Bytes::from(std::mem::take(&mut conn.out));
+                let bytes = Bytes::from(std::mem::take(out));
                 outputs.push_back(Output::Send { conn: id, bytes });
             }
             if conn.is_closed() {
-                outputs.push_back(Output::Close { conn: id });
+                // Behind the answer that is under way.
+                if !conn.is_listing() {
+                    outputs.push_back(Output::Close { conn: id });
+                }
             } else if conn.paused != conn.told_paused {
                 conn.told_paused = conn.paused;
                 outputs.push_back(match conn.paused {

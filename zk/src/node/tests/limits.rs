@@ -41,6 +41,47 @@ pub(super) fn a_session_with_too_much_pending_is_paused_and_resumed_at_half() {
 }
 
 #[test]
+pub(super) fn when_all_together_have_too_much_pending_those_with_most_are_paused() {
+    let mut w = World::new(0);
+    w.cfg.max_frame_bytes = 1000;
+    w.cfg.max_pending_bytes = 10_000;
+    w.cfg.max_pending_bytes_of_all = 12_000;
+    w.start(1000);
+    let [a, b, c, d] = [(); 4].map(|()| w.connect(0).0);
+    w.hub.borrow_mut().hold = true;
+    let send =
+        |w: &mut World, who, n: usize| (0..n).for_each(|i| w.send(who, i as i32 + 1, &set("/", &[1; 400])));
+    // Each of these counts some 570.
+    send(&mut w, a, 14);
+    send(&mut w, b, 6);
+    send(&mut w, c, 1);
+    assert!([a, b, c].iter().all(|x| !w.is_paused(*x)), "each has less than one may have, and all than all");
+    send(&mut w, d, 1);
+    assert_eq!([a, b, c, d].map(|x| w.is_paused(x)), [true, true, false, false]);
+    // Those with little go on until they have as much as the others may.
+    send(&mut w, d, 4);
+    assert!(!w.is_paused(d));
+    send(&mut w, d, 1);
+    assert!(w.is_paused(d));
+    w.hub.borrow_mut().hold = false;
+    let commit = |w: &mut World| {
+        w.hub.borrow_mut().commit(100);
+        w.run();
+    };
+    commit(&mut w);
+    assert!([a, b, c, d].iter().all(|x| !w.is_paused(*x)));
+    assert_eq!([a, b, c, d].map(|x| w.got(x).len()), [14, 6, 1, 6]);
+    // Who goes takes what was his with him.
+    w.hub.borrow_mut().hold = true;
+    send(&mut w, a, 16);
+    send(&mut w, b, 6);
+    assert_eq!([a, b].map(|x| w.is_paused(x)), [true, false]);
+    w.hang_up(a);
+    send(&mut w, b, 10);
+    assert!(!w.is_paused(b));
+}
+
+#[test]
 pub(super) fn who_goes_on_sending_while_paused_is_closed_in_the_end() {
     let mut w = World::new(0);
     w.cfg.max_pending_requests = 10;

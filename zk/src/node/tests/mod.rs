@@ -16,6 +16,7 @@ mod sessions;
 mod several;
 mod snapshots;
 mod standing;
+mod steps;
 mod watches;
 mod words;
 mod world;

@@ -176,7 +176,8 @@ pub(super) fn a_multi_read_of_too_much_is_refused() {
     w.call(c, 1, &create("/big", 0));
     w.call(c, 2, &set("/big", &BIG));
     let parts = |n| Request::MultiRead((0..n).map(|_| get("/big", false)).collect());
-    assert_eq!(entries(&w.call(c, 3, &parts(10))).len(), 10);
+    assert_eq!(entries(&w.call(c, 3, &parts(4))).len(), 4);
+    assert_eq!(w.call(c, 4, &parts(5)).reply(), (4, ErrorCode::MarshallingError.code()));
     assert_eq!(w.call(c, 4, &parts(10_000)).reply(), (4, ErrorCode::MarshallingError.code()));
     assert_eq!(w.call(c, 5, &get("/big", false)).data().len(), BIG.len());
 }

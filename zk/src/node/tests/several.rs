@@ -91,6 +91,16 @@ with_fronts! {
         short_reads_before_writes_are_many_but_counted
         who_never_takes_an_answer_costs_little_and_is_closed
         a_session_lives_as_long_as_its_client_takes_answers;
+    limits_of_one of limits [(1, 1)] =>
+        when_all_together_have_too_much_pending_those_with_most_are_paused;
+    steps of steps [(1, 1), (3, 2)] =>
+        a_crowd_is_told_in_steps_and_everybody_once
+        who_reads_meanwhile_is_told_first_and_of_all_in_order
+        who_comes_in_the_place_of_one_who_has_gone_hears_nothing_of_his
+        a_long_list_comes_in_pieces_and_others_are_answered_in_between
+        a_long_list_is_exact_and_what_follows_it_comes_behind_it
+        a_long_list_waits_for_its_client_and_the_goodbye_for_the_list
+        lists_before_writes_in_the_logs_hands_are_as_of_before_them;
     limits of limits [(1, 1), (3, 2)] =>
         connections_beyond_the_limit_per_address_are_closed_at_once
         a_session_with_too_much_pending_is_paused_and_resumed_at_half
