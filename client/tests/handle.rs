@@ -162,6 +162,50 @@ fn a_panic_of_the_state_machine_names_its_position_and_ends_the_node() {
     assert!(closed.to_string().contains("at 1"), "{closed}");
 }
 
+/// The way round it: one node is told to have it skipped; a state that has applied what is skipped is put aside.
+#[test]
+fn a_command_that_panics_is_skipped_by_an_operators_word() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).expect("a node");
+    let handle = node.handle();
+    handle.propose(&add("a", 1)).wait().expect("applied");
+    handle.propose(&Command::Panic).wait().expect_err("no outcome");
+    drop(node);
+    let again = start(dir.path()).expect("it begins");
+    let unknown = again.handle().propose(&add("b", 1)).wait();
+    assert!(unknown.is_err(), "it meets the command again, and that one is in the log or not");
+    drop(again);
+    let skipping = |gsn| {
+        let place = LogPlace::Local(dir.path().join("log"));
+        let skip = std::collections::BTreeSet::from([Gsn(gsn)]);
+        let cfg = ReplicatedConfig { skip, ..ReplicatedConfig::new("counters") };
+        ReplicatedNode::<Counters>::start(cfg, place, &dir.path().join("node")).expect("it begins")
+    };
+    let node = skipping(1);
+    for n in 2..=200 {
+        assert_eq!(node.handle().propose(&add("a", 1)).wait().expect("applied").outcome, n);
+    }
+    node.handle().snapshot();
+    drop(node);
+    for _ in 0..3 {
+        // Without being told again, and in the end without looking ahead.
+        let node = start(dir.path()).expect("it begins");
+        let before = node.handle().read(Consistency::Session, |s| s.0["a"]).wait().expect("it runs");
+        for n in 1..=60 {
+            assert_eq!(node.handle().propose(&add("a", 1)).wait().expect("applied").outcome, before + n);
+        }
+    }
+    assert!(!dir.path().join("node/beware").exists(), "all that it may fall back on has passed over it");
+    // One that was applied everywhere: the snapshots that have it go aside, and the log is still whole.
+    let before = snapshots(dir.path()).len();
+    let node = skipping(0);
+    let count = node.handle().read(Consistency::Session, |s| s.0["a"]).wait();
+    assert_eq!((before, count), (3, Ok(379)), "200 + 180, without the first");
+    assert!(
+        snapshots(dir.path()).iter().filter(|f| f.extension().is_some_and(|e| e == "aside")).count() >= 3
+    );
+}
+
 #[test]
 fn a_read_that_panics_harms_nobody_else() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -134,7 +134,7 @@ impl<H: Harness> Suite<H> {
         })
     }
 
-    fn read(&mut self, from: u64, to: u64, max_bytes: usize) -> (Vec<(u64, Bytes)>, Gsn, ReadEnd) {
+    fn read(&mut self, from: u64, to: u64, max_bytes: usize) -> Answer {
         let request = self.h.with(|log| log.read(Gsn(from), Gsn(to), max_bytes));
         self.until("a read", |events| events.iter().find_map(|e| read_done(e, request)))
     }
@@ -189,7 +189,10 @@ impl<H: Harness> Suite<H> {
     }
 }
 
-fn read_done(event: &LogEvent, request: RequestId) -> Option<(Vec<(u64, Bytes)>, Gsn, ReadEnd)> {
+/// Records by position, how far the answer goes, and why it ends there.
+type Answer = (Vec<(u64, Bytes)>, Gsn, ReadEnd);
+
+fn read_done(event: &LogEvent, request: RequestId) -> Option<Answer> {
     let LogEvent::ReadDone { request: r, batches, covers, end } = event else { return None };
     let records = batches.iter().flat_map(Committed::records).map(|(gsn, _, bytes)| (gsn.0, bytes));
     (*r == request).then(|| (records.collect(), *covers, *end))

@@ -239,7 +239,7 @@ impl<S: Drawn> Member<S> {
                 assert!(shows.is_none_or(|gsn| self.node.applied() > gsn), "it doesn't show {shows:?}");
                 seen.reads += 1;
             }
-            ReplicatedEvent::Failed(why) => panic!("node {} ends: {why}", self.id),
+            ReplicatedEvent::Failed { why, .. } => panic!("node {} ends: {why}", self.id),
             ReplicatedEvent::Note(text) => {
                 assert!(text.contains("no room") || text.contains("the log "), "{text}");
                 self.out.push_back(Output::Event(Observation::Note(text)));

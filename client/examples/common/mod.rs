@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use zoolog_client::replicated::{
     LogPlace, ProposeError, ReplicatedConfig, ReplicatedHandle, ReplicatedNode, StateMachine,
 };
+use zoolog_core::Gsn;
 
 /// Arguments of every example.
 #[derive(Parser)]
@@ -23,6 +24,9 @@ struct Args {
     /// A snapshot is taken after so many commands
     #[arg(long, default_value_t = 100_000)]
     snapshot_records: u64,
+    /// Have the command at this position skipped, since applying it panics
+    #[arg(long, value_name = "GSN")]
+    skip: Vec<u64>,
     /// What to do; without it, each line of the standard input says so
     words: Vec<String>,
 }
@@ -45,8 +49,11 @@ where
             (None, LogPlace::Local(log)) => log.join(format!("{name}-node")),
             (None, LogPlace::Cluster(_)) => return Err("say with --dir where this node keeps its own".into()),
         };
-        let config =
-            ReplicatedConfig { snapshot_records: args.snapshot_records, ..ReplicatedConfig::new(name) };
+        let config = ReplicatedConfig {
+            snapshot_records: args.snapshot_records,
+            skip: args.skip.into_iter().map(Gsn).collect(),
+            ..ReplicatedConfig::new(name)
+        };
         let node = ReplicatedNode::<S>::start(config, place, &dir)?;
         let handle = node.handle();
         handle.caught_up().wait().map_err(|e| e.to_string())?;

@@ -22,7 +22,8 @@ pub(super) enum News {
     Ready,
     Snapshot(Gsn),
     Note(String),
-    Failed(String),
+    /// Why, and the command to beware of at the next start.
+    Failed(String, Option<Gsn>),
 }
 
 /// A node that is driven by handles.
@@ -118,9 +119,9 @@ impl<S: StateMachine, L: SharedLog> Driven<S, L> {
             ReplicatedEvent::Ready => News::Ready,
             ReplicatedEvent::Snapshot { gsn } => News::Snapshot(gsn),
             ReplicatedEvent::Note(text) => News::Note(text),
-            ReplicatedEvent::Failed(why) => {
+            ReplicatedEvent::Failed { why, beware } => {
                 self.close(&why);
-                News::Failed(why)
+                News::Failed(why, beware)
             }
         })
     }

@@ -1,13 +1,14 @@
 //! What does a node keep in its directory? Small files that say who it is (`node`), whose log it has applied (`cluster`), where
-//! that was last (`orderers`); and `snapshots/`.
+//! that was last (`orderers`), with which command its last life ended (`beware`), if with one; and `snapshots/`.
 
 use super::image::{Loader, Restored};
 use super::machine::StateMachine;
+use super::node::ReplicatedConfig;
 use std::path::{Path, PathBuf};
-use zoolog_core::ClusterId;
 use zoolog_core::rt::datadir::{lock, write_durably};
 use zoolog_core::rt::random_bytes;
 use zoolog_core::rt::snapshots::SnapshotStore;
+use zoolog_core::{ClusterId, Gsn};
 
 /// A node's directory, its own as long as this lives.
 #[derive(Debug)]
@@ -93,43 +94,86 @@ impl Files {
     pub fn snapshots(&self) -> Result<SnapshotStore, String> {
         SnapshotStore::open(&self.dir.join("snapshots"), self.cluster)
     }
-}
 
-/// The state to start from: the newest snapshot that is good; and where the next older good one is, which is read as well,
-/// since the log is let go only before that.
-///
-/// # Errors
-/// Text for a person: the directory can't be read.
-pub(super) fn restore<S: StateMachine>(
-    store: &SnapshotStore,
-    cluster: ClusterId,
-    name: &str,
-) -> Result<Restored<S>, String> {
-    let mut found: Option<Restored<S>> = None;
-    for file in store.newest()? {
-        match &mut found {
-            None => {
-                let mut loader = Loader::new::<S>(cluster, name);
-                let read = store.read(&file, &mut |bytes| loader.push(bytes));
-                let unusable = |e| format!("{} can't be used: {e}", file.path.display());
-                match read.and_then(|()| loader.finish().map_err(unusable)) {
+    /// A life ended with this command: the next begins with a search for skips.
+    ///
+    /// # Errors
+    /// Text for a person: it could not be written down.
+    pub fn beware(&self, gsn: Gsn) -> Result<(), String> {
+        let gsn = self.bewares_of()?.map_or(gsn, |before| before.min(gsn));
+        write_durably(&self.dir.join("beware"), gsn.to_string().as_bytes())
+    }
+
+    fn bewares_of(&self) -> Result<Option<Gsn>, String> {
+        let file = self.dir.join("beware");
+        match std::fs::read_to_string(&file) {
+            Ok(text) => match text.trim().parse() {
+                Ok(gsn) => Ok(Some(Gsn(gsn))),
+                Err(_) => Err(format!("{} holds no position", file.display())),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(format!("can't read {}: {e}", file.display())),
+        }
+    }
+
+    /// The state to start from: the newest snapshot that is good; and where the next older good one is, which is read as
+    /// well, since the log is let go only before that. After a life that ended with a command, or if one is to be skipped,
+    /// snapshots that have applied it are put aside.
+    ///
+    /// # Errors
+    /// Text for a person: the directory can't be read, or not changed.
+    pub fn restore<S: StateMachine>(
+        &self,
+        store: &SnapshotStore,
+        cfg: &ReplicatedConfig,
+    ) -> Result<Restored<S>, String> {
+        let name = &cfg.name;
+        let beware = self.bewares_of()?;
+        let mut found: Option<Restored<S>> = None;
+        for file in store.newest()? {
+            let mut loader = Loader::new::<S>(self.cluster, name);
+            if let Err(why) = store.read(&file, &mut |bytes| loader.push(bytes)) {
+                tracing::warn!(name, "{why}; trying the one before it");
+                continue;
+            }
+            let has_applied = |gsn: &&Gsn| **gsn < file.gsn && !loader.skips().contains(gsn);
+            if let Some(gsn) = beware.iter().chain(&cfg.skip).find(has_applied) {
+                let aside = file.path.with_extension("aside");
+                tracing::warn!(name, "{} has applied {gsn}: it is put aside", file.path.display());
+                std::fs::rename(&file.path, &aside).map_err(|e| format!("{}: {e}", aside.display()))?;
+                continue;
+            }
+            match &mut found {
+                None => match loader.finish() {
                     Ok(restored) => {
                         tracing::info!(name, "starting from the snapshot at {}", file.gsn);
                         found = Some(restored);
                     }
-                    Err(why) => tracing::warn!(name, "{why}; trying the one before it"),
-                }
-            }
-            Some(found) => match store.verify(&file) {
-                Ok(()) => {
+                    Err(e) => {
+                        tracing::warn!(
+                            name,
+                            "{} can't be used: {e}; trying the one before it",
+                            file.path.display()
+                        );
+                    }
+                },
+                Some(found) => {
                     found.second_newest = Some(file.gsn);
                     break;
                 }
-                Err(why) => tracing::warn!(name, "{why}; it doesn't count as one to fall back on"),
-            },
+            }
         }
+        let mut restored = found.unwrap_or_default();
+        restored.beware = beware.is_some();
+        // Whatever this may fall back on has passed over it.
+        if let (Some(gsn), Some(second)) = (beware, restored.second_newest)
+            && gsn < second
+        {
+            let file = self.dir.join("beware");
+            std::fs::remove_file(&file).map_err(|e| format!("can't remove {}: {e}", file.display()))?;
+        }
+        Ok(restored)
     }
-    Ok(found.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -39,12 +39,17 @@ pub struct Restored<S> {
     pub second_newest: Option<Gsn>,
     /// Positions that are to be passed over, since entries behind them say so.
     pub skips: BTreeSet<Gsn>,
+    /// Whether the log is to be searched for skips before anything is applied: after a life that ended with
+    /// [`ReplicatedEvent::Failed`](super::ReplicatedEvent::Failed) and a position, as long as `at` is not beyond that with
+    /// it in `skips`.
+    pub beware: bool,
 }
 
 impl<S: Default> Default for Restored<S> {
     fn default() -> Self {
         let (newest, second_newest) = (None, None);
-        Self { state: S::default(), at: Gsn(0), newest, second_newest, skips: BTreeSet::new() }
+        let (skips, beware) = (BTreeSet::new(), false);
+        Self { state: S::default(), at: Gsn(0), newest, second_newest, skips, beware }
     }
 }
 
@@ -199,6 +204,11 @@ impl Loader {
         unframer.push(bytes, |payload, last| parts.take(payload, last))
     }
 
+    /// Positions that the state has passed over, as far as they were read.
+    pub fn skips(&self) -> &BTreeSet<Gsn> {
+        &self.parts.skips
+    }
+
     /// The file has come to its end: the state in it, whose hash is that of the state it was made from.
     ///
     /// # Errors
@@ -218,6 +228,6 @@ impl Loader {
                 "the state has the hash {found:016x}, and was made from one with {hash:016x}"
             )));
         }
-        Ok(Restored { state, at, newest: Some(at), second_newest: None, skips })
+        Ok(Restored { state, at, newest: Some(at), second_newest: None, skips, beware: false })
     }
 }

@@ -8,7 +8,7 @@
 //! - [`check`]: tries to show that a state machine can't be replicated.
 //!
 //! - `record`: what a command looks like in the log; `image`: what a snapshot looks like in its file.
-//! - `proposals`: own commands on their way; `queries`: who waits for a position; `snapshots`: when one is taken.
+//! - `lookahead`: which commands are to be skipped. `proposals`: own commands on their way; `queries`: who waits for a position; `snapshots`: when one is taken.
 //!
 //! `docs/REPLICATED.md` shows it on an example; larger ones are in `client/examples/`.
 //!
@@ -32,6 +32,7 @@ mod files;
 #[cfg(feature = "rt")]
 mod handle;
 mod image;
+mod lookahead;
 mod machine;
 mod node;
 mod proposals;

@@ -2,6 +2,7 @@
 //! waits for a position is told.
 
 use super::image::{Restored, SKIPS_MAX, Taking};
+use super::lookahead::{Lookahead, Next};
 use super::machine::StateMachine;
 use super::proposals::{ProposalId, Proposals, ProposeError};
 use super::queries::{Consistency, Queries, QueryError, QueryId};
@@ -33,6 +34,10 @@ pub struct ReplicatedConfig {
     pub proposals_max: usize,
     /// Reads that may wait; beyond it [`QueryError::Busy`]. Default 65,536.
     pub queries_max: usize,
+    /// Commands that an operator wants skipped, since applying them panics: unless the log says so already, an entry that
+    /// does is written before anything is applied. Needed on one node, once; all others find the entry when they meet
+    /// the command. Default none.
+    pub skip: BTreeSet<Gsn>,
 }
 
 impl ReplicatedConfig {
@@ -44,6 +49,7 @@ impl ReplicatedConfig {
             snapshot_bytes: 64 << 20,
             proposals_max: 1 << 16,
             queries_max: 1 << 16,
+            skip: BTreeSet::new(),
         }
     }
 }
@@ -91,8 +97,14 @@ pub enum ReplicatedEvent<O> {
     },
     /// For the log of the program.
     Note(String),
-    /// It has ended, and takes nothing more: why, where, and what to do. What it had proposed was told before.
-    Failed(String),
+    /// It has ended, and takes nothing more. What it had proposed was told before.
+    Failed {
+        /// Why, where, and what to do.
+        why: String,
+        /// The command that it could not do, or should not have done. Who starts again from a state that has this, or none of
+        /// what lies behind it, says [`Restored::beware`].
+        beware: Option<Gsn>,
+    },
 }
 
 /// What a node counts, since its start.
@@ -119,6 +131,8 @@ pub struct Replicated<S: StateMachine, L> {
     /// First position that is not applied.
     applied: Gsn,
     skips: BTreeSet<Gsn>,
+    /// What is done before anything is applied.
+    lookahead: Option<Lookahead>,
     proposals: Proposals,
     queries: Queries,
     snapshots: Snapshots,
@@ -136,8 +150,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// Goes on from `restored` over that log, which has neither a subscription nor pending appends. The log's consumer, if it
     /// has one, is this node: what it still needs is reported.
     pub fn new(cfg: ReplicatedConfig, mut log: L, restored: Restored<S>) -> Self {
-        let Restored { state, at, newest, second_newest, skips } = restored;
-        log.subscribe(at);
+        let Restored { state, at, newest, second_newest, skips, beware } = restored;
+        let wanted: BTreeSet<Gsn> = cfg.skip.difference(&skips).copied().collect();
+        let lookahead = (beware || !wanted.is_empty()).then(|| Lookahead::new(at, skips.clone(), &wanted));
+        if lookahead.is_none() {
+            log.subscribe(at);
+        }
         let boot_tail = (Some(log.tail()), None);
         if let Some(gsn) = second_newest {
             log.release(gsn);
@@ -150,6 +168,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             state,
             applied: at,
             skips,
+            lookahead,
             proposals: Proposals::default(),
             queries: Queries::default(),
             snapshots: Snapshots::new(every, newest, second_newest),
@@ -265,6 +284,10 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
 
     /// The node must not go on.
     fn fail(&mut self, why: String) {
+        self.fail_at(why, None);
+    }
+
+    fn fail_at(&mut self, why: String, beware: Option<Gsn>) {
         if self.failed.is_some() {
             return;
         }
@@ -273,7 +296,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             self.event(ReplicatedEvent::Outcome { proposal, result });
         }
         self.failed = Some(why.clone());
-        self.event(ReplicatedEvent::Failed(why));
+        self.event(ReplicatedEvent::Failed { why, beware });
     }
 
     fn on_log(&mut self, now: Instant, event: LogEvent) {
@@ -282,6 +305,9 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             LogEvent::Tail { request, gsn } => {
                 if self.boot_tail.0 == Some(request) {
                     self.boot_tail = (None, Some(gsn));
+                    if let Some(lookahead) = &mut self.lookahead {
+                        lookahead.ends_at(gsn);
+                    }
                 }
                 self.queries.answered(request, gsn);
             }
@@ -299,15 +325,25 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             LogEvent::Orderers { addrs } => self.event(ReplicatedEvent::Orderers { addrs }),
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
             LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
-            // Appended is followed by what matters here; the others say nothing, or answer what was never asked.
-            LogEvent::Appended { .. }
-            | LogEvent::Conflict { .. }
+            LogEvent::Appended { seq, .. } => {
+                if let Some(lookahead) = &mut self.lookahead {
+                    lookahead.appended(seq);
+                }
+            }
+            LogEvent::ReadDone { request, batches, covers, end } => {
+                let writing = self.writing;
+                let read = self.lookahead.as_mut().map(|l| l.read(request, &batches, (covers, end), writing));
+                if let Some(Err(why)) = read {
+                    self.fail(why);
+                }
+            }
+            // These say nothing, or answer what was never asked.
+            LogEvent::Conflict { .. }
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
             | LogEvent::Room { .. }
-            | LogEvent::Progress { .. }
-            | LogEvent::ReadDone { .. } => {}
+            | LogEvent::Progress { .. } => {}
         }
     }
 
@@ -316,16 +352,16 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         assert_eq!(committed.from(), self.applied, "the log delivers densely");
         let seq = committed.placed.batch.seq();
         for (gsn, index, record) in committed.records() {
-            let own = committed.own.then(|| self.proposals.take(seq, index));
+            let own = committed.own.then(|| self.proposals.take(seq, index)).flatten();
             let (result, end) = match self.on_record(gsn, &record) {
                 Ok(result) => (result.map(|outcome| Applied { gsn, outcome }), None),
-                Err(why) => (Err(ProposeError::Unknown(why.clone())), Some(why)),
+                Err(end) => (Err(ProposeError::Unknown(end.0.clone())), Some(end)),
             };
             if let Some(proposal) = own {
                 self.event(ReplicatedEvent::Outcome { proposal, result });
             }
-            if let Some(why) = end {
-                return self.fail(why);
+            if let Some((why, beware)) = end {
+                return self.fail_at(why, beware);
             }
             self.applied = gsn.next();
             self.snapshots.applied(record.len());
@@ -338,8 +374,8 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// Applies a record.
     ///
     /// # Errors
-    /// Why the node must not go on.
-    fn on_record(&mut self, gsn: Gsn, record: &[u8]) -> Result<Result<S::Outcome, ProposeError>, String> {
+    /// Why the node must not go on, and the command that is to blame, if one is.
+    fn on_record(&mut self, gsn: Gsn, record: &[u8]) -> Result<Result<S::Outcome, ProposeError>, End> {
         match Entry::read(record, self.writing) {
             Entry::Foreign => {
                 self.figures.foreign += 1;
@@ -352,7 +388,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             }
             Entry::Command(archive) => {
                 match rkyv::access::<Archived<S::Command>, rkyv::rancor::Error>(archive) {
-                    Ok(command) => self.apply(gsn, command).map(Ok),
+                    Ok(command) => self.apply(gsn, command).map(Ok).map_err(|why| (why, Some(gsn))),
                     Err(why) => Ok(Err(self.reject(gsn, why.to_string()))),
                 }
             }
@@ -360,14 +396,20 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 Ok(Err(self.reject(gsn, format!("it would have {skipped} skipped, which lies behind it"))))
             }
             Entry::Skip(skipped) if self.skips.contains(&skipped) => Ok(Err(ProposeError::Skipped { gsn })),
-            Entry::Skip(skipped) => Err(format!(
-                "the command at {skipped} was to be skipped, as the entry at {gsn} says, and this node has applied \
-                 it: remove its snapshots that are newer than {skipped}, and start it again"
+            Entry::Skip(skipped) => Err((
+                format!(
+                    "the command at {skipped} was to be skipped, as the entry at {gsn} says, and this node has \
+                     applied it: start it again, from a snapshot that is not newer than {skipped}"
+                ),
+                Some(skipped),
             )),
             Entry::Malformed(why) => Ok(Err(self.reject(gsn, why.to_string()))),
-            Entry::Newer { found: (format, version, kind) } => Err(format!(
-                "the command at {gsn} is of format {format}, version {version}, kind {kind}: a newer build wrote \
-                 it, and this one can't do what that does. Bring this node up to that build"
+            Entry::Newer { found: (format, version, kind) } => Err((
+                format!(
+                    "the command at {gsn} is of format {format}, version {version}, kind {kind}: a newer build wrote \
+                     it, and this one can't do what that does. Bring this node up to that build"
+                ),
+                None,
             )),
         }
     }
@@ -379,7 +421,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         catch_unwind(AssertUnwindSafe(|| state.apply(gsn, command))).map_err(|panic| {
             format!(
                 "the state machine `{}` panicked on the command at {gsn}: {}. It would do so again: start a build \
-                 that doesn't, or have {gsn} skipped on all nodes",
+                 that doesn't, or have {gsn} skipped",
                 self.cfg.name,
                 said(&*panic)
             )
@@ -435,11 +477,35 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         }
     }
 
+    /// Gets on with the search for skips. Returns whether the log was given something.
+    fn look_ahead(&mut self) -> bool {
+        let Some(lookahead) = &mut self.lookahead else { return false };
+        match lookahead.next() {
+            Next::Wait => return false,
+            Next::Read(from, to, bytes) => lookahead.asked(self.log.read(from, to, bytes)),
+            Next::Write(gsn) => match self.log.append_vital(&self.writing.skip(gsn)) {
+                Ok(place) => {
+                    lookahead.wrote(gsn, place.0);
+                    self.proposals.push_own(place);
+                }
+                // Tried again at the end of the next turn.
+                Err(e) if e.is_retryable() => return false,
+                Err(e) => self.fail(format!("the skip of {gsn} could not be written: {e}")),
+            },
+            Next::Done => {
+                self.skips = self.lookahead.take().expect("it is there").found;
+                self.log.subscribe(self.applied);
+            }
+        }
+        true
+    }
+
     /// What can be done only when the turn's inputs are in. Returns whether there is more to carry out.
     fn end_turn(&mut self, now: Instant) -> bool {
         if self.failed.is_some() {
             return false;
         }
+        let looked = self.look_ahead();
         if !self.ready && self.boot_tail.1.is_some_and(|tail| tail <= self.applied) {
             self.ready = true;
             self.queries.ready();
@@ -454,9 +520,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         if asks {
             self.queries.asked(self.log.tail());
         }
-        asks || !self.outbox.is_empty()
+        looked || asks || !self.outbox.is_empty()
     }
 }
+
+/// Why a node must not go on, and the command that is to blame.
+type End = (String, Option<Gsn>);
 
 /// What a panic said.
 fn said(panic: &(dyn Any + Send)) -> &str {

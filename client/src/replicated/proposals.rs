@@ -66,7 +66,8 @@ impl ProposeError {
 /// Proposals in the log's hands.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
-    sent: VecDeque<(Seq, u32, ProposalId)>,
+    /// Without an id: something that the node itself has to say.
+    sent: VecDeque<(Seq, u32, Option<ProposalId>)>,
     next: u64,
 }
 
@@ -79,12 +80,17 @@ impl Proposals {
     pub fn push(&mut self, (seq, index): (Seq, u32)) -> ProposalId {
         let id = ProposalId(self.next);
         self.next += 1;
-        self.sent.push_back((seq, index, id));
+        self.sent.push_back((seq, index, Some(id)));
         id
     }
 
+    /// The same of what is nobody's.
+    pub fn push_own(&mut self, (seq, index): (Seq, u32)) {
+        self.sent.push_back((seq, index, None));
+    }
+
     /// That record of ours was delivered. Invariant LOG-3: in the order in which they were appended, each once.
-    pub fn take(&mut self, seq: Seq, index: u32) -> ProposalId {
+    pub fn take(&mut self, seq: Seq, index: u32) -> Option<ProposalId> {
         let next = self.sent.pop_front().unwrap_or_else(|| panic!("own record {seq}.{index} was never sent"));
         assert_eq!((next.0, next.1), (seq, index), "own records come back in order");
         next.2
@@ -92,6 +98,6 @@ impl Proposals {
 
     /// All of which nothing was heard.
     pub fn drain(&mut self) -> impl Iterator<Item = ProposalId> + use<> {
-        std::mem::take(&mut self.sent).into_iter().map(|(_, _, id)| id)
+        std::mem::take(&mut self.sent).into_iter().filter_map(|(_, _, id)| id)
     }
 }

@@ -11,8 +11,8 @@
 //! | 1 | command | its rkyv archive |
 //! | 2 | skip | position u64: the command there is to be passed over, since applying it panics |
 //!
-//! A skip stands behind what it is about. Who has applied that already can't undo it, and stops; who starts at or before it
-//! must know of the skip beforehand ([`Restored::skips`](super::Restored)).
+//! A skip stands behind what it is about. Who has applied that already can't undo it, and ends; who starts at or before it looks
+//! for skips beforehand, once he has reason to ([`Restored::beware`](super::Restored)).
 
 use super::machine::Command;
 use super::proposals::ProposeError;

@@ -1,7 +1,7 @@
 //! How does a program run a node? [`ReplicatedNode`]: opens log and snapshots, and runs the machine on a thread of its own.
 
 use super::driven::{Driven, News};
-use super::files::{self, Files};
+use super::files::Files;
 use super::handle::{Asking, Proposing, QUEUE_MAX, ReplicatedHandle, Shared};
 use super::machine::StateMachine;
 use super::node::{Replicated, ReplicatedConfig};
@@ -106,7 +106,7 @@ impl<S: StateMachine> Run<S> {
     ) -> Result<(), String> {
         let Self { cfg, mut files, shared, proposals, asks, stop, open } = self;
         let store = files.snapshots()?;
-        let restored = files::restore::<S>(&store, files.cluster, &cfg.name)?;
+        let restored = files.restore::<S>(&store, &cfg)?;
         let name = cfg.name.clone();
         let spec = NodeSpec {
             name: name.clone(),
@@ -128,7 +128,10 @@ impl<S: StateMachine> Run<S> {
                 News::Ready => tracing::info!(name, "caught up with the log"),
                 News::Snapshot(gsn) => tracing::info!(name, "a snapshot is complete at {gsn}"),
                 News::Note(text) => tracing::warn!(name, "{text}"),
-                News::Failed(why) => return Err(format!("{name}: {why}")),
+                News::Failed(why, beware) => {
+                    beware.map_or(Ok(()), |gsn| files.beware(gsn))?;
+                    return Err(format!("{name}: {why}"));
+                }
             }
             Ok(())
         })?;

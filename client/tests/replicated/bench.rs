@@ -69,8 +69,19 @@ impl<S: StateMachine> World<S> {
         seed: u64,
         now: Instant,
     ) -> Self {
+        Self::start_with(config(), restored, disk, files, seed, now)
+    }
+
+    pub fn start_with(
+        cfg: ReplicatedConfig,
+        restored: Restored<S>,
+        disk: MemoryDisk,
+        files: Files,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let bench = Bench::open_with(disk, now, |recovered| {
-            Ok(Replicated::new(config(), LocalLog::new(tiny(), recovered, seed)?, restored))
+            Ok(Replicated::new(cfg, LocalLog::new(tiny(), recovered, seed)?, restored))
         });
         Self { bench: bench.expect("a crash harms no log"), files, writing: Vec::new(), broken: false }
     }

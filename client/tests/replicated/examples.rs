@@ -69,7 +69,7 @@ fn told<S: StateMachine>(w: &mut World<S>, known: &mut BTreeMap<u64, S::Outcome>
                 let Applied { gsn, outcome } = result.expect("nothing here fails");
                 assert!(known.insert(gsn.0, outcome).is_none(), "an outcome comes once");
             }
-            ReplicatedEvent::Failed(why) | ReplicatedEvent::Note(why) => panic!("{why}"),
+            ReplicatedEvent::Failed { why, .. } | ReplicatedEvent::Note(why) => panic!("{why}"),
             _ => {}
         }
     }

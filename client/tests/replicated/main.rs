@@ -12,8 +12,8 @@ use disk::CLUSTER;
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_client::replicated::rkyv::{self, Archive, Archived, Deserialize, Serialize};
 use zoolog_client::replicated::{
-    Applied, Consistency, Image, Loader, ProposeError, QueryError, ReplicatedEvent, Restored, StateMachine,
-    Writing, check, unarchive,
+    Applied, Consistency, Image, Loader, ProposeError, QueryError, ReplicatedConfig, ReplicatedEvent,
+    Restored, StateMachine, Writing, check, unarchive,
 };
 use zoolog_core::rng::Rng;
 use zoolog_core::{Gsn, Instant};
@@ -218,7 +218,7 @@ fn quietly<R>(f: impl FnOnce() -> R) -> R {
 }
 
 fn failure<S: StateMachine>(w: &mut World<S>) -> String {
-    let failed = |e| if let ReplicatedEvent::Failed(why) = e { Some(why) } else { None };
+    let failed = |e| if let ReplicatedEvent::Failed { why, .. } = e { Some(why) } else { None };
     let why: Vec<String> = w.events().into_iter().filter_map(failed).collect();
     assert_eq!(why.len(), 1, "it fails once: {why:?}");
     why[0].clone()
@@ -246,27 +246,79 @@ fn a_panic_names_its_position_and_a_skip_leads_round_it() {
     quietly(|| w.settle());
     assert!(failure(&mut w).contains("at 1"), "again");
 
-    // Another one writes the skip: a node that is told of it beforehand.
+    // Who looks ahead, and finds nothing, ends as before.
     let (disk, files, now) = w.cut_power(&mut Rng::new(2, "crash"));
-    let told = Restored::<Ledger> { skips: BTreeSet::from([Gsn(1)]), ..Restored::default() };
-    let mut w = World::start_from(told, disk, files, 3, now);
-    let skip = w.node().writing().skip(Gsn(1));
-    w.append_raw(&skip);
+    let looks = || Restored::<Ledger> { beware: true, ..Restored::default() };
+    let mut w = World::start_from(looks(), disk, files, 3, now);
+    quietly(|| w.settle());
+    let events = w.events();
+    let beware = |e: &_| if let ReplicatedEvent::Failed { beware, .. } = e { *beware } else { None };
+    assert_eq!(events.iter().find_map(beware), Some(Gsn(1)));
+
+    // An operator has it skipped; the power goes while that is written, and then it doesn't.
+    let skipping = || ReplicatedConfig { skip: BTreeSet::from([Gsn(1)]), ..bench::config() };
+    for life in 0..3 {
+        let (disk, files, now) = w.cut_power(&mut Rng::new(3 + life, "crash"));
+        w = World::start_with(skipping(), Restored::default(), disk, files, 4 + life, now);
+        assert_eq!(w.node().applied(), Gsn(0), "nothing is applied before the skip is durable");
+        w.bench.turn(None);
+    }
     w.settle();
-    assert!(w.node().failure().is_none());
+    assert_eq!(w.node().failure(), None);
     assert_eq!((w.node().figures().skipped, w.node().state().at.len()), (1, before.at.len() + 1));
+    assert_eq!(w.call(&enter(9)).expect("applied").outcome.0, 2);
+    let hash = w.node().state_hash();
     w.bench.log.snapshot();
     w.settle();
+
     // Whose snapshot lies behind the skipped command remembers that it was, though the skip comes once more.
-    let mut w = w.crash(&mut Rng::new(3, "crash"));
+    let mut w = w.crash(&mut Rng::new(8, "crash"));
     let skip = w.node().writing().skip(Gsn(1));
     w.append_raw(&skip);
     w.settle();
-    assert!(w.node().failure().is_none(), "{:?}", w.node().failure());
-    let other = w.node().writing().skip(Gsn(0));
-    w.append_raw(&other);
+    assert_eq!((w.node().failure(), w.node().state_hash()), (None, hash));
+
+    // Another node, that starts from nothing, meets the command, and finds the skip the second time.
+    let (disk, _, now) = w.cut_power(&mut Rng::new(9, "crash"));
+    let mut other = World::<Ledger>::start(disk, BTreeMap::new(), 9, now);
+    quietly(|| other.settle());
+    assert!(failure(&mut other).contains("panicked on the command at 1"));
+    let (disk, files, now) = other.cut_power(&mut Rng::new(10, "crash"));
+    let mut other = World::start_from(looks(), disk, files, 10, now);
+    other.settle();
+    assert_eq!((other.node().failure(), other.node().state_hash()), (None, hash));
+}
+
+/// Who has applied a command that is to be skipped stops, and comes to the same state as the others from before it.
+#[test]
+fn who_has_applied_what_is_skipped_begins_again() {
+    let mut w = World::<Ledger>::new(1);
+    for n in 0..4 {
+        w.call(&enter(n)).expect("applied");
+    }
+    let skip = w.node().writing().skip(Gsn(2));
+    w.append_raw(&skip);
     w.settle();
-    assert!(failure(&mut w).contains("the command at 0 was to be skipped"), "it was applied");
+    let events = w.events();
+    let beware = |e: &_| {
+        if let ReplicatedEvent::Failed { beware, why } = e { Some((*beware, why.clone())) } else { None }
+    };
+    let (beware, why) = events.iter().find_map(beware).expect("it ends");
+    assert!(
+        beware == Some(Gsn(2)) && why.contains("the command at 2 was to be skipped, as the entry at 4"),
+        "{why}"
+    );
+    let (disk, files, now) = w.cut_power(&mut Rng::new(1, "crash"));
+    let looks = Restored::<Ledger> { beware: true, ..Restored::default() };
+    let mut w = World::start_from(looks, disk, files, 3, now);
+    w.settle();
+    assert_eq!(w.node().failure(), None);
+    assert_eq!(w.node().state().at.keys().copied().collect::<Vec<_>>(), [0, 1, 3]);
+    // A skip of what lies behind it is nobody's.
+    let skip = w.node().writing().skip(Gsn(1_000));
+    w.append_raw(&skip);
+    w.settle();
+    assert_eq!((w.node().failure(), w.node().figures().rejected), (None, 1));
 }
 
 /// A build that knows fewer commands.
