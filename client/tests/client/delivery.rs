@@ -7,7 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use zoolog_client::{AppendError, ClientConfig, Committed, LogEvent, Metrics, ReadEnd, RequestId, SharedLog};
+use zoolog_client::{
+    AppendError, ClientConfig, Committed, Fetch, LogEvent, Metrics, ReadEnd, RequestId, SharedLog,
+};
 use zoolog_core::rng::Rng;
 use zoolog_core::*;
 
@@ -44,10 +46,18 @@ impl Told {
 }
 
 fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
+    run_as(Fetch::Streamed, seed, faults, shards, steps)
+}
+
+fn run_as(fetch: Fetch, seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
     let mut rng = Rng::new(seed, "workload");
     let live_within_records = [1, 4, 16, 8192][rng.below(4) as usize];
     let window_batches = [1, 3, 64][rng.below(3) as usize];
-    let mut cfg = ClientConfig { live_within_records, window_batches, ..config() };
+    let mut pulls = Rng::new(seed, "pulls");
+    let defer = Duration::from_millis(pulls.between(1, 20));
+    let location_limit = [1, 2, 5, 200][pulls.below(4) as usize];
+    let mut cfg =
+        ClientConfig { live_within_records, window_batches, fetch, defer, location_limit, ..config() };
     if faults.away > 0 {
         // So that who is away is away for long.
         (cfg.leave_after, cfg.request_timeout) = (Duration::from_millis(10), Duration::from_millis(100));
@@ -85,7 +95,18 @@ fn run(seed: u64, faults: Faults, shards: u32, steps: u32) -> Metrics {
             }
             _ => cluster.step(),
         }
+        if pulls.chance(1) {
+            cluster.bench.client.refresh();
+            cluster.bench.drain();
+        }
+        assert!(cluster.bench.client.fetching().location_entries <= location_limit);
         told.take(&mut cluster.bench);
+        if let Some((_, first, count)) =
+            told.appended.last().filter(|_| fetch == Fetch::Lazy && pulls.chance(5))
+        {
+            cluster.bench.client.want(first.plus(u64::from(*count)));
+            cluster.bench.drain();
+        }
     }
     cluster.settle("all acknowledged", |c| c.bench.client.pending_batches() == 0);
     told.take(&mut cluster.bench);
@@ -181,6 +202,13 @@ proptest! {
     #[test]
     fn delivery_is_exact_under_every_fault(seed in any::<u64>(), shards in 1u32..4) {
         run(seed, EVERY, shards, 3000);
+    }
+
+    /// LOG-1: who asks for records gets what is pushed to others, in the same order, and nothing is skipped.
+    #[test]
+    fn what_is_asked_for_is_exact_under_every_fault(seed in any::<u64>(), shards in 1u32..4, policy in 1usize..4) {
+        run_as(Fetch::ALL[policy], seed, EVERY, shards, 3000);
+        run_as(Fetch::ALL[policy], seed, ENDS, shards, 3000);
     }
 
     /// LOG-3, LOG-7: shards end under the writer and the subscription, and primaries stay away until lanes are fenced.

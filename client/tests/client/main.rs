@@ -10,6 +10,7 @@ mod garbage;
 mod leaving;
 mod names;
 mod order;
+mod pulled;
 mod reads;
 mod stranded;
 mod subscription;

@@ -262,3 +262,30 @@ fn subscribers_beyond_the_bound_are_sent_to_a_replica() {
     w.append(1, 0, 2);
     w.until("slots are served as before", |w| w.truth.tail.0 == 2);
 }
+
+/// Who asks for records is told of views, and of the end when it asks; no cut costs it or the leader anything.
+#[test]
+fn who_watches_views_is_told_of_no_cut() {
+    let mut w = World::ready(9);
+    let leader = w.sim.leader().unwrap();
+    let (quiet, follower) = (w.sim.client(leader), w.sim.client(leader));
+    w.sim.send(quiet, WatchViews { request: 5 });
+    w.sim.send(follower, WatchCuts { request: 6 });
+    w.run_ms(20);
+    let first = w.sim.take(quiet);
+    assert!(
+        matches!(&first[..], [Message::OrderIs(o), Message::OrderersAre(_)] if o.request == 5),
+        "{first:?}"
+    );
+    w.append(1, 0, 2);
+    w.until("it is ordered", |w| w.truth.tail.0 == 2);
+    w.run_ms(20);
+    assert!(w.sim.take(follower).iter().any(|m| matches!(m, Message::CutIs(_))));
+    assert_eq!(w.sim.take(quiet), []);
+    w.sim.send(quiet, Tail { request: 7 });
+    let gsn = w.sim.answer(quiet, "the end", |m| match m {
+        Message::TailIs(t) => Some((t.request, t.gsn.0)),
+        _ => None,
+    });
+    assert_eq!(gsn, (7, 2));
+}

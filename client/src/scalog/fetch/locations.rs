@@ -43,9 +43,14 @@ pub(super) struct Locations {
 }
 
 impl Locations {
-    /// Of at most `limit` stretches, and of nothing yet, from `from` on.
-    pub fn new(limit: usize, from: Gsn) -> Self {
-        Self { limit: limit.max(1), missing: VecDeque::new(), until: from, goal: from, likely: None }
+    /// Of at most `limit` stretches, and of nothing yet, from `from` on. `likely` had something before that.
+    pub fn new(limit: usize, from: Gsn, likely: Option<ShardId>) -> Self {
+        Self { limit: limit.max(1), missing: VecDeque::new(), until: from, goal: from, likely }
+    }
+
+    /// Who had something last.
+    pub fn likely(&self) -> Option<ShardId> {
+        self.likely
     }
 
     /// How many stretches it has.
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn who_has_all_of_it_is_the_only_one_asked() {
         let shards = [ShardId(1), ShardId(2), ShardId(3)];
-        let mut l = Locations::new(10, Gsn(5));
+        let mut l = Locations::new(10, Gsn(5), None);
         l.extend(Gsn(50));
         assert_eq!(l.next(shards.into_iter()), Next::Ask(ShardId(1), Gsn(5), Gsn(50)));
         assert_eq!(l.learned(ShardId(1), Gsn(5), Gsn(50), &[]), None);
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn a_position_that_nobody_has_is_told() {
         let shards = [ShardId(1), ShardId(2)];
-        let mut l = Locations::new(10, Gsn(0));
+        let mut l = Locations::new(10, Gsn(0), None);
         l.extend(Gsn(9));
         l.learned(ShardId(1), Gsn(0), Gsn(9), &[(Gsn(0), Gsn(4))]);
         l.learned(ShardId(2), Gsn(4), Gsn(9), &[(Gsn(5), Gsn(9))]);
@@ -170,7 +175,7 @@ mod tests {
             }).collect();
             let end = Gsn(at);
             let mut found: Vec<Option<ShardId>> = vec![None; at as usize];
-            let mut l = Locations::new(limit, Gsn(0));
+            let mut l = Locations::new(limit, Gsn(0), None);
             l.extend(end);
             for step in 0.. {
                 prop_assert!(step < 20_000, "it gets on");

@@ -68,6 +68,8 @@ pub(super) struct Fetches {
     next: u64,
     /// Which replica this client asks first: differs between clients.
     first_choice: usize,
+    /// Which shard had something last, of those that are asked in turn.
+    likely: Option<ShardId>,
 }
 
 impl Fetches {
@@ -90,7 +92,7 @@ impl Fetches {
     pub fn open_in_turn(&mut self, cx: &Cx, view: &View, from: Gsn, to: Gsn) -> FetchId {
         let id = self.open(cx, view, from, from, None);
         let fetch = self.table.get_mut(&id).expect("just opened");
-        fetch.locations = Some(Locations::new(cx.cfg.location_limit, from));
+        fetch.locations = Some(Locations::new(cx.cfg.location_limit, from, self.likely));
         self.extend(cx, view, id, to);
         id
     }
@@ -281,6 +283,7 @@ impl Fetches {
                 if let Some(locations) = fetch.locations.as_mut().filter(|_| m.end != ReadEnd::Trimmed) {
                     let held: Vec<_> = batches.iter().map(|(first, p)| (*first, end(first, p))).collect();
                     forget = locations.learned(asked.shard, m.from, m.covers, &held);
+                    self.likely = locations.likely();
                 }
                 part.answered(m.request, m.covers, batches);
                 match m.end {

@@ -99,6 +99,8 @@ struct Conn {
     /// Next number to acknowledge.
     writers: BTreeMap<(WriterId, LaneId), Seq>,
     watching: bool,
+    /// It watches no cuts.
+    views_only: bool,
     tails: Vec<u64>,
     to_client: VecDeque<Bytes>,
     /// Doesn't get or give anything any more, but stays open.
@@ -219,7 +221,8 @@ impl Cluster {
         }
         let cut = cut(self.order.number.0 + 1, self.order.tail.0, self.view.number.0, &grown);
         self.order.apply(&cut).unwrap();
-        let watchers: Vec<_> = self.conns.iter().filter(|(_, c)| c.watching).map(|(id, _)| *id).collect();
+        let hears = |c: &Conn| c.watching && !c.views_only;
+        let watchers: Vec<_> = self.conns.iter().filter(|(_, c)| hears(c)).map(|(id, _)| *id).collect();
         for conn in watchers {
             self.reply(conn, CutIs { cut: cut.clone() });
         }
@@ -403,15 +406,18 @@ impl Cluster {
             return;
         }
         assert!(c.hello, "{} before Hello", packet.message.name());
+        let views_only = matches!(packet.message, Message::WatchViews(_));
         match packet.message {
-            Message::WatchCuts(m) if addr == ORDERERS[self.leader] => {
-                c.watching = true;
+            Message::WatchCuts(WatchCuts { request }) | Message::WatchViews(WatchViews { request })
+                if addr == ORDERERS[self.leader] =>
+            {
+                (c.watching, c.views_only) = (true, views_only);
                 let lens: Vec<_> = self.order.lens.iter().map(|(l, n)| (*l, *n)).collect();
                 let (number, tail) = (self.order.number.0, self.order.tail.0);
-                let answer = order_is(m.request, number, tail, self.view.clone(), &lens);
+                let answer = order_is(request, number, tail, self.view.clone(), &lens);
                 self.reply(conn, answer);
             }
-            Message::WatchCuts(_) => {
+            Message::WatchCuts(_) | Message::WatchViews(_) => {
                 let leader = self.rng.chance(50).then(|| ORDERERS[self.leader].to_owned());
                 self.reply(conn, NotLeader { leader });
             }

@@ -158,6 +158,7 @@ impl Bench {
         self.connected(conn);
         let request = self.sent(conn).into_iter().find_map(|p| match p.message {
             Message::WatchCuts(m) => Some(m.request),
+            Message::WatchViews(m) => Some(m.request),
             _ => None,
         });
         self.say(conn, order(request.expect("WatchCuts is sent")));
