@@ -27,6 +27,11 @@ impl Trace {
         Self { mode, text: String::new() }
     }
 
+    /// From now on lines go there.
+    pub fn set(&mut self, mode: TraceMode) {
+        self.mode = mode;
+    }
+
     /// Whether lines are wanted: callers skip the formatting if not.
     pub fn on(&self) -> bool {
         self.mode != TraceMode::Off
