@@ -1,7 +1,7 @@
 //! Would the checkers notice? Each is shown a small history that breaks its promise, and its honest twin.
 
 use bytes::Bytes;
-use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch};
+use zoolog_core::batch::{BatchBuilder, BatchKind, FENCE_SEQ, PlacedBatch, first_seq};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::{Final, Rebuild, ReplicaView, ShardState, ShardView, View};
 use zoolog_core::wire::{
@@ -24,6 +24,14 @@ fn placed(seq: u64, first_lsn: u64, records: &[&[u8]]) -> PlacedBatch {
     let mut b = BatchBuilder::new();
     records.iter().for_each(|r| b.push(r));
     let batch = b.finish(BatchKind::Data, WRITER, Epoch(0), Seq(seq));
+    PlacedBatch::place(LANE, Incarnation(1), Lsn(first_lsn), 0, batch)
+}
+
+/// The first batch of an opening, a record.
+fn placed_in(epoch: Epoch, first_lsn: u64) -> PlacedBatch {
+    let mut b = BatchBuilder::new();
+    b.push(b"r");
+    let batch = b.finish(BatchKind::Data, WRITER, epoch, first_seq(epoch));
     PlacedBatch::place(LANE, Incarnation(1), Lsn(first_lsn), 0, batch)
 }
 
@@ -261,6 +269,20 @@ fn an_opening_that_is_told_another_tail_is_noticed() {
             let said = said.and_then(|()| h.0.finally(Gsn(4)).map_err(|v| v.promise));
             assert_eq!(said, if tail == Some(2) { Ok(()) } else { Err("LOG-8") }, "{tail:?} {read_first}");
         }
+    }
+    // Whoever is told the tail of an opening after its own has appended nothing, and never does.
+    for (who, said) in [(0, Ok(())), (1, Err("LOG-8"))] {
+        let mut h = History::new();
+        let (first, next) = (placed_in(Epoch(1), 0), placed_in(Epoch(2), 1));
+        for p in [&first, &next] {
+            h.append(p).unwrap();
+        }
+        h.cut(cut(1, 0, 0, 2)).unwrap();
+        h.subscribe(1);
+        h.read(1, 0, &first).unwrap();
+        h.read(1, 1, &next).unwrap();
+        let told = h.seen(2, opened(who, Some(2)));
+        assert_eq!(told.and_then(|()| h.0.finally(Gsn(2)).map_err(|v| v.promise)), said, "{who}");
     }
     let mut h = History::new();
     assert_eq!(h.seen(2, opened(1, Some(0))), Ok(()));

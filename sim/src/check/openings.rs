@@ -1,5 +1,6 @@
 //! LOG-8: is the tail that the opening of a name is told one past the last record of the openings before it? Those append
-//! nothing more by then, so it is so for ever. A program that takes a name and expects a tail rests on that.
+//! nothing more by then, so it is so for ever. A program that takes a name and expects a tail rests on that. An opening
+//! that hears it late may be told where one after it has come to: then it appends nothing itself.
 
 use super::total_order::{Place, TotalOrder};
 use super::{Verdict, promise};
@@ -44,7 +45,7 @@ impl Openings {
         let last = tail.0.checked_sub(1).and_then(|last| log.at(Gsn(last)));
         promise!(
             "LOG-8",
-            last.is_none_or(|p| is_earlier(p, key)),
+            last.is_none_or(|p| is_of_another(p, key)),
             "opening {epoch} of {writer:x?} is told {tail}, before that lies {last:?}"
         );
         Ok(())
@@ -64,9 +65,12 @@ impl Openings {
             let earlier = ends.range((writer, Epoch(0))..(writer, epoch)).map(|(_, end)| *end);
             let end = earlier.max().unwrap_or_default();
             let unread = end < told && told <= from;
+            let last = told.0.checked_sub(1).and_then(|last| log.at(Gsn(last)));
+            let is_late = end < told && last.is_some_and(|p| is_of_another(p, (writer, epoch)));
+            let appends = ends.contains_key(&(writer, epoch));
             promise!(
                 "LOG-8",
-                end == told || unread,
+                end == told || unread || (is_late && !appends),
                 "opening {epoch} of {writer:x?} was told {told}, those before it end at {end}"
             );
         }
@@ -74,7 +78,7 @@ impl Openings {
     }
 }
 
-/// Whether that is a record of the same name, of an earlier opening.
-fn is_earlier(p: &Place, (writer, epoch): (WriterId, Epoch)) -> bool {
-    p.writer == writer && p.epoch < epoch && !p.fence
+/// Whether that is a record of the same name, of another opening.
+fn is_of_another(p: &Place, (writer, epoch): (WriterId, Epoch)) -> bool {
+    p.writer == writer && p.epoch != epoch && !p.fence
 }
