@@ -1,9 +1,10 @@
 //! How does a node hear what its handles want? Its machine, with their queues: looked into at the beginning of a turn, and when
 //! something has made room.
 
+use super::event::ReplicatedEvent;
 use super::handle::{Asking, Proposing, QUEUE_MAX, Reading, Reply, Shared, view};
 use super::machine::StateMachine;
-use super::node::{Replicated, ReplicatedEvent};
+use super::node::Replicated;
 use super::proposals::{ProposalId, ProposeError};
 use super::queries::{QueryError, QueryId};
 use crate::SharedLog;

@@ -1,9 +1,9 @@
 //! What does a node keep in its directory? Small files that say who it is (`node`), whose log it has applied (`cluster`), where
 //! that was last (`orderers`), with which command its last life ended (`beware`), if with one; and `snapshots/`.
 
+use super::config::ReplicatedConfig;
 use super::image::{Loader, Restored};
 use super::machine::StateMachine;
-use super::node::ReplicatedConfig;
 use std::path::{Path, PathBuf};
 use zoolog_core::rt::datadir::{lock, write_durably};
 use zoolog_core::rt::random_bytes;

@@ -4,8 +4,9 @@
 //! Two queues lead to the node's thread, one of proposals and one of reads, so that reads go on when the log stands still. Both
 //! are bounded, and nobody waits to get in: who finds one full is told `Busy`.
 
+use super::event::{Applied, Figures};
 use super::machine::StateMachine;
-use super::node::{Applied, Figures, Replicated};
+use super::node::Replicated;
 use super::proposals::ProposeError;
 use super::queries::{Consistency, QueryError};
 use super::record::Writing;

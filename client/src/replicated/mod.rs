@@ -25,8 +25,10 @@
 //!   not do as the others do.
 
 mod check;
+mod config;
 #[cfg(feature = "rt")]
 mod driven;
+mod event;
 #[cfg(feature = "rt")]
 mod files;
 #[cfg(feature = "rt")]
@@ -43,11 +45,13 @@ mod runner;
 mod snapshots;
 
 pub use check::check;
+pub use config::ReplicatedConfig;
+pub use event::{Applied, Figures, ReplicatedEvent};
 #[cfg(feature = "rt")]
 pub use handle::{Pending, ReplicatedHandle};
 pub use image::{Loader, Restored};
 pub use machine::{Command, Image, StateMachine, unarchive};
-pub use node::{Applied, Figures, Replicated, ReplicatedConfig, ReplicatedEvent};
+pub use node::Replicated;
 pub use proposals::{ProposalId, ProposeError};
 pub use queries::{Consistency, QueryError, QueryId};
 pub use record::{Entry, Writing};

@@ -1,10 +1,11 @@
 //! How does a program run a node? [`ReplicatedNode`]: opens log and snapshots, and runs the machine on a thread of its own.
 
+use super::config::ReplicatedConfig;
 use super::driven::{Driven, News};
 use super::files::Files;
 use super::handle::{Asking, Proposing, QUEUE_MAX, ReplicatedHandle, Shared};
 use super::machine::StateMachine;
-use super::node::{Replicated, ReplicatedConfig};
+use super::node::Replicated;
 use super::record::Writing;
 use crate::{ClientConfig, LocalDir, LogClient, SharedLog, local_birth};
 use std::fmt;
