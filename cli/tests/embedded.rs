@@ -74,6 +74,8 @@ fn who_can_not_start_says_why() {
         (vec!["--log", place.as_str(), "--port", "0", "--data-dir", &other], "in use"),
         (vec!["--log", "elsewhere", "--port", "0"], "local:DIR"),
         (vec!["--log", &place, "--executors", "3"], "--executors"),
+        (vec!["--log", &place, "--fetch", "lazy"], "streamed"),
+        (vec!["--log", &place, "--reads", "stale"], "session, linearizable, log"),
         (vec![], "--config"),
     ] {
         let output = common::zoolog(&["zk"]).args(&args).output().unwrap();

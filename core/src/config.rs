@@ -634,6 +634,9 @@ mod tests {
             ("executors = 65", "`executors` must be 0"),
             ("super_digest = \"super:secret\"", "openssl"),
             ("admin_listen = \"8080\"", "`admin_listen` must be ip:port"),
+            ("defer_ms = 0", "`defer_ms` must be 1 to 60000"),
+            ("location_limit = 0", "`location_limit` must be 1"),
+            ("fetch = \"eager\"", "streamed"),
             ("container_max_per_minute = 0", "`container_max_per_minute` must be at least 1"),
         ] {
             let e = parse::<ZkConfig>(text).unwrap_err().to_string();
