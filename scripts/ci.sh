@@ -43,9 +43,9 @@ for step in "${steps[@]}"; do
             target/sim/zoolog-sim meta 1
             target/sim/zoolog-sim seeds 1 200
             # Each policy, but with others' at the same time: what they promise doesn't depend on each other.
-            target/sim/zoolog-sim seeds 1 20 --fetch lazy --acks logged --reads linearizable
-            target/sim/zoolog-sim seeds 21 20 --fetch deferred --acks logged --reads log
-            target/sim/zoolog-sim seeds 41 20 --fetch batched --acks logged --reads linearizable ;;
+            target/sim/zoolog-sim seeds 1 40 --fetch lazy --acks logged --reads linearizable
+            target/sim/zoolog-sim seeds 41 40 --fetch deferred --acks logged --reads log
+            target/sim/zoolog-sim seeds 81 40 --fetch batched --acks logged --reads linearizable ;;
         # Exact, so a line can be held: no operation of the machines may cost more than sim/instructions.toml says.
         instructions)
             need valgrind valgrind || echo "valgrind can't be installed: instructions are not counted"

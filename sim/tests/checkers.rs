@@ -315,6 +315,18 @@ fn ok(zxid: i64, version: i32, data: Option<&str>) -> ZkReply {
     ZkReply::Ok { zxid, stat, data: data.map(|d| d.as_bytes().to_vec()), path: None, names: vec![] }
 }
 
+/// What is answered as in the log has no place among the writes, and one among its session's answers.
+#[test]
+fn an_early_answer_counts_for_its_session_only() {
+    let mut h = History::new();
+    let create = || ZkCall::Create { path: "/n".into(), value: vec![], ephemeral: false, sequential: false };
+    h.zk(1, 2, set("a"), ok(10, 1, None)).unwrap();
+    h.zk(1, 20, create(), ZkReply::Logged { zxid: 10 }).unwrap();
+    h.zk(1, 21, create(), ZkReply::Logged { zxid: 10 }).unwrap();
+    h.zk(2, 22, create(), ZkReply::Logged { zxid: 4 }).unwrap();
+    assert_eq!(h.zk(1, 23, create(), ZkReply::Logged { zxid: 9 }), Err("ZK-2"));
+}
+
 #[test]
 fn a_write_ordered_before_one_already_answered_is_noticed() {
     let mut h = History::new();
