@@ -112,7 +112,7 @@ fn swapped_duplicated_and_missing_log_files_of_an_orderer_are_refused_by_name() 
         (1..3).for_each(|n| disk.delete(n));
     };
     is_refused(renamed, &["wal-0000000003.seg holds segment 1"]);
-    let missing = |disk: &mut MemoryDisk| disk.put(3, vec![0; 24 << 10]);
+    let missing = |disk: &mut MemoryDisk| disk.put(9, vec![0; 24 << 10]);
     is_refused(missing, &["is missing"]);
 }
 
