@@ -7,7 +7,7 @@ use super::own::Owner;
 use super::policy::Acks;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
-use super::reads::{Leave, Reads};
+use super::reads::{Leave, Reads, weight};
 use super::served::abbreviation;
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
@@ -298,7 +298,7 @@ impl<L: SharedLog> Back<L> {
                 let names_at_once = self.cfg.steps.names;
                 let reads = Reads { state, watches, auth, session, names_at_once };
                 let answered = reads.answer(out, xid, op, &frame[BODY_AT..]);
-                self.read_bytes += out.len() - before;
+                self.read_bytes += out.len() - before + weight(op, &frame);
                 match (answered, &mut self.draft) {
                     (Ok(None), _) => {}
                     (Ok(Some(listing)), None) => self.conns.begin_listing(slot, listing),

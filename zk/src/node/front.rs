@@ -21,7 +21,7 @@ use super::held::TURN_BYTES_MAX;
 use super::pending::Pending;
 use super::policy::{self, Acks, Reads as ReadPolicy};
 use super::published::{Item, Published, Said, conn_of, front_of, local};
-use super::reads::{Leave, Reads};
+use super::reads::{Leave, Reads, weight};
 use super::report::{About, LIST_MAX, Reset};
 use super::served::abbreviation_of;
 use super::session::{HEARD_PER_TIMEOUT, STARVING};
@@ -69,6 +69,8 @@ pub struct Front {
     deferred_at: Option<Instant>,
     /// Who comes first: who had no turn the last time.
     ready_from: Slot,
+    /// Bytes of answers to reads in this turn.
+    read_bytes: usize,
     /// When to go on with what is done in steps, if there is something.
     go_on_at: Option<Instant>,
     said: Vec<Said>,
@@ -100,6 +102,7 @@ impl Front {
             deferred: BTreeSet::new(),
             deferred_at: None,
             ready_from: 0,
+            read_bytes: 0,
             go_on_at: None,
             said: Vec::new(),
             stats: Stats::default(),
@@ -302,21 +305,19 @@ impl Front {
     /// Answers what can be answered, and passes on the rest. Everything that was published before the state became
     /// what it is must have been taken: `state` is as of then.
     pub fn serve(&mut self, now: Instant, state: &State) {
-        let mut left = TURN_READ_BYTES_MAX;
+        self.read_bytes = 0;
         while let Some(slot) = self.ready.range(self.ready_from..).next().or(self.ready.first()).copied() {
             self.ready.remove(&slot);
-            if left == 0 {
+            if self.read_bytes > TURN_READ_BYTES_MAX {
                 // Whoever has no turn is first in the next.
+                self.ready_from = slot;
                 self.deferred.insert(slot);
                 self.deferred.append(&mut self.ready);
                 self.deferred_at.get_or_insert(now + DEFER);
                 break;
             }
             self.ready_from = slot + 1;
-            let before = self.conns.get(slot).map_or(0, |c| c.out_bytes());
             self.serve_one(now, state, slot);
-            let after = self.conns.get(slot).map_or(0, |c| c.out_bytes());
-            left = left.saturating_sub(after.saturating_sub(before));
             self.pause_or_resume(slot);
         }
         if self.wants_to_go_on() {
@@ -358,7 +359,7 @@ impl Front {
             if conn.backlog || conn.is_listing() {
                 return; // until its end
             }
-            if conn.out_bytes() > TURN_BYTES_MAX {
+            if conn.out_bytes() > TURN_BYTES_MAX || self.read_bytes > TURN_READ_BYTES_MAX {
                 self.deferred.insert(slot);
                 self.deferred_at.get_or_insert(now + DEFER);
                 return;
@@ -372,9 +373,12 @@ impl Front {
             let header =
                 RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("it was decoded");
             let (out, auth) = self.conns.out_for(slot);
+            let before = out.len();
             let watches = Leave::Here(&mut self.watches, slot);
             let reads = Reads { state, watches, auth, session: 0, names_at_once: self.steps.names };
-            match reads.answer(out, header.xid, header.op, &frame[BODY_AT..]) {
+            let answered = reads.answer(out, header.xid, header.op, &frame[BODY_AT..]);
+            self.read_bytes += out.len() - before + weight(header.op, &frame);
+            match answered {
                 Ok(None) => {}
                 Ok(Some(listing)) => self.conns.begin_listing(slot, listing),
                 Err(e) => return self.drop_conn(slot, &e.to_string()),

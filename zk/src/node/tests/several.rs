@@ -91,6 +91,8 @@ with_fronts! {
         short_reads_before_writes_are_many_but_counted
         who_never_takes_an_answer_costs_little_and_is_closed
         a_session_lives_as_long_as_its_client_takes_answers;
+    steps_of_one of steps [(1, 1)] =>
+        watches_that_many_set_again_at_once_are_set_over_turns;
     limits_of_one of limits [(1, 1)] =>
         when_all_together_have_too_much_pending_those_with_most_are_paused;
     steps of steps [(1, 1), (3, 2)] =>

@@ -128,6 +128,30 @@ pub(super) fn the_watches_of_who_has_gone_are_forgotten_in_steps() {
     assert_eq!(w.call(c, 1, &get("/", false)).reply().1, 0);
 }
 
+/// Many reconnect at once, and set their watches again: not all of them in one turn, and nobody is forgotten.
+#[test]
+pub(super) fn watches_that_many_set_again_at_once_are_set_over_turns() {
+    const EACH: usize = 1000;
+    let mut w = World::new(1);
+    let clients: Vec<usize> = (0..20).map(|_| w.connect(0).0).collect();
+    for (i, c) in clients.iter().enumerate() {
+        let exist = (0..EACH).map(|n| format!("/some/where/{i}/{n:06}").into()).collect();
+        let set = SetWatches { relative_zxid: 0, data: vec![], exist, child: vec![] };
+        w.put_request(*c, -8, &Request::SetWatches(set));
+    }
+    let (mut before, mut turns) = (0, 0);
+    while before < EACH * clients.len() {
+        w.run();
+        let now = w.node(0).status().watches;
+        assert!(now > before && now - before <= 8 * EACH, "from {before} to {now} in one turn or two");
+        (before, turns) = (now, turns + 1);
+        w.advance(MS);
+    }
+    assert!(turns > 1, "{turns}");
+    w.advance(10 * MS);
+    assert!(clients.iter().all(|c| w.got(*c).iter().map(Got::reply).eq([(-8, 0)])));
+}
+
 const MANY: usize = 12_000;
 
 fn name(n: usize) -> String {
