@@ -106,6 +106,8 @@ pub struct ZkClient {
     pub(super) moved_by: Option<i64>,
     /// When the newest request was sent that was answered.
     pub(super) answered_at: Instant,
+    /// The longest time between two such requests of late, and when it ended.
+    pub(super) lull: (Duration, Instant),
     /// A goodbye was not answered.
     pub(super) may_be_closed: bool,
     /// By which policies the connection's node answers.
@@ -148,6 +150,7 @@ impl ZkClient {
             late: Vec::new(),
             moved_by: None,
             answered_at: now,
+            lull: (Duration::ZERO, now),
             may_be_closed: false,
             policy: Policy::USUAL,
             kept: VecDeque::new(),
@@ -274,7 +277,10 @@ impl ZkClient {
         }
         self.set_watches_again(now, conn);
         self.write_over_rival();
-        self.answered_at = self.answered_at.max(asked);
+        if !resumed {
+            (self.answered_at, self.lull) = (asked, (Duration::ZERO, asked));
+        }
+        self.showed_itself(asked);
         let reply = ZkReply::Ok { zxid: self.zxid, stat: None, data: None, path: None, names: Vec::new() };
         self.fact(asked, ZkCall::Connect { resumed }, reply);
         self.next_request = now;
@@ -335,7 +341,7 @@ impl ZkClient {
         if asked.xid != xid {
             return self.broken("ZK-2", format!("an answer to xid {xid}, {} is next", asked.xid));
         }
-        self.answered_at = self.answered_at.max(asked.at);
+        self.showed_itself(asked.at);
         let (call, watch) = match asked.what {
             What::Call { call, watch } => (call, watch),
             What::More(more) => {

@@ -68,14 +68,27 @@ impl ZkClient {
         }
     }
 
+    /// A request of the session, sent at that time, was answered.
+    pub(super) fn showed_itself(&mut self, asked: Instant) {
+        let silent = asked.since(self.answered_at);
+        if silent >= self.lull.0 || asked.since(self.lull.1) > self.timeout {
+            self.lull = (silent, asked);
+        }
+        self.answered_at = self.answered_at.max(asked);
+    }
+
     /// The session is refused as expired.
     pub(super) fn check_expiry(&mut self, now: Instant) {
-        // A node may answer until a third of the timeout, and a touch interval, after its newest touch; others wait for
-        // the timeout, and as much again, from then on.
+        // A node answers while its own records of a third of the timeout and a touch interval ago have come back. Among
+        // them is a touch of the session, unless that was not heard of for so long: what it was silent for before counts
+        // as if it were silent now. Others wait for the timeout, and a touch interval, after that touch.
         let silent = now.since(self.answered_at);
-        if !self.may_be_closed && silent < self.timeout / 2 {
-            let text =
-                format!("session {:x} is over {silent:?} after a request that was answered", self.session);
+        let patience = (self.timeout / 2).saturating_sub(self.lull.0);
+        if !self.may_be_closed && silent < patience {
+            let text = format!(
+                "session {:x} is over {silent:?} after a request that was answered, and was never silent for {patience:?}",
+                self.session
+            );
             self.broken("ZK-4", text);
         }
     }
