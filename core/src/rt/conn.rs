@@ -20,6 +20,9 @@ pub fn node_framing(_first: bool, bytes: &[u8], limit: usize) -> Result<Option<u
 /// First size of a connection's read buffer, and what it doubles up to while reads fill it.
 const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Who has sent so much, of this frame or in one read before, gets room for all of the frame that it has announced;
+/// anybody else gets as much again as he has sent: announcing costs nothing, and memory must not be had for it.
+const TRUSTED_BYTES: usize = 64 << 10;
 /// Pieces given to the kernel in one send.
 const PIECES: usize = 64;
 
@@ -93,7 +96,9 @@ impl Conn {
     /// The read buffer, with room.
     pub fn take_buf(&mut self) -> BytesMut {
         let mut buf = self.buf.take().expect("one receive at a time");
-        let want = self.frame_under_way(&buf).map_or(0, |len| len - buf.len());
+        let lacking = self.frame_under_way(&buf).map_or(0, |len| len - buf.len());
+        let sent = self.chunk.max(buf.len());
+        let want = if sent >= TRUSTED_BYTES { lacking } else { lacking.min(sent) };
         if buf.capacity() - buf.len() < READ_BYTES_MIN.max(want) {
             buf.reserve(self.chunk.max(want));
         }
@@ -221,5 +226,50 @@ impl Conn {
                 self.out.pop_front();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of four bytes of length and as many bytes.
+    fn framing(_first: bool, bytes: &[u8], _limit: usize) -> Result<Option<usize>, String> {
+        let head = bytes.first_chunk::<4>();
+        Ok(head.map(|len| 4 + u32::from_be_bytes(*len) as usize))
+    }
+
+    /// Gives the connection as many of `bytes` as its buffer takes; how many, how much room there was, and a frame.
+    fn feed(conn: &mut Conn, bytes: &[u8]) -> (usize, usize, Option<Bytes>) {
+        let mut buf = conn.take_buf();
+        let (len, room) = (buf.len(), buf.capacity());
+        let n = bytes.len().min(room - len);
+        buf.extend_from_slice(&bytes[..n]);
+        // SAFETY: shorter than it was, of bytes.
+        unsafe { buf.set_len(len) };
+        let mut frame = None;
+        conn.received(buf, n, |f| frame = Some(f)).unwrap();
+        (n, room, frame)
+    }
+
+    #[test]
+    fn room_is_given_for_what_was_sent_not_for_what_was_announced() {
+        let mut conn = Conn::new(ConnId(1), framing, usize::MAX);
+        let body = vec![7u8; 1 << 20];
+        let all = [&(1u32 << 20).to_be_bytes()[..], &body[..]].concat();
+        let (mut at, mut reads) = (7, 1);
+        assert_eq!(feed(&mut conn, &all[..7]).2, None);
+        let frame = loop {
+            let (n, room, frame) = feed(&mut conn, &all[at..]);
+            let fair =
+                if at < TRUSTED_BYTES { 3 * at.max(READ_BYTES_MIN) } else { all.len() + READ_BYTES_MAX };
+            assert!(room <= fair, "room for {room} after {at} bytes");
+            (at, reads) = (at + n, reads + 1);
+            if let Some(frame) = frame {
+                break frame;
+            }
+        };
+        assert_eq!((frame.len(), at), (all.len(), all.len()));
+        assert!(reads < 12, "{reads} reads of a frame of a megabyte");
     }
 }
