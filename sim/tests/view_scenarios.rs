@@ -257,3 +257,40 @@ fn what_struck_others_before_does_not_stop_the_log_when_one_more_is_cut_off() {
         ends_well(&mut world);
     }
 }
+
+/// LOG-5: whichever two of four servers still reach each other, and whatever was seen of them before, they are found.
+#[test]
+fn whichever_two_servers_reach_each_other_the_log_goes_on() {
+    let mut longest = Duration::ZERO;
+    for seed in 1..4 {
+        let mut o = options(seed, 260_000);
+        (o.servers, o.writers, o.write_every) = (4, 3, 100 * MS);
+        let mut world = under_way(o);
+        let servers = [1, 2, 3, 4].map(|n| world.node(Role::Server(n)));
+        for step in 0..8 {
+            let (a, b) = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 2), (1, 3)][(step * 5 + seed as usize) % 6];
+            let good = between(&[servers[a]], &[servers[b]]);
+            let cut = between(&servers, &servers).difference(&good).copied().collect();
+            let partition = world.network.block(cut);
+            // What is on its way arrives.
+            run_for(&mut world, 500 * MS);
+            let (began, before) = (world.now(), world.checks.durability.count());
+            let goes_on = |w: &World| w.checks.durability.count() > before + 20;
+            let found = world.run_while(30_000 * MS, goes_on);
+            assert!(
+                found,
+                "seed {seed}, step {step}: {} and {} are not found: {:?}",
+                a + 1,
+                b + 1,
+                world.violation
+            );
+            longest = longest.max(world.now() - began);
+            run_for(&mut world, 1_000 * MS);
+            world.network.heal(&mut world.schedule, partition);
+            run_for(&mut world, 500 * MS);
+        }
+        world.run_until(Instant(0) + 260_000 * MS);
+        ends_well(&mut world);
+    }
+    assert!(longest > 3 * TIMEOUT, "nothing was in the way: {longest:?}");
+}

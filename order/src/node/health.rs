@@ -30,8 +30,8 @@ const UNFIT: u32 = 4;
 const FIRST_SYNC_TIMEOUTS: u32 = 2;
 /// The pause after giving shards up is at most this many timeouts.
 const BACKOFF_MAX: u32 = 16;
-/// And so many while no shard is well: there is nothing to lose.
-const BACKOFF_MAX_ALL: u32 = 4;
+/// And so many while the log stands still: there is nothing to lose.
+const BACKOFF_MAX_STILL: u32 = 4;
 /// For this many timeouts servers are kept apart that didn't reach each other, where there are others.
 const APART_TIMEOUTS: u32 = 60;
 /// Who is not heard for this part of the timeout says nothing about whom it reaches.
@@ -46,6 +46,8 @@ pub(super) struct Diagnosis {
     pub unfit: BTreeSet<SlotId>,
     /// Pairs of servers that don't reach each other now.
     pub torn: BTreeSet<(ServerId, ServerId)>,
+    /// Whether something is committed in a shard that can go on.
+    pub moves: bool,
 }
 
 /// When a slot was heard.
@@ -77,6 +79,8 @@ pub(super) struct Health {
 struct Marks {
     /// Since when it is looked at.
     born: Instant,
+    /// Committed records, and since when they are as many.
+    committed: (u64, Instant),
     /// Of each replica and lane: durable records, and since when they are as many while there are more elsewhere.
     durable: Vec<(u64, Instant)>,
     /// Of each lane: since when it doesn't serve and nothing of it changes.
@@ -87,11 +91,18 @@ struct Marks {
 
 impl Marks {
     fn new(n: usize, now: Instant) -> Self {
-        Self { born: now, durable: vec![(0, now); n * n], serving: vec![now; n], spoken: vec![now; n] }
+        Self {
+            born: now,
+            committed: (0, now),
+            durable: vec![(0, now); n * n],
+            serving: vec![now; n],
+            spoken: vec![now; n],
+        }
     }
 
     fn clocks(&mut self) -> impl Iterator<Item = &mut Instant> {
-        self.durable.iter_mut().map(|d| &mut d.1).chain(&mut self.serving).chain(&mut self.spoken)
+        let durable = self.durable.iter_mut().map(|d| &mut d.1);
+        durable.chain(&mut self.serving).chain(&mut self.spoken).chain([&mut self.committed.1])
     }
 }
 
@@ -236,6 +247,11 @@ impl Health {
             marks.serving.fill(now);
             marks.durable.iter_mut().for_each(|d| d.1 = now);
         }
+        let sum: u64 = committed.iter().sum();
+        if sum != marks.committed.0 {
+            marks.committed = (sum, now);
+        }
+        found.moves |= !found.failed.contains(&shard.id) && sum > 0 && now.since(marks.committed.1) < timeout;
         self.marks.insert(shard.id, marks);
     }
 
@@ -292,22 +308,22 @@ impl Health {
         &self.apart
     }
 
-    /// When shards may be given up again; `all`: while none is well.
-    fn due(&self, all: bool) -> Option<Instant> {
+    /// When shards may be given up again; `moves`: while the log goes on elsewhere.
+    fn due(&self, moves: bool) -> Option<Instant> {
         let (times, last) = self.backoff?;
-        let max = if all { BACKOFF_MAX_ALL } else { BACKOFF_MAX };
+        let max = if moves { BACKOFF_MAX } else { BACKOFF_MAX_STILL };
         Some(last + self.settings.timeout * (1u32 << (times - 1).min(31)).min(max))
     }
 
-    /// Whether shards may be given up again; `all`: none is well.
-    pub fn may_act(&self, now: Instant, all: bool) -> bool {
-        self.due(all).is_none_or(|due| now >= due)
+    /// Whether shards may be given up again; `moves`: the log goes on elsewhere.
+    pub fn may_act(&self, now: Instant, moves: bool) -> bool {
+        self.due(moves).is_none_or(|due| now >= due)
     }
 
     /// Shards are being given up: each time in a row the pause before the next doubles.
     pub fn acted(&mut self, now: Instant) {
         let calm = self.settings.timeout * BACKOFF_MAX;
-        let is_calm = self.due(false).is_none_or(|due| now >= due && now.since(due) >= calm);
+        let is_calm = self.due(true).is_none_or(|due| now >= due && now.since(due) >= calm);
         let times = self.backoff.filter(|_| !is_calm).map_or(0, |b| b.0);
         self.backoff = Some((times.saturating_add(1), now));
     }

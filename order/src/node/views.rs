@@ -188,9 +188,8 @@ impl Orderer {
     fn mend(&mut self, now: Instant, found: Diagnosis) {
         let wanted = self.wanted_shards();
         let Some(lead) = &mut self.lead else { return };
-        let Diagnosis { failed, unfit, torn } = found;
-        let none_is_well = self.state.view().live().all(|s| failed.contains(&s.id));
-        let may_end = !failed.is_empty() && lead.views.health.may_act(now, none_is_well);
+        let Diagnosis { failed, unfit, torn, moves } = found;
+        let may_end = !failed.is_empty() && lead.views.health.may_act(now, moves);
         let ending = if may_end { failed.clone() } else { BTreeSet::new() };
         let live = self.state.view().live().filter(|s| !ending.contains(&s.id)).count() as u32;
         let lacking = wanted.saturating_sub(live).max(u32::from(live == 0));
