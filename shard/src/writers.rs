@@ -181,10 +181,12 @@ impl Writers {
             // Of this opening some never came by here: what else did not is not known.
             self.forgot |= epoch == w.epoch;
             self.remembered -= w.taken.len();
-            // A later opening may fence the lane and never use any: the next one still asks where the last record is.
-            let last = if fence && epoch > w.epoch { w.last_data(u64::MAX) } else { None };
-            w.taken.clear();
-            w.taken.extend(last);
+            // A later opening may fence the lane and never use any: the next one still asks where the last record is. Any of
+            // them may be the last: the lane may yet be cut off before those that are not committed.
+            match fence && epoch > w.epoch {
+                true => w.taken.retain(|t| w.closed != Some(t.first_lsn)),
+                false => w.taken.clear(),
+            }
             self.remembered += w.taken.len();
             (w.closed, w.next) = (None, Seq(0));
         }
@@ -587,6 +589,21 @@ mod tests {
         assert_eq!(again.last(WriterId(1), 9), Some((2, 1, Some(Gsn(12)))));
         assert_eq!(again.judge(&batch(1, 4, 4 << 40), Seq(4 << 40)), Judged::New);
         assert_eq!(again.fate(WriterId(1), Epoch(3), Seq(3 << 40), 9), Fate::In(vec![]));
+    }
+
+    /// LOG-8 (seed 5925): the lane ended before the records that the fence of a later opening found in it last, and before
+    /// that fence. Where the last record is then was forgotten.
+    #[test]
+    fn a_lane_that_ends_before_a_fence_and_what_it_fenced_leaves_the_last_record_known() {
+        let mut b = BatchBuilder::new();
+        b.push(b"");
+        let fence = b.finish(BatchKind::Fence, WriterId(1), Epoch(2), zoolog_core::batch::FENCE_SEQ);
+        let mut w = writers();
+        (0..4).for_each(|n| w.took(&batch(1, 1, (1 << 40) + n), n));
+        w.took(&fence, 4);
+        assert_eq!(w.last(WriterId(1), 5), Some((3, 1, None)));
+        w.cut_off(2);
+        assert_eq!(w.last(WriterId(1), 2), Some((1, 1, None)));
     }
 
     #[test]
