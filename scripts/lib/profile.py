@@ -179,7 +179,7 @@ def profile(bench, name):
             flags = ["--orderers", system.ready["orderers"], *CASES[name][2]]
         times = ["--duration", settings.duration, "--warmup", "0s" if cold else settings.warmup]
         if kind == "zk":
-            flags = ["--servers", system.ready["zk"], *flags, "--size", "100", "--prefix", f"/{name}", "--stages"]
+            flags = ["--servers", system.ready["zk"], *flags, "--size", "100", "--prefix", f"/{name}", "--stages", "--admin", system.ready["admin"]]
         after_s, for_s = (0.5, 2.0) if cold else (warmup + 0.3 * length, 0.4 * length)
         look = Look(bench, system, name, after_s, for_s)
         try:
