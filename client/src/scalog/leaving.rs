@@ -3,7 +3,7 @@
 //! answers, nothing is sent anywhere: a batch that is in might be appended twice.
 
 use super::cx::Cx;
-use super::links::Links;
+use super::links::{LinkId, Links};
 use std::time::Duration;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, FENCE_SEQ};
 use zoolog_core::wire::{self, Fence, Resolve, Resolved};
@@ -11,6 +11,9 @@ use zoolog_core::{Epoch, Instant, LaneId, Seq, WriterId};
 
 /// Pause between questions, first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// For how long replicas that don't answer are waited for, when one has answered that it doesn't remember.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The way out of one lane.
 #[derive(Debug)]
@@ -23,12 +26,23 @@ pub(super) struct Leaving {
     requests: Option<(u64, u64)>,
     due: Instant,
     asked: u32,
+    /// Who doesn't remember, and since when that is known: one per replica of the shard at most.
+    forgetful: Vec<LinkId>,
+    forgotten_at: Option<Instant>,
 }
 
 impl Leaving {
     /// Begins; with a fence if the lane isn't over for us anyway.
     pub fn new(now: Instant, epoch: Epoch, fence: bool) -> Self {
-        Self { fence: fence.then_some(None), epoch, requests: None, due: now, asked: 0 }
+        Self {
+            fence: fence.then_some(None),
+            epoch,
+            requests: None,
+            due: now,
+            asked: 0,
+            forgetful: Vec::new(),
+            forgotten_at: None,
+        }
     }
 
     /// Whether the lane is as open for us as it was: it depends on our fence, and that did not go out.
@@ -54,6 +68,16 @@ impl Leaving {
     /// The answer was of no use: asks again soon.
     pub fn again(&mut self, now: Instant) {
         self.due = now + (PAUSE.0 * (1 << self.asked.min(10))).min(PAUSE.1);
+    }
+
+    /// The replica behind `from`, one of `replicas`, doesn't remember. Whether nobody does: a replica that has lost batches,
+    /// and had them mended by another, has forgotten what its peer still knows. So all of them are asked.
+    pub fn forgotten(&mut self, now: Instant, from: LinkId, replicas: &[LinkId]) -> bool {
+        self.forgetful.retain(|l| replicas.contains(l) && *l != from);
+        self.forgetful.push(from);
+        let since = *self.forgotten_at.get_or_insert(now);
+        self.again(now);
+        replicas.iter().all(|l| self.forgetful.contains(l)) || now >= since + PATIENCE
     }
 
     /// Asks the next replica that is connected, if it is time.

@@ -243,7 +243,7 @@ impl LogClient {
             Message::StatusIs(_) => {}
             Message::Appended(m) => self.writer.appended(cx, links, link, &m),
             Message::AppendRefused(m) => self.writer.refused(cx, links, link, &m),
-            Message::Resolved(m) => self.writer.resolved(cx, links, &self.view, &m),
+            Message::Resolved(m) => self.writer.resolved(cx, links, &self.view, link, &m),
             Message::Room(m) => self.writer.room_is(cx, link, &m),
             Message::ReadIs(m) => self.fetches.answer(cx, links, link, &m, packet.payload),
             Message::Push(m) => {

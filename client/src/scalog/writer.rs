@@ -483,7 +483,7 @@ impl Writer {
     }
 
     /// An answer about the lane that we are leaving, or of whoever had our name.
-    pub fn resolved(&mut self, cx: &mut Cx, links: &mut Links, view: &View, m: &Resolved) {
+    pub fn resolved(&mut self, cx: &mut Cx, links: &mut Links, view: &View, from: LinkId, m: &Resolved) {
         if let Some(naming) = self.naming.as_mut().filter(|_| m.writer == self.id)
             && naming.fenced(cx.now, m)
         {
@@ -500,7 +500,10 @@ impl Writer {
             ResolveEnd::Open | ResolveEnd::NotReady => return leaving.again(cx.now),
             // Who waits for nothing has nothing in doubt.
             ResolveEnd::Forgotten if self.pending.is_empty() => {}
-            ResolveEnd::Forgotten => return self.end_with(cx, WriterLost::Forgotten),
+            ResolveEnd::Forgotten => match leaving.forgotten(cx.now, from, links.route(m.lane.shard())) {
+                true => return self.end_with(cx, WriterLost::Forgotten),
+                false => return,
+            },
             ResolveEnd::Final => {}
         }
         // What is in a lane is a stretch of our numbers from its start on: ours from the first that we still hold.

@@ -73,6 +73,18 @@ fn asked(b: &mut Bench) -> (ConnId, Resolve, Vec<(ConnId, Packet)>) {
     panic!("nobody is asked what is in the lane");
 }
 
+/// The same question to another replica, however often `first`, which doesn't remember, is asked before.
+fn asked_elsewhere(b: &mut Bench, first: ConnId) -> (ConnId, Resolve) {
+    for _ in 0..100 {
+        let (at, m, _) = asked(b);
+        if b.up[&at] != b.up[&first] {
+            return (at, m);
+        }
+        answer(b, at, &m, ResolveEnd::Forgotten, &[]);
+    }
+    panic!("no other replica is asked");
+}
+
 fn answer(b: &mut Bench, conn: ConnId, m: &Resolve, end: ResolveEnd, acks: &[(u64, u64)]) {
     let acks = acks.iter().map(|&(s, g)| (Seq(s), Gsn(g))).collect();
     b.say(
@@ -268,8 +280,12 @@ fn a_writer_that_nobody_remembers_has_come_to_its_end() {
             v.shards.retain(|s| s.id != old.shard());
             b.say(orderer, ViewIs { view: v });
         } else {
-            let (at, m, _) = asked(&mut b);
-            answer(&mut b, at, &m, ResolveEnd::Forgotten, &[]);
+            let (first, m, _) = asked(&mut b);
+            answer(&mut b, first, &m, ResolveEnd::Forgotten, &[]);
+            let lost = |e: &LogEvent| matches!(e, LogEvent::WriterLost { .. });
+            assert!(!b.events().iter().any(lost), "the others may know");
+            let (second, m) = asked_elsewhere(&mut b, first);
+            answer(&mut b, second, &m, ResolveEnd::Forgotten, &[]);
         }
         let lost = LogEvent::WriterLost { why: WriterLost::Forgotten, unknown_from: Seq(1) };
         assert!(b.events().contains(&lost));
@@ -277,6 +293,51 @@ fn a_writer_that_nobody_remembers_has_come_to_its_end() {
         connect_all(&mut b);
         assert_eq!(appended(&all_sent(&mut b)), []);
     }
+}
+
+/// One replica had lost batches and was mended by its peer, which still knows (seed 5724 of the simulator).
+#[test]
+fn what_one_replica_has_forgotten_another_tells() {
+    let (mut b, orderer, conn, old) = placed(config(), 66);
+    append_each(&mut b, 3);
+    b.sent(conn);
+    ack(&mut b, conn, &[(0, 10)]);
+    b.say(orderer, ViewIs { view: ended(2, 2, &[old.shard().0]) });
+    let (first, m, _) = asked(&mut b);
+    answer(&mut b, first, &m, ResolveEnd::Forgotten, &[]);
+    let (second, m) = asked_elsewhere(&mut b, first);
+    answer(&mut b, second, &m, ResolveEnd::Final, &[(1, 11)]);
+    assert_eq!(acks(&mut b), [(0, 10), (1, 11)]);
+    assert_eq!(moved(&mut b).iter().map(|a| a.1.0).collect::<Vec<_>>(), [2]);
+}
+
+/// The other replicas are silent: that one doesn't remember is believed in the end, and not before.
+#[test]
+fn who_can_not_be_asked_is_waited_for_and_not_for_ever() {
+    let (mut b, orderer, conn, old) = placed(config(), 67);
+    append_each(&mut b, 3);
+    b.sent(conn);
+    b.say(orderer, ViewIs { view: ended(2, 2, &[old.shard().0]) });
+    let (first, m, _) = asked(&mut b);
+    let only = b.up[&first].clone();
+    answer(&mut b, first, &m, ResolveEnd::Forgotten, &[]);
+    let lost = |b: &mut Bench| b.events().iter().any(|e| matches!(e, LogEvent::WriterLost { .. }));
+    let (mut waited_ms, mut asked_often) = (0, 0);
+    while waited_ms < 20_000 {
+        connect_all(&mut b);
+        for (at, m) in resolves(&all_sent(&mut b)) {
+            if b.up[&at] == only {
+                asked_often += 1;
+                answer(&mut b, at, &m, ResolveEnd::Forgotten, &[]);
+            }
+        }
+        if lost(&mut b) {
+            break;
+        }
+        b.ms(1);
+        waited_ms += 1;
+    }
+    assert!((10_000..11_000).contains(&waited_ms), "{waited_ms} ms, asked {asked_often} times");
 }
 
 /// Who waits for nothing loses nothing: no batch of his is in doubt.
