@@ -47,7 +47,7 @@ pub struct ClientConfig {
     /// doesn't have them. What is more is asked for again. At least 1. Default 200.
     pub location_limit: usize,
     /// Bytes of history that are asked for or wait to be taken, over all shards; of each range that is read.
-    /// At least 16 KiB. Default 16 MiB.
+    /// At least 16 KiB. Default 24 MiB: four questions per shard under way, if there are three.
     pub prefetch_bytes: usize,
     /// Records behind the tail at which a subscription stops reading history and takes pushes. When twice as
     /// many committed runs wait, it goes back to reading. Default 8192.
@@ -83,7 +83,7 @@ impl Default for ClientConfig {
             fetch: Fetch::Streamed,
             defer: Duration::from_millis(20),
             location_limit: 200,
-            prefetch_bytes: 16 << 20,
+            prefetch_bytes: 24 << 20,
             live_within_records: 8192,
             late_push: Duration::from_millis(10),
             request_timeout: Duration::from_secs(1),

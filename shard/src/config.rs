@@ -76,7 +76,7 @@ impl Default for Bounds {
             cache_bytes: 16 << 20,
             replicate_bytes: 1 << 20,
             push_bytes: 256 << 10,
-            read_bytes: 1 << 20,
+            read_bytes: 2 << 20,
             read_batches: 4096,
             reads: 16,
             subscriptions: 1024,

@@ -18,7 +18,7 @@ use zoolog_core::wire::{Read, ReadEnd, ReadIs};
 use zoolog_core::{Gsn, Instant, ShardId};
 
 /// Payload bytes asked for at a time, least and most. Replicas don't answer with more.
-const CHUNK: (usize, usize) = (1 << 10, 1 << 20);
+const CHUNK: (usize, usize) = (1 << 10, 2 << 20);
 /// Windows of a shard that may be asked for at a time.
 const WINDOWS: usize = 4;
 
