@@ -4,6 +4,7 @@
 use super::back::TURN_READ_BYTES_MAX;
 use super::connection::Slot;
 use super::own::Owner;
+use super::places::Client as _;
 use super::policy::Acks;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
@@ -256,12 +257,12 @@ impl<L: SharedLog> Back<L> {
             let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
                 None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
                 Some(What::Round(round)) => (self.syncs.is_done(*round), true),
-                Some(What::Sync(round, _)) => (!conn.backlog && self.syncs.is_done(*round), true),
-                Some(What::Refused(_) | What::OfConn(_)) => (!conn.backlog, true),
+                Some(What::Sync(round, _)) => (!conn.way.backlog && self.syncs.is_done(*round), true),
+                Some(What::Refused(_) | What::OfConn(_)) => (!conn.way.backlog, true),
                 Some(What::Read(..)) => {
                     // Behind an answer that is under way it goes on with the last piece.
                     let may = conn.may_answer() && self.read_bytes <= TURN_READ_BYTES_MAX;
-                    (may, conn.backlog || conn.is_listing())
+                    (may, conn.way.backlog || conn.way.is_listing())
                 }
             };
             if !ready {
@@ -324,7 +325,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn on_backlog(&mut self, now: Instant, state: &State, id: ConnId, high: bool) {
         let Some(slot) = self.conns.slot(id) else { return };
         let conn = self.conns.at(slot);
-        conn.backlog = high;
+        conn.way.backlog = high;
         if high || conn.open().is_none() {
             return self.pause_or_resume(slot);
         }

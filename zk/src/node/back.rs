@@ -8,6 +8,7 @@ use super::fronts::{Asker, Counting};
 use super::own::{Own, Owner};
 use super::password::Passwords;
 use super::pending::Pending;
+use super::places::Client as _;
 use super::published::{Draft, Item};
 use super::snapshots::Snapshots;
 use super::status::{Counts, Stats};
@@ -158,7 +159,7 @@ impl<L: SharedLog> Back<L> {
             asks: 0,
             cfg,
             log,
-            conns: Conns::new(),
+            conns: Conns::default(),
             pending,
             by_session: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -228,7 +229,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn on_closed(&mut self, conn: ConnId) {
         let Some(slot) = self.conns.slot(conn) else { return };
         self.end_conn(slot);
-        self.stats.sent_before += self.conns.at(slot).sent;
+        self.stats.sent_before += self.conns.at(slot).way.sent;
         self.conns.remove(slot, self.watches.is_forgetting(slot));
     }
 

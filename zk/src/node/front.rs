@@ -19,6 +19,7 @@ use super::config::{NodeConfig, Steps};
 use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
 use super::pending::Pending;
+use super::places::{Client as _, Slot};
 use super::policy::{self, Acks, Reads as ReadPolicy};
 use super::published::{Item, Published, Said, conn_of, front_of, local};
 use super::reads::{Leave, Reads, weight};
@@ -37,9 +38,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use table::{Phase, Table};
 use zoolog_core::{ConnId, Input, Instant, Output};
-
-/// A connection's place in the table.
-type Slot = u32;
 
 /// Connections of a node, and what they watch.
 #[derive(Debug)]
@@ -160,14 +158,14 @@ impl Front {
         let Some(slot) = self.conns.slot(id) else { return };
         self.pass_on_last(slot);
         self.end_conn(slot);
-        self.stats.sent_before += self.conns.at(slot).sent;
+        self.stats.sent_before += self.conns.at(slot).way.sent;
         self.conns.remove(slot, self.watches.is_forgetting(slot));
         self.said.push(Said::Closed { conn: conn_of(self.index, id) });
     }
 
     fn on_backlog(&mut self, id: ConnId, high: bool) {
         let Some(slot) = self.conns.slot(id) else { return };
-        self.conns.at(slot).backlog = high;
+        self.conns.at(slot).way.backlog = high;
         self.said.push(Said::Backlog { conn: conn_of(self.index, id), high });
         if !high {
             self.ready.insert(slot);
@@ -290,8 +288,10 @@ impl Front {
             waiting: self.waiting_count(),
             watchers: self.watches.watchers(),
             paths: self.watches.paths(),
-            sent: self.conns.iter().map(|c| c.sent).sum(),
-            conns: conns.map(|c| (conn_of(self.index, c.id), c.received, c.sent, c.served)).collect(),
+            sent: self.conns.iter().map(|(_, c)| c.way.sent).sum(),
+            conns: conns
+                .map(|(_, c)| (conn_of(self.index, c.id), c.received, c.way.sent, c.served))
+                .collect(),
             watched: watched.into_iter().filter_map(named).collect(),
             unlisted,
         };
@@ -356,7 +356,7 @@ impl Front {
                 self.pass_on(slot);
                 continue;
             }
-            if conn.backlog || conn.is_listing() {
+            if conn.way.backlog || conn.way.is_listing() {
                 return; // until its end
             }
             if conn.out_bytes() > TURN_BYTES_MAX || self.read_bytes > TURN_READ_BYTES_MAX {
@@ -462,8 +462,7 @@ impl Front {
         let now = conn.pending_bytes();
         let before = std::mem::replace(&mut conn.counted_bytes, now);
         if before != now && self.pending.changed(before, now) {
-            let mut slots = self.conns.slots();
-            slots.sort_unstable();
+            let slots: Vec<Slot> = self.conns.iter().map(|(slot, _)| slot).collect();
             slots.into_iter().for_each(|slot| self.pause_or_resume(slot));
         }
     }
@@ -527,7 +526,7 @@ impl Front {
 
     /// How many requests were neither answered nor passed on yet.
     pub fn waiting_count(&self) -> usize {
-        self.conns.iter().map(|c| c.waiting.len()).sum()
+        self.conns.iter().map(|(_, c)| c.waiting.len()).sum()
     }
 
     /// How many watches its clients have left.

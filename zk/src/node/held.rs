@@ -72,12 +72,12 @@ pub(super) fn foretell(state: &State, session: i64, op: i32, body: &[u8], larges
 impl Conn {
     /// Whether a read that waits for nothing else may be answered in this turn.
     pub(super) fn may_answer(&self) -> bool {
-        !self.backlog && !self.is_listing() && self.out_bytes() <= TURN_BYTES_MAX
+        !self.way.backlog && !self.way.is_listing() && self.out_bytes() <= TURN_BYTES_MAX
     }
 
     /// Whether its first write that is not sent may go to the log, as far as its answers are concerned.
     pub(super) fn may_send(&self) -> bool {
-        !self.backlog && self.queue.answer_bytes_ahead() + self.out_bytes() <= AHEAD_BYTES_MAX
+        !self.way.backlog && self.queue.answer_bytes_ahead() + self.out_bytes() <= AHEAD_BYTES_MAX
     }
 }
 
@@ -110,7 +110,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn hold(&mut self, now: Instant, slot: Slot) {
         let conn = self.conns.at(slot);
         conn.held = true;
-        if conn.out_bytes() > 0 && !conn.backlog {
+        if conn.out_bytes() > 0 && !conn.way.backlog {
             self.defer(now, slot);
         }
     }

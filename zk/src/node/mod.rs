@@ -15,7 +15,7 @@
 //! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `pending`: how much waits in all;
 //! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
-//! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections;
+//! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
 //! `snapshots`: when they are taken; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
@@ -35,6 +35,7 @@ mod owed;
 mod own;
 mod password;
 mod pending;
+mod places;
 mod policy;
 mod published;
 mod queue;

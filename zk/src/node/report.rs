@@ -180,7 +180,7 @@ impl<L: SharedLog> Back<L> {
         for (_, c) in self.conns.iter().take(LIST_MAX) {
             let (received, sent, there) = match at_fronts.get(&c.id) {
                 Some((_, received, sent, there)) => (*received, *sent, *there),
-                None => (c.received, c.sent, c.served),
+                None => (c.received, c.way.sent, c.served),
             };
             let (received, sent) = there.since_reset(received, sent);
             let served = if at_fronts.contains_key(&c.id) { c.served.and(&there) } else { there };

@@ -165,7 +165,7 @@ impl<L: SharedLog> Back<L> {
             };
             let late = told_late(session.timeout_ms);
             let heard_at = |c: &super::connection::Conn| {
-                if c.paused && !c.backlog { now } else { c.heard_at + late }
+                if c.paused && !c.way.backlog { now } else { c.heard_at + late }
             };
             let heard_at = slot.map(|s| heard_at(self.conns.at(s)));
             if self.is_cut_off(now) {

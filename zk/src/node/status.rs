@@ -235,7 +235,7 @@ impl<L: SharedLog> Back<L> {
         match self.draft {
             // Each frame is counted where it came in.
             Some(_) => (at_fronts.stats.received, at_fronts.stats.sent_before + at_fronts.sent),
-            None => (s.received, s.sent_before + self.conns.iter().map(|(_, c)| c.sent).sum::<u64>()),
+            None => (s.received, s.sent_before + self.conns.iter().map(|(_, c)| c.way.sent).sum::<u64>()),
         }
     }
 

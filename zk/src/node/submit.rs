@@ -5,6 +5,7 @@ use super::Back;
 use super::auth::OfConn;
 use super::connection::Slot;
 use super::own::Owner;
+use super::places::Client as _;
 use super::policy::{Acks, Reads, early_answer, reads_tree};
 use super::queue::{Entry, What, WriteOp};
 use super::writes::{self, Asked};
