@@ -1,15 +1,15 @@
 //! What happens when the log delivers? Each record is applied, watches fire, own requests are answered, and
 //! what waited for the position reached goes on.
 
-use super::back::TURN_READ_BYTES_MAX;
 use super::connection::Slot;
 use super::own::Owner;
 use super::places::Client as _;
 use super::policy::Acks;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
-use super::reads::{Leave, Reads, weight};
+use super::reads::{Leave, Reads};
 use super::served::abbreviation;
+use super::share::weight;
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
 use crate::jute::responses;
@@ -259,9 +259,9 @@ impl<L: SharedLog> Back<L> {
                 Some(What::Round(round)) => (self.syncs.is_done(*round), true),
                 Some(What::Sync(round, _)) => (!conn.way.backlog && self.syncs.is_done(*round), true),
                 Some(What::Refused(_) | What::OfConn(_)) => (!conn.way.backlog, true),
-                Some(What::Read(..)) => {
+                Some(What::Read(op, frame)) => {
                     // Behind an answer that is under way it goes on with the last piece.
-                    let may = conn.may_answer() && self.read_bytes <= TURN_READ_BYTES_MAX;
+                    let may = conn.may_answer() && self.share.has_room_for(weight(*op, frame));
                     (may, conn.way.backlog || conn.way.is_listing())
                 }
             };
@@ -299,7 +299,7 @@ impl<L: SharedLog> Back<L> {
                 let names_at_once = self.cfg.steps.names;
                 let reads = Reads { state, watches, auth, session, names_at_once };
                 let answered = reads.answer(out, xid, op, &frame[BODY_AT..]);
-                self.read_bytes += out.len() - before + weight(op, &frame);
+                self.share.spend(out.len() - before, weight(op, &frame));
                 match (answered, &mut self.draft) {
                     (Ok(None), _) => {}
                     (Ok(Some(listing)), None) => self.conns.begin_listing(slot, listing),
@@ -347,15 +347,20 @@ impl<L: SharedLog> Back<L> {
         let mut all: Vec<Slot> = std::mem::take(&mut self.deferred).into_iter().collect();
         let first = all.partition_point(|slot| *slot < self.deferred_from);
         all.rotate_left(first);
+        // Whoever had no turn is first in the next.
+        let mut turned_away = None;
         for (i, slot) in all.iter().enumerate() {
-            if self.read_bytes > TURN_READ_BYTES_MAX {
-                // Whoever had no turn is first in the next.
-                self.deferred_from = *slot;
+            if !self.share.has_room() {
+                self.deferred_from = turned_away.unwrap_or(*slot);
                 all[i..].iter().for_each(|slot| self.defer(now, *slot));
                 return;
             }
             self.pump(now, state, *slot);
+            if turned_away.is_none() && self.deferred.contains(slot) {
+                turned_away = Some(*slot);
+            }
         }
+        self.deferred_from = turned_away.unwrap_or(self.deferred_from);
     }
 
     /// More is applied, or known to be all there was: syncs are done, handshakes go on, the node is ready.

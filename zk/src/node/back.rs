@@ -10,6 +10,7 @@ use super::password::Passwords;
 use super::pending::Pending;
 use super::places::Client as _;
 use super::published::{Draft, Item};
+use super::share::Share;
 use super::snapshots::Snapshots;
 use super::status::{Counts, Stats};
 use super::sweep::Sweeper;
@@ -24,9 +25,6 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, Seq, WallMs};
-
-/// Bytes of answers to reads, of all connections, above which a turn answers no more of those that may wait.
-pub(super) const TURN_READ_BYTES_MAX: usize = 4 << 20;
 
 /// What a [`Back`] does next.
 #[derive(Debug)]
@@ -103,7 +101,7 @@ pub struct Back<L = LogClient> {
     /// When to go on with what is done in steps, if there is something.
     pub(super) go_on_at: Option<Instant>,
     /// Bytes of answers to reads in this turn.
-    pub(super) read_bytes: usize,
+    pub(super) share: Share,
     pub(super) own: Own,
     /// Where the newest own batch ends that is known to be in the log. Kept only where that matters.
     pub(super) logged_end: Gsn,
@@ -168,7 +166,7 @@ impl<L: SharedLog> Back<L> {
             deferred_at: None,
             deferred_from: 0,
             go_on_at: None,
-            read_bytes: 0,
+            share: Share::default(),
             own: Own::new(now),
             logged_end: Gsn(0),
             syncs: Syncs::new(),
@@ -416,7 +414,7 @@ impl<L: SharedLog> Back<L> {
         if self.turn.input(now) {
             self.own.take_fresh();
             self.watches.turn();
-            self.read_bytes = 0;
+            self.share.begin();
         }
     }
 

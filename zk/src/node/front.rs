@@ -14,7 +14,6 @@ mod table;
 use super::NodeEvent;
 use super::apply::DEFER;
 use super::auth::Auth;
-use super::back::TURN_READ_BYTES_MAX;
 use super::config::{NodeConfig, Steps};
 use super::framing::is_word;
 use super::held::TURN_BYTES_MAX;
@@ -22,10 +21,11 @@ use super::pending::Pending;
 use super::places::{Client as _, Slot};
 use super::policy::{self, Acks, Reads as ReadPolicy};
 use super::published::{Item, Published, Said, conn_of, front_of, local};
-use super::reads::{Leave, Reads, weight};
+use super::reads::{Leave, Reads};
 use super::report::{About, LIST_MAX, Reset};
 use super::served::abbreviation_of;
 use super::session::{HEARD_PER_TIMEOUT, STARVING};
+use super::share::{Share, weight};
 use super::status::{self, Counts, Stats};
 use super::submit::BODY_AT;
 use super::turn::Turn;
@@ -68,7 +68,7 @@ pub struct Front {
     /// Who comes first: who had no turn the last time.
     ready_from: Slot,
     /// Bytes of answers to reads in this turn.
-    read_bytes: usize,
+    share: Share,
     /// When to go on with what is done in steps, if there is something.
     go_on_at: Option<Instant>,
     said: Vec<Said>,
@@ -100,7 +100,7 @@ impl Front {
             deferred: BTreeSet::new(),
             deferred_at: None,
             ready_from: 0,
-            read_bytes: 0,
+            share: Share::default(),
             go_on_at: None,
             said: Vec::new(),
             stats: Stats::default(),
@@ -305,10 +305,10 @@ impl Front {
     /// Answers what can be answered, and passes on the rest. Everything that was published before the state became
     /// what it is must have been taken: `state` is as of then.
     pub fn serve(&mut self, now: Instant, state: &State) {
-        self.read_bytes = 0;
+        self.share.begin();
         while let Some(slot) = self.ready.range(self.ready_from..).next().or(self.ready.first()).copied() {
             self.ready.remove(&slot);
-            if self.read_bytes > TURN_READ_BYTES_MAX {
+            if !self.share.has_room() {
                 // Whoever has no turn is first in the next.
                 self.ready_from = slot;
                 self.deferred.insert(slot);
@@ -359,7 +359,8 @@ impl Front {
             if conn.way.backlog || conn.way.is_listing() {
                 return; // until its end
             }
-            if conn.out_bytes() > TURN_BYTES_MAX || self.read_bytes > TURN_READ_BYTES_MAX {
+            let weight = weight(op.map_or(0, |op| op.code()), frame);
+            if conn.out_bytes() > TURN_BYTES_MAX || !self.share.has_room_for(weight) {
                 self.deferred.insert(slot);
                 self.deferred_at.get_or_insert(now + DEFER);
                 return;
@@ -377,7 +378,7 @@ impl Front {
             let watches = Leave::Here(&mut self.watches, slot);
             let reads = Reads { state, watches, auth, session: 0, names_at_once: self.steps.names };
             let answered = reads.answer(out, header.xid, header.op, &frame[BODY_AT..]);
-            self.read_bytes += out.len() - before + weight(header.op, &frame);
+            self.share.spend(out.len() - before, weight);
             match answered {
                 Ok(None) => {}
                 Ok(Some(listing)) => self.conns.begin_listing(slot, listing),

@@ -15,6 +15,7 @@ use super::Back;
 use super::apply::DEFER;
 use super::connection::{Conn, Slot};
 use super::queue::What;
+use super::share::weight;
 use crate::jute::Request;
 use crate::state::State;
 use zoolog_client::SharedLog;
@@ -87,10 +88,10 @@ impl<L: SharedLog> Back<L> {
         let conn = self.conns.get(slot).expect("the slot is taken");
         match what {
             // It is answered at once.
-            What::Read(..)
+            What::Read(op, frame)
                 if conn.queue.is_empty()
                     && conn.may_answer()
-                    && self.read_bytes <= super::back::TURN_READ_BYTES_MAX =>
+                    && self.share.has_room_for(weight(*op, frame)) =>
             {
                 0
             }

@@ -12,7 +12,7 @@
 //! # Rooms
 //! `back`: what it has in hand; `front`, `fronts`, `published`, `team`: the same with connections elsewhere;
 //! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits;
-//! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `pending`: how much waits in all;
+//! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `pending`: how much waits in all; `share`: how much a turn reads;
 //! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
@@ -44,6 +44,7 @@ mod reply;
 mod report;
 mod served;
 mod session;
+mod share;
 mod snapshots;
 mod status;
 mod submit;

@@ -6,7 +6,7 @@ use super::listing::Listing;
 use super::published::{Draft, Item};
 use crate::access::{self, SEES_ACL};
 use crate::jute::codes::perms;
-use crate::jute::{ErrorCode, OpCode, Request, Writer, responses};
+use crate::jute::{ErrorCode, Request, Writer, responses};
 use crate::state::{NodeView, State};
 use crate::watch::{Kind, TooMany, Watches};
 use zoolog_core::ConnId;
@@ -15,17 +15,6 @@ use zoolog_core::limits::OUT_BYTES_PAUSE;
 /// Bytes of a multiRead's answer above which it is refused: it is made in one turn, and one request must not become any
 /// number of answers.
 const MULTI_READ_BYTES_MAX: usize = 4 * OUT_BYTES_PAUSE;
-
-/// What a byte of a request that sets many watches counts for, beside its answer, in what a turn may answer.
-const SET_WATCHES_WEIGHT: usize = 64;
-
-/// What a read counts for in what a turn may answer, beside the bytes of its answer.
-pub(super) fn weight(op: i32, frame: &[u8]) -> usize {
-    match OpCode::from_code(op) {
-        Some(OpCode::SetWatches | OpCode::SetWatches2) => SET_WATCHES_WEIGHT * frame.len(),
-        _ => 0,
-    }
-}
 
 /// Where a reader's watches are.
 #[derive(Debug)]

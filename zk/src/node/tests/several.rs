@@ -92,7 +92,8 @@ with_fronts! {
         who_never_takes_an_answer_costs_little_and_is_closed
         a_session_lives_as_long_as_its_client_takes_answers;
     steps_of_one of steps [(1, 1)] =>
-        watches_that_many_set_again_at_once_are_set_over_turns;
+        watches_that_many_set_again_at_once_are_set_over_turns
+        who_asks_for_little_does_not_wait_for_those_who_set_many_watches;
     limits_of_one of limits [(1, 1)] =>
         when_all_together_have_too_much_pending_those_with_most_are_paused;
     steps of steps [(1, 1), (3, 2)] =>

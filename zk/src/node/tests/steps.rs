@@ -152,6 +152,27 @@ pub(super) fn watches_that_many_set_again_at_once_are_set_over_turns() {
     assert!(clients.iter().all(|c| w.got(*c).iter().map(Got::reply).eq([(-8, 0)])));
 }
 
+/// The same, while others read: they are answered in the turn in which they ask, however many wait to set theirs.
+#[test]
+pub(super) fn who_asks_for_little_does_not_wait_for_those_who_set_many_watches() {
+    const EACH: usize = 1000;
+    let mut w = World::new(1);
+    let clients: Vec<usize> = (0..30).map(|_| w.connect(0).0).collect();
+    let reader = w.connect(0).0;
+    for (i, c) in clients.iter().enumerate() {
+        let exist = (0..EACH).map(|n| format!("/some/where/{i}/{n:06}").into()).collect();
+        let set = SetWatches { relative_zxid: 0, data: vec![], exist, child: vec![] };
+        w.put_request(*c, -8, &Request::SetWatches(set));
+    }
+    let mut reads = 0;
+    while w.node(0).status().watches < EACH * clients.len() {
+        reads += 1;
+        assert_eq!(w.call(reader, reads, &get("/", false)).reply(), (reads, 0));
+        w.advance(MS);
+    }
+    assert!(reads > 2, "they were set over several turns: {reads}");
+}
+
 const MANY: usize = 12_000;
 
 fn name(n: usize) -> String {
