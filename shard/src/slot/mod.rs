@@ -88,7 +88,7 @@ impl Slot {
         }
         let log_error = |what| SlotError::Log { slot: cfg.slot, what };
         let mut images = Images::read(&recovered, &cfg.bounds).map_err(log_error)?;
-        let view = images.view.take();
+        let (view, ended_in) = (images.view.take(), recovered.end.0);
         let mut slot = Self {
             incarnation: Incarnation(recovered.incarnation),
             view: View::default(),
@@ -98,7 +98,7 @@ impl Slot {
             trim: Trim::default(),
             space: Space::default(),
             recovering: Vec::new(),
-            scrub: scrub::Scrub::default(),
+            scrub: scrub::Scrub::new(ended_in),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             held: BTreeSet::new(),

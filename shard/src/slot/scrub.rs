@@ -56,6 +56,15 @@ pub(super) struct Scrub {
     damaged: u64,
     /// Damaged blocks found in the pass before.
     damaged_before: u64,
+    /// The segment in which the log ended at this start.
+    ended_in: u32,
+}
+
+impl Scrub {
+    /// Not begun, of a log that ended in that segment when it was opened.
+    pub(super) fn new(ended_in: u32) -> Self {
+        Self { ended_in, ..Self::default() }
+    }
 }
 
 impl Slot {
@@ -107,7 +116,9 @@ impl Slot {
     fn cold(&self) -> Option<(u32, u32)> {
         let replicas = self.replicas.values();
         let oldest = replicas.clone().filter_map(Replica::oldest_segment).min()?;
-        let newest = replicas.filter_map(Replica::newest_segment).max()?.max(self.trim.newest);
+        let newest = replicas.filter_map(Replica::newest_segment).max()?;
+        // The log may have gone on behind the newest batch, before this start and since.
+        let newest = newest.max(self.scrub.ended_in).max(self.trim.newest);
         (oldest < newest).then_some((oldest, newest))
     }
 

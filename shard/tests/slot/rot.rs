@@ -277,6 +277,37 @@ fn the_scrubber_finds_cold_rot_and_has_it_mended() {
     assert_eq!(count(&world, 0, |e| matches!(e, SlotEvent::Rotten { .. })), rotten);
 }
 
+/// Segments that were finished by starts after the newest batch are scrubbed too (seed 6694 of the simulator).
+#[test]
+fn the_scrubber_looks_at_all_that_was_finished_before_this_start() {
+    let bounds = Bounds { scrub_bytes_per_s: 64 << 10, scrub_pause: Duration::from_secs(1), ..tiny() };
+    let mut world = World::ready(9, &[&[0, 1]], &bounds);
+    let mut all = writers(&world, 1);
+    write(&mut world, &mut all, 4);
+    all_acknowledged(&mut world, &mut all);
+    let newest = |world: &mut World| {
+        let segments = world.nodes[0].disk.segments().unwrap();
+        let mut written = |n: u32| world.nodes[0].disk.bytes_mut(n).unwrap().iter().any(|&b| b != 0);
+        segments.into_iter().map(|(n, _)| n).filter(|n| written(*n)).max().unwrap()
+    };
+    let with_batches = newest(&mut world);
+    while newest(&mut world) < with_batches + 3 {
+        world.crash(0);
+        world.run(10);
+        world.start(0);
+        world.run(500);
+    }
+    let bytes = world.nodes[0].disk.bytes_mut(with_batches).unwrap();
+    (1..bytes.len() / 4096 - 1).for_each(|unit| bytes[unit * 4096 + 200] ^= 16);
+    world.run(60_000);
+    let rotten = count(&world, 0, |e| matches!(e, SlotEvent::Rotten { .. }));
+    assert!(
+        rotten > 0 && world.status(0).contains(&format!("\"mended_batches\":{rotten}")),
+        "{rotten} {}",
+        world.status(0)
+    );
+}
+
 /// The same damage in both: never a wrong byte, no appends over it, and somebody is told.
 #[test]
 fn what_no_replica_has_is_said_and_never_made_up() {
