@@ -2,7 +2,7 @@
 //! for real: sockets, O_DIRECT files, restarts.
 
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -12,8 +12,11 @@ use zoolog_core::wal::{OnDamage, Recovered, WalConfig, WalPos, WalRecord};
 use zoolog_core::wire::{self, Message, Status, StatusIs};
 use zoolog_core::{ClusterId, ConnId, Input, Instant, Machine, Output, Token};
 
+/// A request that is answered to everybody.
+const ALL: u64 = u64::MAX - 1;
+
 /// Persists every frame's bytes, then answers with how many it has persisted, ever; frame 0 is answered from
-/// the log, the last at once.
+/// the log, the last at once, and the one before it is answered to all who ever asked for that.
 #[derive(Default)]
 struct Echo {
     count: u64,
@@ -21,6 +24,7 @@ struct Echo {
     turn: Vec<(ConnId, Bytes)>,
     waiting: VecDeque<(Token, Vec<ConnId>)>,
     loads: VecDeque<ConnId>,
+    crowd: BTreeSet<ConnId>,
     out: VecDeque<Output<()>>,
 }
 
@@ -47,7 +51,15 @@ impl Machine for Echo {
                     self.loads.push_back(conn);
                     self.out.push_back(Output::Load { token: Token(u64::MAX), pos: self.first.unwrap() });
                 }
-                Message::Status(Status { request: u64::MAX }) => self.answer(conn, "at once".into()),
+                Message::Status(Status { request: u64::MAX }) => {
+                    self.crowd.insert(conn);
+                    self.answer(conn, "at once".into());
+                }
+                Message::Status(Status { request: ALL }) => {
+                    for conn in self.crowd.clone() {
+                        self.answer(conn, "all".into());
+                    }
+                }
                 _ => self.turn.push((conn, bytes)),
             },
             Input::Persisted { token, positions } => {
@@ -201,6 +213,34 @@ fn garbage_closes_its_connection_only() {
     good.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_answer(&mut good), "at once");
     assert!(clock::wall().0 > 1_600_000_000_000);
+    stop.stop();
+    executor.join().unwrap();
+}
+
+/// More than one turn sends to: each gets what it is told, and so does who asks meanwhile.
+#[test]
+fn a_crowd_is_answered_over_turns_and_nobody_is_left_out() {
+    let dir = directory();
+    let (addr, stop, executor) = node(dir.path());
+    let mut crowd: Vec<TcpStream> = (0..500).map(|_| connect(&addr)).collect();
+    for stream in &mut crowd {
+        stream.write_all(&wire::encode(Status { request: u64::MAX })).unwrap();
+    }
+    for stream in &mut crowd {
+        assert_eq!(read_answer(stream), "at once");
+    }
+    let mut one = connect(&addr);
+    for _ in 0..3 {
+        one.write_all(&wire::encode(Status { request: ALL })).unwrap();
+    }
+    for stream in &mut crowd {
+        stream.write_all(&wire::encode(Status { request: u64::MAX })).unwrap();
+    }
+    for stream in &mut crowd {
+        let mut answers: Vec<_> = (0..4).map(|_| read_answer(stream)).collect();
+        answers.sort();
+        assert_eq!(answers, ["all", "all", "all", "at once"]);
+    }
     stop.stop();
     executor.join().unwrap();
 }

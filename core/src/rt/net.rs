@@ -20,6 +20,10 @@ const LINGER: Duration = Duration::from_secs(3);
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// Inputs that may wait for the machine while more is read.
 const INBOX: usize = 4096;
+/// Sockets that are sent to at the end of one turn at most, and how many of them at least are such as the turns before
+/// left over. A socket costs 10 to 20 us: a thousand answered in one turn would keep everybody waiting who asks next.
+const SENDS_PER_TURN: usize = 192;
+const LATE_PER_TURN: usize = 64;
 
 /// All connections of one node, and what waits for its machine.
 pub(super) struct Net<C> {
@@ -33,8 +37,11 @@ pub(super) struct Net<C> {
     pub(super) accept_at: Option<Instant>,
     /// With something to send.
     pub(super) dirty: Vec<ConnId>,
-    /// That end by themselves soon.
+    /// The same, for which turns before had no time.
+    late: VecDeque<ConnId>,
+    /// That end by themselves soon, and when the next of them does at the latest.
     ending: Vec<ConnId>,
+    next_end: Option<Instant>,
     /// To be read once the inbox is shorter.
     put_off: Vec<ConnId>,
     pub(super) inbox: VecDeque<Input<C>>,
@@ -69,7 +76,9 @@ impl<C> Net<C> {
             next_accepted: 1,
             accept_at: None,
             dirty: Vec::new(),
+            late: VecDeque::new(),
             ending: Vec::new(),
+            next_end: None,
             put_off: Vec::new(),
             inbox: VecDeque::new(),
             turns: 0,
@@ -111,8 +120,7 @@ impl<C> Net<C> {
                     // What the machine answers in its next turn still goes out (as four-letter words want it,
                     // which are often sent with the end of the stream behind them).
                     conn.ended_in = Some(self.turns);
-                    conn.end_at = Some(now + LAST_ANSWERS);
-                    self.ending.push(id);
+                    self.end_soon(id, now + LAST_ANSWERS);
                     self.wants_turn = true;
                     return;
                 }
@@ -161,41 +169,53 @@ impl<C> Net<C> {
         mark(&mut self.dirty, conn);
     }
 
-    /// Sends what was queued, as far as the sockets take it. To be called at the end of a turn. Returns whether there
-    /// was anything.
+    /// Sends what was queued, as far as the sockets take it and there is time. To be called at the end of a turn. Returns
+    /// whether there was anything.
     pub fn flush(&mut self, ring: &mut Ring) -> bool {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let any = !dirty.is_empty();
+        let any = !dirty.is_empty() || !self.late.is_empty();
+        // What this turn brings goes first: who asks for little now need not wait for thousands who were told something.
+        let mine = dirty.len().min(SENDS_PER_TURN);
+        self.late.extend(dirty.drain(mine..));
         for id in dirty.drain(..) {
-            let Some(conn) = self.conns.get_mut(&id) else { continue };
-            conn.dirty = false;
-            if conn.dead || conn.socket.is_none() {
-                continue;
-            }
-            let sent = if conn.polling { Ok(false) } else { conn.send_now() };
-            if let Some(high) = conn.backlog_changed() {
-                // Before what else waits: the machine is to know of it in its next turn.
-                self.inbox.push_front(Input::Backlog { conn: id, high });
-            }
-            match sent {
-                Ok(true) if conn.closing => self.shut(id),
-                Ok(all) => {
-                    if !all && !std::mem::replace(&mut conn.polling, true) {
-                        let socket = conn.socket.clone().expect("looked at");
-                        ring.ask(self.node, Op::Writable { conn: id, socket });
-                    }
-                    self.read_on(ring, id);
-                }
-                Err(e) => {
-                    tracing::debug!(node = %self.name, conn = id.0, "send: {e}");
-                    self.shut(id);
-                }
-            }
+            self.send_to(ring, id);
+        }
+        for _ in 0..self.late.len().min(LATE_PER_TURN.max(SENDS_PER_TURN - mine)) {
+            let Some(id) = self.late.pop_front() else { break };
+            self.send_to(ring, id);
         }
         if self.dirty.is_empty() {
             self.dirty = dirty; // keeps the allocation
         }
         any
+    }
+
+    /// Sends what the connection has.
+    fn send_to(&mut self, ring: &mut Ring, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.dirty = false;
+        if conn.dead || conn.socket.is_none() {
+            return;
+        }
+        let sent = if conn.polling { Ok(false) } else { conn.send_now() };
+        if let Some(high) = conn.backlog_changed() {
+            // Before what else waits: the machine is to know of it in its next turn.
+            self.inbox.push_front(Input::Backlog { conn: id, high });
+        }
+        match sent {
+            Ok(true) if conn.closing => self.shut(id),
+            Ok(all) => {
+                if !all && !std::mem::replace(&mut conn.polling, true) {
+                    let socket = conn.socket.clone().expect("looked at");
+                    ring.ask(self.node, Op::Writable { conn: id, socket });
+                }
+                self.read_on(ring, id);
+            }
+            Err(e) => {
+                tracing::debug!(node = %self.name, conn = id.0, "send: {e}");
+                self.shut(id);
+            }
+        }
     }
 
     /// Ends a connection once what was sent has left, or after `LINGER`.
@@ -207,8 +227,16 @@ impl<C> Net<C> {
         } else if conn.out_bytes == 0 {
             self.shut(id);
         } else if !conn.dead {
-            conn.end_at = Some(now + LINGER);
+            self.end_soon(id, now + LINGER);
+        }
+    }
+
+    /// The connection ends by itself, at `at` at the latest.
+    fn end_soon(&mut self, id: ConnId, at: Instant) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.end_at = Some(at);
             self.ending.push(id);
+            self.next_end = Some(self.next_end.map_or(at, |end| end.min(at)));
         }
     }
 
@@ -239,7 +267,12 @@ impl<C> Net<C> {
 
     /// Whether a turn has something to do for it, whatever the time.
     pub fn has_work(&self) -> bool {
-        self.wants_turn || !self.inbox.is_empty() || !self.dirty.is_empty()
+        self.wants_turn || !self.inbox.is_empty() || !self.dirty.is_empty() || !self.late.is_empty()
+    }
+
+    /// Whether turns have left over what is to be sent.
+    pub fn is_late(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// A turn begins.
@@ -256,16 +289,19 @@ impl<C> Net<C> {
             ring.ask(self.node, Op::Accept { listener });
         }
         let (turns, mut ending) = (self.turns, std::mem::take(&mut self.ending));
+        let mut next_end: Option<Instant> = None;
         ending.retain(|&id| {
             let Some(conn) = self.conns.get(&id) else { return false };
             let answered = conn.ended_in.is_some_and(|turn| turns > turn) && conn.out_bytes == 0;
             let over = answered || conn.end_at.is_some_and(|at| at <= now);
-            if over {
-                self.shut(id);
+            match conn.end_at {
+                _ if over => self.shut(id),
+                at => next_end = next_end.into_iter().chain(at).min(),
             }
             !over
         });
         self.ending.append(&mut ending);
+        self.next_end = next_end;
         if !self.put_off.is_empty() && self.inbox.len() <= INBOX / 2 {
             for id in std::mem::take(&mut self.put_off) {
                 if let Some(conn) = self.conns.get_mut(&id) {
@@ -278,8 +314,7 @@ impl<C> Net<C> {
 
     /// When `tick` has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let ends = self.ending.iter().filter_map(|id| self.conns.get(id)?.end_at);
-        ends.chain(self.accept_at).min()
+        self.next_end.into_iter().chain(self.accept_at).min()
     }
 }
 

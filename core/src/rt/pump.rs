@@ -247,7 +247,7 @@ where
         if now < ask {
             return false;
         }
-        if now.since(since) >= FAREWELL || !self.machine.farewell(now) {
+        if now.since(since) >= FAREWELL || (!self.machine.farewell(now) && !self.net.is_late()) {
             return true;
         }
         self.leaving = Some((since, now + FAREWELL_ASK));
