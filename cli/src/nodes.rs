@@ -315,6 +315,7 @@ pub fn slot_job(
         bounds: zoolog_shard::Bounds {
             scrub_bytes_per_s: config.scrub_bytes_per_s,
             rebuild_bytes_per_s: config.rebuild_bytes_per_s,
+            report_every: Duration::from_micros(config.report_interval_us),
             ..zoolog_shard::Bounds::default()
         },
     };

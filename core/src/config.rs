@@ -371,6 +371,9 @@ pub struct ShardConfig {
     /// Bytes per second and slot that the scrubber reads of what lies cold on the disk, to find and mend what can't be
     /// read any more; 0: none. Default 2097152.
     pub scrub_bytes_per_s: u64,
+    /// Microseconds between two reports of what is durable; 0: at once, with each sync. Fixed values are for repeating
+    /// the experiments of systems that report so, as with `cut_interval_us` of the orderers. Default 0.
+    pub report_interval_us: u64,
 }
 
 impl Default for ShardConfig {
@@ -389,6 +392,7 @@ impl Default for ShardConfig {
             rebuild_bytes_per_s: 32 << 20,
             spin_us: 0,
             scrub_bytes_per_s: 2 << 20,
+            report_interval_us: 0,
         }
     }
 }
@@ -401,6 +405,9 @@ impl Config for ShardConfig {
         is_place("admin_listen", &self.admin_listen)?;
         spin_is_short(self.spin_us)?;
         quota_is_enough(self.disk_quota_bytes)?;
+        if self.report_interval_us > 1_000_000 {
+            return wrong("`report_interval_us` is above a second: appends would wait that long");
+        }
         match self.listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
             Some(Ok(port)) if port != 0 && u32::from(port) + u32::from(self.slots) <= 65536 => Ok(()),
             _ => wrong("`listen` must be ip:port, with a port that leaves room for all slots"),
@@ -653,3 +660,4 @@ mod tests {
         assert!(e.to_string().contains("servers"), "{e}");
     }
 }
+        assert!(parse::<ShardConfig>("report_interval_us = 1000001").is_err());

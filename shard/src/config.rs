@@ -63,6 +63,9 @@ pub struct Bounds {
     pub silence: Duration,
     /// The leader of the orderers gets a sign of life at least this often.
     pub alive_every: Duration,
+    /// Lengths that moved are reported on a grid of this width; zero: at once, with each sync. Others are for repeating
+    /// the experiments of systems that report so.
+    pub report_every: Duration,
     /// Silence of that leader after which it is asked for one, and after as long again given up. Twice this, and finding
     /// the next one, must take less than a failure timeout: from its election on, that one takes silence for death.
     pub leader_silence: Duration,
@@ -88,6 +91,7 @@ impl Default for Bounds {
             rebuild_bytes_per_s: 32 << 20,
             silence: Duration::from_secs(1),
             alive_every: Duration::from_millis(200),
+            report_every: Duration::ZERO,
             leader_silence: Duration::from_millis(400),
         }
     }

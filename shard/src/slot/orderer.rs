@@ -49,6 +49,8 @@ pub(crate) struct Leader {
     told: CutsWanted,
     /// When the last report went out.
     reported: Instant,
+    /// When the lengths that moved may be reported, if they wait for that.
+    report_at: Option<Instant>,
     /// Until when readers count as waiting for every cut.
     read_until: Option<Instant>,
     retry_at: Option<Instant>,
@@ -266,8 +268,9 @@ impl Slot {
         // A sign of life also says of what more was taken than is durable: that doesn't move, and should.
         let alive = now.since(self.leader.reported) >= self.cfg.bounds.alive_every;
         // Before it said what is committed we can't know whether we have it; of what has ended the view says.
+        let due = self.is_report_due(now);
         let may = |r: &Replica| (r.seen.is_some() || r.is_copy() || r.is_complete()) && r.may_report();
-        let news = |r: &&mut Replica| may(r) && (r.moved || (alive && r.is_unsettled()));
+        let news = |r: &&mut Replica| due && may(r) && (r.moved || (alive && r.is_unsettled()));
         let moved = self.replicas.values_mut().filter(news).map(|r| {
             r.moved = false;
             r.report()
@@ -279,6 +282,22 @@ impl Slot {
             self.reporting = self.unreported.take();
             self.fx.send(conn, Report { slot: self.cfg.slot, incarnation: self.incarnation, cuts, shards });
         }
+    }
+
+    /// Whether lengths that moved may be reported now; if not, notes when.
+    fn is_report_due(&mut self, now: Instant) -> bool {
+        let step = u64::try_from(self.cfg.bounds.report_every.as_nanos()).unwrap_or(u64::MAX);
+        if step == 0 || !self.replicas.values().any(|r| r.moved) {
+            self.leader.report_at = None;
+            return true;
+        }
+        let next = Instant((now.0 / step + 1).saturating_mul(step));
+        let due = *self.leader.report_at.get_or_insert(next) <= now;
+        if due {
+            // Those that may not report yet have moved still: they wait for the next time.
+            self.leader.report_at = None;
+        }
+        due
     }
 
     /// Dials, asks or gives up when it is time, and notes what the leader owes us.
@@ -305,7 +324,8 @@ impl Slot {
         let watch = self.leader.conn.and_then(|_| self.leader.watch.deadline(self.cfg.bounds.leader_silence));
         let alive = self.leader.conn.filter(|_| self.leader.registered);
         let alive = alive.map(|_| (self.leader.reported + self.cfg.bounds.alive_every, "a sign of life"));
-        [retry, watch.map(|at| (at, "the leader is silent")), alive].into_iter().flatten().min()
+        let report = alive.and(self.leader.report_at).map(|at| (at, "report"));
+        [retry, watch.map(|at| (at, "the leader is silent")), alive, report].into_iter().flatten().min()
     }
 
     pub(super) fn hello(&mut self, conn: ConnId) {

@@ -2,6 +2,7 @@
 
 use crate::world::client::*;
 use crate::world::*;
+use std::time::Duration;
 use zoolog_core::limits::WRITER_WINDOW;
 use zoolog_core::machine::{Input, Machine};
 use zoolog_core::wire::*;
@@ -25,6 +26,28 @@ fn deliver_to_orderer(world: &mut World) {
         .find(|a| matches!(**a, Action::Deliver(l, i) if world.links[l].ends[i] == End::Orderer))
     {
         world.act(a);
+    }
+}
+
+/// For experiments: what became durable is told on a grid only, and nobody spins meanwhile.
+#[test]
+fn with_a_report_interval_lengths_are_reported_on_its_grid() {
+    let every = Duration::from_millis(500);
+    let mut world = World::ready(1, &[&[0, 1]], &Bounds { report_every: every, ..Bounds::default() });
+    world.run(3000);
+    let (w, l) = (world.client(0), lane(1, 0));
+    for seq in 0..3 {
+        world.run(130);
+        world.send(w, append(l, &batch(9, seq, 1, 10)));
+        let step = every.as_nanos() as u64;
+        let grid = Instant(world.now.0.div_ceil(step) * step);
+        let left = grid.since(world.now).as_millis() as u64;
+        world.run(left - 1);
+        assert!(world.clients[w].acks().is_empty(), "before the next time on the grid");
+        assert_eq!(world.orderer.len(l), seq);
+        world.run(2);
+        assert_eq!(world.orderer.len(l), seq + 1);
+        assert_eq!(world.clients[w].acks().len(), 1);
     }
 }
 
