@@ -2,6 +2,7 @@
 //! log, with every answer checked. `docs/LOADGEN.md` has the options, files and exit codes.
 
 mod args;
+mod charts;
 mod checks;
 mod clock;
 mod environment;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Target::Log(args) => log::run(&args),
         Target::Audit(args) => log::audit::run(&args),
         Target::Order(args) => order::run(&args),
+        Target::Plot(args) => charts::run(&args).map(|()| Outcome::Good),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -11,10 +11,17 @@ use std::path::Path;
 /// Width and height of a drawing, in pixels.
 const SIZE: (u32, u32) = (960, 640);
 /// One colour per line, told apart by all kinds of eyes.
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(213, 94, 0)];
+pub(crate) const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(90, 90, 90),
+];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A named line through points.
 #[derive(Clone, Debug)]
@@ -52,7 +59,7 @@ pub fn timeline(folder: &Path, title: &str, rows: &[Row]) -> anyhow::Result<()> 
         [line("answered per second", |r| r.answered as f64), line("errors", |r| r.errors as f64)];
     let latency = [line("p50", |r| r.p50_us), line("p99", |r| r.p99_us), line("max", |r| r.max_us)];
     let seconds = 0.0..rows.len().max(1) as f64;
-    draw(&folder.join("timeline.svg"), |area| {
+    draw(&folder.join("timeline.svg"), SIZE, |area| {
         let (upper, lower) = area.split_vertically(SIZE.1 / 2);
         let top = highest(&throughput) * 1.05;
         chart(&upper, title, ("seconds", "per second"), seconds.clone(), 0.0..top, &throughput)?;
@@ -76,16 +83,24 @@ pub fn sweep(folder: &Path, title: &str, points: &[Point], bounds: &[(String, f6
         name: format!("objective {text}"),
         points: vec![(0.0, *us), (right, *us)],
     }));
-    draw(&folder.join("sweep.svg"), |area| {
+    draw(&folder.join("sweep.svg"), SIZE, |area| {
         let axes = ("answered per second", "response time, us");
         chart(area, title, axes, 0.0..right, decades(&lines).log_scale(), &lines)
     })
 }
 
-fn draw(path: &Path, content: impl FnOnce(&Area<'_>) -> Result<(), String>) -> anyhow::Result<()> {
+/// Makes an SVG of so many pixels.
+///
+/// # Errors
+/// When it can't be drawn, or the file can't be written.
+pub(crate) fn draw(
+    path: &Path,
+    size: (u32, u32),
+    content: impl FnOnce(&Area<'_>) -> Result<(), String>,
+) -> anyhow::Result<()> {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         let drawn = area.fill(&WHITE).map_err(|e| e.to_string()).and_then(|()| content(&area));
         drawn
             .and_then(|()| area.present().map_err(|e| e.to_string()))

@@ -4,12 +4,14 @@
 mod audit;
 mod log;
 mod order;
+mod plot;
 mod values;
 mod zk;
 
 pub use audit::AuditArgs;
 pub use log::{LogArgs, LogOp};
 pub use order::OrderArgs;
+pub use plot::PlotArgs;
 pub use values::{Auth, Slo};
 pub use zk::{SweepArgs, ZkArgs, ZkOp};
 
@@ -41,6 +43,8 @@ pub enum Target {
     Audit(AuditArgs),
     /// The ordering layer alone, with emulated replicas that report for many lanes.
     Order(OrderArgs),
+    /// No load: draws numbers that were measured, as SVG.
+    Plot(PlotArgs),
 }
 
 /// What every run has.
