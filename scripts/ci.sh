@@ -37,6 +37,7 @@ for step in "${steps[@]}"; do
             cargo test --workspace --exclude zoolog-sim --quiet
             python3 scripts/lib/history_test.py
             python3 scripts/lib/compare_test.py
+            python3 scripts/lib/experiments_test.py
             python3 scripts/lib/drill/drill_test.py ;;
         sim)
             # Its tests, too, are seeds, and take a tenth of the time so.

@@ -80,6 +80,20 @@ class Ensemble:
         with open(home / "out.log", "ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 
+    def kill(self, index):
+        """kill -9 of one server."""
+        self.processes[index].kill()
+        self.processes[index].wait()
+
+    def start_again(self, index):
+        """Starts one that was killed, on what it has; does not wait for it."""
+        self.processes[index] = self._start_one(index, self.ports[index])
+
+    def leader(self):
+        """Index of the server that leads, or None if nobody says so."""
+        said = [four_letters("127.0.0.1", port, "srvr") or "" for port in self.ports]
+        return next((i for i, text in enumerate(said) if "Mode: leader" in text), None)
+
     def pids(self):
         """The servers' process ids."""
         return [p.pid for p in self.processes]

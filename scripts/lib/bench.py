@@ -87,16 +87,18 @@ class Bench:
                          f"{why(result.stderr.strip() or result.stdout.strip())}")
         return result.stdout
 
-    def loadgen(self, target, flags, name, measured=True, wait_s=None, late_counts=False):
+    def loadgen(self, target, flags, name, measured=True, wait_s=None, late_counts=False, timeline=True):
         """One run of loadgen; returns its JSON. `name` is that of the raw files. With `late_counts` a run in which
-        the generator was late itself counts too."""
+        the generator was late itself counts too; `timeline` asks for a drawing of it."""
         command = [self.loadgen_program, target, *flags]
         raw = self.folder.path / "raw" / f"{name}.json"
         if not measured:
             self.run(command, f"{name}, not measured", wait_s)
             return {}
         command += ["--json", raw, "--hgrm", raw.with_suffix(".hgrm")]
-        if self.supports(target, "--plots"):
+        if not timeline:
+            pass
+        elif self.supports(target, "--plots"):
             command += ["--plots", self.folder.path / "plots" / name]
             (self.folder.path / "plots" / name).mkdir(parents=True, exist_ok=True)
         else:
@@ -112,9 +114,9 @@ class Bench:
         """Flags for the measured time and the warm-up of one run."""
         return ["--duration", self.settings.duration, "--warmup", self.settings.warmup]
 
-    def apache(self):
-        """Three Apache servers with empty directories."""
-        return Ensemble(self.fresh("apache"), 3, self.settings.base_port)
+    def apache(self, servers=3):
+        """Apache servers with empty directories."""
+        return Ensemble(self.fresh("apache"), servers, self.settings.base_port)
 
     def zoolog(self, zk=3, more=()):
         """A default topology with an empty directory."""
