@@ -1,37 +1,81 @@
 //! What are a ZooKeeper node's surroundings? What it tells of them when it is asked: measured here, now and then, on a
-//! thread of its own.
+//! thread of its own; and asked of the orderers, who know which nodes are there.
 
+use crate::{remembered, status};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use zoolog_core::config::ZkConfig;
+use zoolog_core::rt::clock;
 use zoolog_zk::node::{Facts, Gauges};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
+/// The same as long as the orderers don't know of this node, or aren't there.
+const SOON: Duration = Duration::from_secs(1);
 
-/// The surroundings of a node with these settings, measured as long as it lives.
-pub fn of(config: &ZkConfig) -> Facts {
+/// The surroundings of a node with these settings, in a cluster with these orderers, measured as long as it lives. Without
+/// any it is alone.
+pub fn of(config: &ZkConfig, orderers: &[String]) -> Facts {
     let gauges = Arc::new(Gauges::default());
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     measure(&gauges, &dir);
     let (mine, data_dir) = (Arc::downgrade(&gauges), dir.display().to_string());
-    let spawned =
-        std::thread::Builder::new().name("gauges".into()).spawn(move || keep_measuring(&mine, &dir));
+    let (id, configured) = (config.id, orderers.to_vec());
+    let look = move || keep_looking(&mine, &dir, id, &configured);
+    let spawned = std::thread::Builder::new().name("gauges".into()).spawn(look);
     if let Err(e) = spawned {
         tracing::warn!("open files and sizes of directories are not measured: {e}");
     }
     let port = config.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    Facts { client_port: port.unwrap_or(0), data_dir, environment: environment(), gauges }
+    let (client_port, environment) = (port.unwrap_or(0), environment());
+    Facts { client_port, data_dir, environment, alone: orderers.is_empty(), gauges }
 }
 
-fn keep_measuring(gauges: &Weak<Gauges>, dir: &Path) {
-    while let Some(gauges) = gauges.upgrade() {
+fn keep_looking(gauges: &Weak<Gauges>, dir: &Path, id: u32, configured: &[String]) {
+    let (mut pause, mut leads_since) = (SOON, None);
+    loop {
+        std::thread::park_timeout(pause);
+        // Nothing of the node is held while the orderers are asked: it may end meanwhile.
+        let told = match configured {
+            [] => None,
+            configured => status::leader(&remembered::with_configured(dir, configured)).ok(),
+        };
+        let Some(gauges) = gauges.upgrade() else { return };
         measure(&gauges, dir);
-        drop(gauges);
-        std::thread::park_timeout(EVERY);
+        let is_known = told.is_some_and(|status| note_nodes(&gauges, id, &status));
+        leads_since = match gauges.leads.load(Ordering::Relaxed) {
+            true => leads_since.or_else(|| Some(clock::now())),
+            false => None,
+        };
+        let for_ms = leads_since.map_or(0, |at| clock::now().since(at).as_millis() as u64);
+        gauges.leads_for_ms.store(for_ms, Ordering::Relaxed);
+        pause = if is_known || configured.is_empty() { EVERY } else { SOON };
     }
+}
+
+/// Numbers of ZooKeeper nodes among these consumers, lowest first.
+fn numbers<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u32> {
+    let mut ids: Vec<u32> = names.filter_map(|name| name.strip_prefix("zk-")?.parse().ok()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Notes which nodes there are, as the leader of the orderers says: those that it keeps the log for, and those that it is
+/// connected to, of which the first one is called the leader. Returns whether this node is among them; while it is not, it
+/// leads nobody.
+fn note_nodes(gauges: &Gauges, id: u32, status: &Value) -> bool {
+    let known =
+        numbers(status["consumers"].as_object().into_iter().flat_map(|all| all.keys().map(String::as_str)));
+    let here = numbers(status["consumers_here"].as_array().into_iter().flatten().filter_map(Value::as_str));
+    gauges.nodes.store(known.len() as u64, Ordering::Relaxed);
+    gauges.nodes_here.store(here.len() as u64, Ordering::Relaxed);
+    gauges.first.store(here.first().copied().unwrap_or(0).into(), Ordering::Relaxed);
+    gauges.leads.store(here.first() == Some(&id), Ordering::Relaxed);
+    here.contains(&id)
 }
 
 fn measure(gauges: &Gauges, dir: &Path) {
@@ -84,6 +128,30 @@ fn environment() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use zoolog_zk::node::Mode;
+
+    #[test]
+    fn the_first_of_those_that_are_there_leads_and_nobody_else() {
+        let known = json!({ "zk-1": 5, "zk-2": 5, "zk-9": 6, "zk-10": 7, "counts/7": 8 });
+        let here = ["counts/7", "zk-10", "zk-2", "zk-9", "zk-x"];
+        let status = json!({ "leader": true, "consumers": known, "consumers_here": here });
+        let mut leading = Vec::new();
+        for id in [1, 2, 9, 10] {
+            let facts = Facts::default();
+            assert_eq!(facts.mode(), Mode::Follower, "nobody told yet");
+            assert_eq!(note_nodes(&facts.gauges, id, &status), id != 1);
+            let g = &facts.gauges;
+            let told = [&g.nodes, &g.nodes_here, &g.first].map(Gauges::get);
+            assert_eq!(told, [4, 3, 2]);
+            if facts.mode() == Mode::Leader {
+                leading.push(id);
+            }
+            assert!(!note_nodes(&facts.gauges, id, &json!({ "leader": true })));
+            assert_eq!(facts.mode(), Mode::Follower, "an orderer that knows of nobody");
+        }
+        assert_eq!(leading, [2]);
+    }
 
     #[test]
     fn a_nodes_surroundings_are_measured_before_it_is_asked() {
@@ -93,7 +161,8 @@ mod tests {
         std::fs::write(dir.path().join("two"), [0; 234]).unwrap();
         let config =
             ZkConfig { data_dir: dir.path().into(), listen: "0.0.0.0:77".into(), ..ZkConfig::default() };
-        let facts = of(&config);
+        let facts = of(&config, &[]);
+        assert_eq!(facts.mode(), Mode::Standalone);
         assert_eq!((facts.client_port, Gauges::get(&facts.gauges.data_dir_bytes)), (77, 1234));
         assert!(Gauges::get(&facts.gauges.open_files) >= 3);
         assert!(Gauges::get(&facts.gauges.max_files) >= Gauges::get(&facts.gauges.open_files));

@@ -456,6 +456,7 @@ pub fn zk_machine(
     config.validate().map_err(|e| e.to_string())?;
     let name = format!("zk-{}", config.id);
     let (min_session_timeout_ms, max_session_timeout_ms) = config.session_timeouts_ms();
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let mut machine = zoolog_zk::NodeConfig {
         id: config.id,
         cluster: cluster.cluster(),
@@ -470,14 +471,19 @@ pub fn zk_machine(
         snapshot_bytes: config.snapshot_bytes,
         max_connections: config.max_connections as usize,
         max_pending_requests: config.max_pending_requests as usize,
+        max_pending_bytes: size(config.max_pending_bytes),
+        max_pending_bytes_of_all: size(config.max_pending_bytes_of_all),
+        max_watches: size(config.max_watches),
+        handshake_patience: Duration::from_millis(config.handshake_timeout_ms.into()),
         words: words(config)?,
         super_digest: Some(config.super_digest.clone()).filter(|digest| !digest.is_empty()),
+        read_only: config.read_only,
         skip_acl: config.skip_acl,
         enforce_quota: config.enforce_quota,
         extended_types: config.extended_types,
         container_check_interval: Duration::from_millis(config.container_check_interval_ms),
         container_max_per_minute: config.container_max_per_minute,
-        facts: facts::of(config),
+        facts: facts::of(config, &cluster.orderers),
         acks: config.acks,
         reads: config.reads,
         ..zoolog_zk::NodeConfig::default()
@@ -494,7 +500,9 @@ pub fn zk_machine(
 /// The four-letter words that it answers.
 fn words(config: &ZkConfig) -> Result<zoolog_zk::node::Whitelist, String> {
     use zoolog_zk::node::{WORDS, Whitelist};
-    let (words, unknown) = Whitelist::parse(&config.four_letter_words);
+    // Clients with a read-only session ask other nodes whether they write.
+    let more = if config.read_only { ",isro" } else { "" };
+    let (words, unknown) = Whitelist::parse(&format!("{}{more}", config.four_letter_words));
     if unknown.is_empty() {
         return Ok(words);
     }
@@ -586,4 +594,28 @@ fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> No
 fn ready_now(ready: &Ready, name: &str) {
     // Nobody listens any more once all were ready, or at the end: then there is nobody to tell.
     let _ = ready.send(name.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_in_a_nodes_file_reach_its_machine() {
+        let text = "max_pending_bytes = 4000000\nmax_pending_bytes_of_all = 5000000\nmax_watches = 7\n\
+                    max_pending_requests = 8\nhandshake_timeout_ms = 900";
+        let config = zoolog_core::config::parse::<ZkConfig>(text).unwrap();
+        let (id, secret) = (format!("{:032x}", 1), "ab".repeat(32));
+        let cluster =
+            ClusterConfig { id, secret, orderers: vec!["127.0.0.1:1".into()], ..Default::default() };
+        let (_, machine) = zk_machine(&config, &cluster).unwrap();
+        let pending =
+            (machine.max_pending_requests, machine.max_pending_bytes, machine.max_pending_bytes_of_all);
+        assert_eq!(pending, (8, 4_000_000, 5_000_000));
+        assert!(!machine.read_only && machine.words.has(b"srvr"));
+        let config = ZkConfig { read_only: true, four_letter_words: "ruok".into(), ..config };
+        let (_, cut_off) = zk_machine(&config, &cluster).unwrap();
+        assert!(cut_off.read_only && cut_off.words.has(b"isro") && !cut_off.words.has(b"srvr"));
+        assert_eq!((machine.max_watches, machine.handshake_patience), (7, Duration::from_millis(900)));
+    }
 }

@@ -439,6 +439,15 @@ pub struct ZkConfig {
     pub max_connections: u32,
     /// Requests of one connection that may wait for the log before it is no longer read from. Default 1024.
     pub max_pending_requests: u32,
+    /// Bytes of such requests, at least two of the longest. Default 16777216.
+    pub max_pending_bytes: u64,
+    /// The same of all connections together (of those of each executor that has any): above it those are not read from that
+    /// have more than their part of it. Default 268435456.
+    pub max_pending_bytes_of_all: u64,
+    /// Watches in all (at each executor with connections as many): who asks for another is closed. Default 2000000.
+    pub max_watches: u64,
+    /// Milliseconds that a connection may take until it has a session. Default 10000; at least 100.
+    pub handshake_timeout_ms: u32,
     /// Longest request, bytes (ZooKeeper's jute.maxbuffer). Default 1048575.
     pub max_request_bytes: u32,
     /// Four-letter words that are answered on the client port, with commas between them, or `*` for all (ZooKeeper's
@@ -463,6 +472,9 @@ pub struct ZkConfig {
     pub admin_listen: String,
     /// Where it listens besides, for `/metrics`; empty: nowhere. Default empty.
     pub metrics_listen: String,
+    /// Whether clients that say they would take it are served reads, and nothing else, while this node can't reach the log
+    /// (ZooKeeper's `readonlymode.enabled`). Needs `reads = "session"`. Default false.
+    pub read_only: bool,
     /// Records after which the next snapshot of this node's state is taken (but not before as many bytes of
     /// records came as the last one has); 0: however many. More means rarer
     /// writing of snapshots, a longer log and a slower start. Default 500000.
@@ -501,6 +513,10 @@ impl Default for ZkConfig {
             max_connections_per_ip: 60,
             max_connections: 65_536,
             max_pending_requests: 1024,
+            max_pending_bytes: 16 << 20,
+            max_pending_bytes_of_all: 256 << 20,
+            max_watches: 2_000_000,
+            handshake_timeout_ms: 10_000,
             max_request_bytes: 0xf_ffff,
             four_letter_words: FOUR_LETTER_WORDS.into(),
             super_digest: String::new(),
@@ -511,6 +527,7 @@ impl Default for ZkConfig {
             container_max_per_minute: 10_000,
             admin_listen: String::new(),
             metrics_listen: String::new(),
+            read_only: false,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
             fetch: Fetch::default(),
@@ -570,12 +587,31 @@ impl Config for ZkConfig {
         for (key, n) in [
             ("max_connections", u64::from(self.max_connections)),
             ("max_pending_requests", u64::from(self.max_pending_requests)),
+            ("max_watches", self.max_watches),
             ("container_check_interval_ms", self.container_check_interval_ms),
             ("container_max_per_minute", u64::from(self.container_max_per_minute)),
         ] {
             if n == 0 {
                 return wrong(format!("`{key}` must be at least 1"));
             }
+        }
+        if self.read_only && self.reads != Reads::Session {
+            return wrong(
+                "`read_only` needs `reads = \"session\"`: what is read while the log is away may be old",
+            );
+        }
+        if self.max_pending_bytes < 2 * u64::from(self.max_request_bytes) {
+            return wrong(
+                "`max_pending_bytes` must be at least twice `max_request_bytes`: two requests must find room",
+            );
+        }
+        if self.max_pending_bytes_of_all < self.max_pending_bytes {
+            return wrong(
+                "`max_pending_bytes_of_all` must be at least `max_pending_bytes`, which one connection may take",
+            );
+        }
+        if self.handshake_timeout_ms < 100 {
+            return wrong("`handshake_timeout_ms` below 100 leaves no time to open a session");
         }
         if !self.super_digest.is_empty() && !is_digest(&self.super_digest) {
             return wrong(
@@ -645,6 +681,11 @@ mod tests {
             ("location_limit = 0", "`location_limit` must be 1"),
             ("fetch = \"eager\"", "streamed"),
             ("container_max_per_minute = 0", "`container_max_per_minute` must be at least 1"),
+            ("read_only = true\nreads = \"linearizable\"", "`read_only` needs `reads"),
+            ("max_watches = 0", "`max_watches` must be at least 1"),
+            ("max_pending_bytes = 2000000", "twice `max_request_bytes`"),
+            ("max_pending_bytes_of_all = 16777215", "which one connection may take"),
+            ("handshake_timeout_ms = 99", "`handshake_timeout_ms` below 100"),
         ] {
             let e = parse::<ZkConfig>(text).unwrap_err().to_string();
             assert!(e.contains(about), "{e}");
@@ -655,9 +696,9 @@ mod tests {
         assert!(parse::<OrderConfig>("moved = [\"1:a\"]").is_err());
         assert!(parse::<OrderConfig>("moved = [\"1=a:1\"]").is_ok());
         assert!(parse::<ShardConfig>("listen = \"127.0.0.1:65535\"\nslots = 2").is_err());
+        assert!(parse::<ShardConfig>("report_interval_us = 1000001").is_err());
         let cluster = "id = \"0f\"\norderers = [\"a:1\"]\nshards = 1\nreplicas = 2\nservers = 1\nsecret = \"";
         let e = parse::<ClusterConfig>(&format!("{cluster}{}\"", "ab".repeat(32))).unwrap_err();
         assert!(e.to_string().contains("servers"), "{e}");
     }
 }
-        assert!(parse::<ShardConfig>("report_interval_us = 1000001").is_err());

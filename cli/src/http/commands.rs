@@ -5,8 +5,8 @@ use super::zk::ZkPages;
 use serde_json::{Map, Value, json};
 use zoolog_core::config::ZkConfig;
 use zoolog_zk::node::{
-    About, BUILT_ON, Connection, Figure, Gauges, MODE, NOT_SERVING, Report, Reset, TRACE_MASK, VERSION,
-    latencies, monitored, summary_lines,
+    About, BUILT_ON, Connection, Figure, Gauges, Mode, NOT_SERVING, Report, Reset, TRACE_MASK, VERSION,
+    latencies, mode, monitored, summary_lines, total_lines, totals,
 };
 
 /// Names and their abbreviations.
@@ -114,12 +114,12 @@ fn of_report(node: &ZkPages, command: &str, report: &Report) -> Result<Value, &'
             json!({ "digests": [{ "zxid": s.applied.0, "digest": s.hash, "digest_version": version }] })
         }
         "initial_configuration" => json!({ "initial_configuration": own_settings(&node.config) }),
-        "is_read_only" => json!({ "read_only": false }),
+        "is_read_only" => json!({ "read_only": report.read_only }),
         "last_snapshot" => {
             let zxid = report.status.snapshot.map_or(0, |gsn| gsn.0);
             json!({ "zxid": format!("{zxid:x}"), "timestamp": newest_file_s(node) })
         }
-        "leader" => json!({ "is_leader": false, "leader_id": "", "leader_ip": "" }),
+        "leader" => leader(node),
         "monitor" => monitor(node, report),
         "observers" => json!({ "synced_observers": 0, "observers": [] }),
         "server_stats" => server_stats(node, report),
@@ -159,6 +159,17 @@ fn of_report(node: &ZkPages, command: &str, report: &Report) -> Result<Value, &'
         fields["left_out"] = json!(report.left_out);
     }
     Ok(fields)
+}
+
+/// Who is called the leader, as far as that is known; nobody needs to know where it is.
+fn leader(node: &ZkPages) -> Value {
+    let (facts, gauges) = (&node.facts, &node.facts.gauges);
+    let id = match facts.mode() {
+        Mode::Follower if Gauges::get(&gauges.nodes_here) > 0 => json!(Gauges::get(&gauges.first)),
+        Mode::Leader => json!(node.config.id),
+        Mode::Standalone | Mode::Follower => json!(""),
+    };
+    json!({ "is_leader": facts.mode() == Mode::Leader, "leader_id": id, "leader_ip": "" })
 }
 
 fn configuration(node: &ZkPages) -> Value {
@@ -238,7 +249,8 @@ fn monitor(node: &ZkPages, report: &Report) -> Value {
     };
     let figures = monitored(report, &node.facts).into_iter().map(|(key, f)| (key.to_string(), value(f)));
     let latencies = latencies(report).flat_map(|(name, stage)| summary_lines(name, &stage));
-    Value::Object(figures.chain(latencies.map(|(key, f)| (key, value(f)))).collect())
+    let totals = totals(report).into_iter().flat_map(|(name, total)| total_lines(name, &total));
+    Value::Object(figures.chain(latencies.chain(totals).map(|(key, f)| (key, value(f)))).collect())
 }
 
 fn server_stats(node: &ZkPages, report: &Report) -> Value {
@@ -247,7 +259,7 @@ fn server_stats(node: &ZkPages, report: &Report) -> Value {
     let unknown = json!({ "last_buffer_size": -1, "min_buffer_size": -1, "max_buffer_size": -1 });
     json!({
         "version": version(),
-        "read_only": false,
+        "read_only": report.read_only,
         "server_stats": {
             "packets_sent": s.sent,
             "packets_received": s.received,
@@ -255,7 +267,7 @@ fn server_stats(node: &ZkPages, report: &Report) -> Value {
             "client_response_stats": unknown,
             "data_dir_size": Gauges::get(&node.facts.gauges.data_dir_bytes),
             "log_dir_size": 0,
-            "server_state": MODE,
+            "server_state": mode(report, &node.facts),
             "last_processed_zxid": s.applied.0,
             "outstanding_requests": s.outstanding,
             "avg_latency": avg,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use zoolog_core::stages::{QUANTILES, Summary};
-use zoolog_zk::node::{Facts, Figure, Report, latencies, monitored};
+use zoolog_zk::node::{Facts, Figure, Report, latencies, monitored, totals};
 
 /// Content type of the format.
 pub const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,6 +41,13 @@ impl Exposition {
         let _ = writeln!(self.text, "{name}{labels} {value}");
     }
 
+    /// Number and sum alone.
+    fn total(&mut self, name: &str, total: &Summary, unit_us: f64) {
+        let _ = writeln!(self.text, "# TYPE {name} summary");
+        let _ =
+            writeln!(self.text, "{name}_sum {}\n{name}_count {}", total.sum_us as f64 / unit_us, total.count);
+    }
+
     /// Quantiles, number and sum, in units of so many microseconds.
     fn summary(&mut self, name: &str, labels: &str, stage: &Summary, unit_us: f64) {
         let comma = if labels.is_empty() { "" } else { "," };
@@ -63,7 +70,20 @@ impl Exposition {
             let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(0) as u64;
             self.put("gauge", "process_resident_memory_bytes", "", pages * page_bytes);
         }
+        self.put("counter", "process_cpu_seconds_total", "", cpu_seconds());
     }
+}
+
+/// Processor seconds of the process so far.
+fn cpu_seconds() -> f64 {
+    // SAFETY: a plain call that fills what it is given.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// Whether that only grows, but for restarts and resets.
@@ -94,6 +114,9 @@ pub fn of_zk(report: &Report, facts: &Facts) -> String {
     }
     for (name, stage) in latencies(report) {
         out.summary(name, "", &stage, 1e3);
+    }
+    for (name, total) in totals(report) {
+        out.total(name, &total, 1e3);
     }
     for stage in report.stages.summaries() {
         out.summary("zoolog_stage_seconds", &format!("stage=\"{}\"", stage.name), &stage, 1e6);

@@ -197,6 +197,10 @@ const SETTING: &[(&str, Take)] = &[
         d.set("skip_acl", on(v)?);
         Ok(())
     }),
+    ("readonlymode.enabled", |d, v| {
+        d.set("read_only", on(v)?);
+        Ok(())
+    }),
     ("enforceQuota", |d, v| {
         d.set("enforce_quota", on(v)?);
         Ok(())
@@ -256,8 +260,8 @@ const VOTING: &str = "ZooKeeper nodes neither vote nor follow each other: ordere
                       `zoolog zk` in place of each server";
 const LOG: &str = "the data servers write the log: each write is synced before it is acknowledged, and segments are made ahead";
 const PURGE: &str = "old snapshots, and what no node needs of the log, go by themselves";
-const SERVING: &str = "executors serve the connections, and each connection is bounded by itself (`executors`, \
-                       `max_pending_requests`)";
+const SERVING: &str = "executors serve the connections, each connection is bounded by itself, and all together \
+                       (`executors`, `max_pending_requests`, `max_pending_bytes`, `max_pending_bytes_of_all`)";
 const TLS: &str = "there is no TLS, X.509 or SASL yet: nothing listens there, and nobody is let in by it";
 const LOCAL: &str = "every session is one of all nodes";
 const HTTP: &str =
@@ -346,13 +350,6 @@ const OTHERS: &[(&str, Meaning)] = &[
     ("digest.enabled", Meaning::Instead(STATE)),
     ("audit.enable", Meaning::InsteadOfOn(QUIET)),
     ("audit.impl.class", Meaning::Instead(QUIET)),
-    (
-        "readonlymode.enabled",
-        Meaning::InsteadOfOn(
-            "there is no read-only mode: a node that is cut off from the log \
-                                                   closes its connections, and clients go to others",
-        ),
-    ),
     ("admin.forceHttps", Meaning::OnlyOff("the admin server speaks plain HTTP only")),
     ("admin.needClientAuth", Meaning::OnlyOff("the admin server asks for no certificate")),
     (

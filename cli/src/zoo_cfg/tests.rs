@@ -29,7 +29,7 @@ fn what_people_have_becomes_what_a_node_is_set_to() {
                 maxClientCnxns=0\nmaxCnxns=500\nminSessionTimeout=-1\nmaxSessionTimeout=90000\nsnapCount=12345\n\
                 jute.maxbuffer=0x200000\nglobalOutstandingLimit=77\n4lw.commands.whitelist=stat, \\\n   ruok\n\
                 admin.serverPort=8081\nmetricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
-                zookeeper.skipACL=yes\nenforceQuota=true\nzookeeper.extendedTypesEnabled=false\n\
+                zookeeper.skipACL=yes\nenforceQuota=true\nreadonlymode.enabled=true\nzookeeper.extendedTypesEnabled=false\n\
                 znode.container.checkIntervalMs=5\nzookeeper.znode.container.maxPerMinute=9\n\
                 zookeeper.DigestAuthenticationProvider.superDigest=super\\:D/InIHSb7yEEbrWz8b9l71RjZJU\\=\n";
     let c = node_config(None, &files.zoo(text, &[])).unwrap();
@@ -47,6 +47,7 @@ fn what_people_have_becomes_what_a_node_is_set_to() {
         metrics_listen: "0.0.0.0:7000".into(),
         skip_acl: true,
         enforce_quota: true,
+        read_only: true,
         extended_types: false,
         container_check_interval_ms: 5,
         container_max_per_minute: 9,
@@ -83,11 +84,15 @@ fn what_has_no_meaning_is_told_once_with_what_is_done_instead() {
          secureClientPort=2281\nssl.keyStore.password=hush\nlocalSessionsEnabled=false\n",
         files.dir.path().display()
     );
-    let (given, warnings) = read_quietly(&files.zoo(&text, &["readonlymode.enabled=true"])).unwrap();
+    let (given, warnings) = read_quietly(&files.zoo(&text, &["audit.enable=true"])).unwrap();
     assert_eq!(given.file.get("id").and_then(toml::Value::as_integer), Some(3));
     let of = |what: &str| warnings.iter().filter(|w| w.contains(what)).count();
     assert_eq!((of("neither vote"), of("go by themselves"), of("no TLS"), of("`myid`")), (1, 1, 1, 1));
-    assert_eq!((of("tickTme is ignored; did you mean tickTime?"), of("read-only")), (1, 1), "{warnings:?}");
+    assert_eq!(
+        (of("tickTme is ignored; did you mean tickTime?"), of("logged per request")),
+        (1, 1),
+        "{warnings:?}"
+    );
     assert_eq!((of("hush"), of("every session"), warnings.len()), (0, 0, 6), "{warnings:?}");
 }
 

@@ -54,6 +54,11 @@ impl Gathered {
         self.here.contains_key(name)
     }
 
+    /// Those that have one.
+    pub fn here(&self) -> impl Iterator<Item = &str> {
+        self.here.keys().map(String::as_str)
+    }
+
     /// Whether some name is about to be taken off.
     fn forgets(&self) -> bool {
         let under_way = self.proposed.iter().flat_map(|p| &p.1).any(|a| !a.registers);

@@ -60,6 +60,8 @@ impl Orderer {
             let comma = if consumers.is_empty() { "" } else { "," };
             consumers.push_str(&format!("{comma}{}:{at}", quoted(name)));
         }
+        let here: Vec<String> = self.lead.iter().flat_map(|l| l.consumers.here()).map(quoted).collect();
+        let here = here.join(",");
         let disk = self.disk.map_or("null".into(), |(room, free)| room_json(room, free));
         let mut short = String::new();
         for (slot, room, free) in self.lead.iter().flat_map(|l| l.watch.short()) {
@@ -71,7 +73,7 @@ impl Orderer {
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
              \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"mending\":{{{mending}}},\"cut\":{},\"tail\":{},\"trim\":{},\
-             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{},\"orderers\":[{orderers}]}}",
+             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"consumers_here\":[{here}],\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{},\"orderers\":[{orderers}]}}",
             self.cfg.id,
             self.is_leading(),
             addr.map_or("null".into(), quoted),

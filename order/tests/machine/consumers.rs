@@ -4,7 +4,7 @@ use crate::driver::Sim;
 use crate::model::World;
 use zoolog_core::Gsn;
 use zoolog_core::limits::CONSUMERS_MAX;
-use zoolog_core::wire::{Consumer, ConsumerIs, ForgetConsumer, Message, RefusedWhy};
+use zoolog_core::wire::{Consumer, ConsumerIs, ForgetConsumer, Message, RefusedWhy, Status};
 
 fn answer(sim: &mut Sim, g: usize, request: u64) -> (Option<Gsn>, Gsn) {
     sim.answer(g, "ConsumerIs", |m| match m {
@@ -129,4 +129,27 @@ fn who_does_not_lead_says_who_does() {
         _ => None,
     });
     assert!(named);
+}
+
+/// ZooKeeper nodes find in it who of them is there, to say who is called the leader.
+#[test]
+fn the_status_tells_which_consumers_are_connected() {
+    let (mut w, g) = hundred(3);
+    tell(&mut w.sim, g, 1, "zk-1", 10);
+    let leader = w.sim.leader().unwrap();
+    let h = w.sim.client(leader);
+    tell(&mut w.sim, h, 1, "zk-0", 10);
+    let here = |w: &mut World| {
+        let asker = w.sim.client(leader);
+        w.sim.send(asker, Status { request: 9 });
+        let json = w.sim.answer(asker, "a status", |m| match m {
+            Message::StatusIs(s) => Some(s.json.clone()),
+            _ => None,
+        });
+        let (_, rest) = json.split_once("\"consumers_here\":[").expect("a list");
+        rest.split(']').next().expect("its end").to_string()
+    };
+    assert_eq!(here(&mut w), "\"zk-0\",\"zk-1\"");
+    w.sim.hang_up(h);
+    assert_eq!(here(&mut w), "\"zk-1\"");
 }

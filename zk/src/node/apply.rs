@@ -79,6 +79,8 @@ impl<L: SharedLog> Back<L> {
     /// The next batch of the log: it is applied.
     pub(super) fn on_committed(&mut self, now: Instant, state: &mut State, committed: &Committed) {
         assert_eq!(committed.from(), state.applied(), "the log delivers densely");
+        self.end_read_only();
+        self.applied_at = now;
         let seq = committed.placed.batch.seq();
         if !committed.placed.batch.holds_at(committed.first_gsn) {
             // It has a place in the order, and says nothing to this state.
@@ -368,6 +370,7 @@ impl<L: SharedLog> Back<L> {
         let applied = state.applied();
         if !self.serving && self.boot_tail.1.is_some_and(|tail| tail <= applied) {
             self.serving = true;
+            self.end_read_only();
             self.start_clocks(now, state);
             self.arm_sweeper(now, state);
             self.outbox.push_back(Output::Event(NodeEvent::Ready));

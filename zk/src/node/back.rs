@@ -118,6 +118,11 @@ pub struct Back<L = LogClient> {
     /// The question for the tail at the start, then its answer.
     pub(super) boot_tail: (Option<RequestId>, Option<Gsn>),
     pub(super) serving: bool,
+    /// Those with a session that only reads, because the log is away; how many ever had one.
+    pub(super) read_only: BTreeSet<Slot>,
+    pub(super) read_only_made: u32,
+    /// When the log last delivered something.
+    pub(super) applied_at: Instant,
     pub(super) failed: bool,
     /// Newer rules were proposed.
     pub(super) rules_proposed: bool,
@@ -179,6 +184,9 @@ impl<L: SharedLog> Back<L> {
             touching: VecDeque::new(),
             boot_tail,
             serving: false,
+            read_only: BTreeSet::new(),
+            read_only_made: 0,
+            applied_at: now,
             failed: false,
             rules_proposed: false,
             order_tail: Gsn(0),
@@ -220,6 +228,7 @@ impl<L: SharedLog> Back<L> {
             Phase::New => self.on_first_frame(now, state, slot, &frame),
             Phase::Waiting(_) | Phase::Proposed(_) => self.on_early_frame(slot, frame),
             Phase::Open(_) => self.on_request(now, state, slot, frame),
+            Phase::ReadOnly(_) => self.on_read_only_request(now, state, slot, &frame),
             Phase::Asking | Phase::Closed => {}
         }
     }
@@ -254,7 +263,7 @@ impl<L: SharedLog> Back<L> {
 
     fn on_timer(&mut self, now: Instant, state: &State) {
         self.go_on_at = self.go_on_at.filter(|at| *at > now);
-        self.expire_handshakes(now);
+        self.expire_handshakes(now, state);
         self.try_handshakes(now, state);
         self.pulse(now);
         self.look_at_sessions(now, state);
@@ -288,6 +297,7 @@ impl<L: SharedLog> Back<L> {
         self.detach(slot);
         self.watches.forget(slot);
         self.waiting.remove(&slot);
+        self.read_only.remove(&slot);
         self.deferred.remove(&slot);
         self.conns.set_deadline(slot, None);
         self.conns.mark(slot);

@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::policy::{Acks, Reads};
+use super::read_only::READ_ONLY_PATIENCE;
 use super::whitelist::Whitelist;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::time::Duration;
@@ -65,6 +66,11 @@ pub struct NodeConfig {
     pub steps: Steps,
     /// How long a connection may be without a session before it is closed. Default 10 s.
     pub handshake_patience: Duration,
+    /// Whether clients that said they would take it are served reads, and nothing else, while the log is away
+    /// (`readonlymode.enabled`); only with reads of what is applied here. Default no.
+    pub read_only: bool,
+    /// How long the log must have been away for that. Default 2 s.
+    pub read_only_patience: Duration,
     /// How long a client that has seen more than this node waits for it to catch up. Default 2 s.
     pub catch_up_patience: Duration,
     /// Between two looks for containers without children and nodes whose time to live is over
@@ -118,6 +124,8 @@ impl Default for NodeConfig {
             max_pending_bytes_of_all: 256 << 20,
             steps: Steps::default(),
             handshake_patience: Duration::from_secs(10),
+            read_only: false,
+            read_only_patience: READ_ONLY_PATIENCE,
             catch_up_patience: Duration::from_secs(2),
             container_check_interval: Duration::from_secs(60),
             container_max_per_minute: 10_000,

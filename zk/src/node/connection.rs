@@ -28,6 +28,8 @@ pub(super) enum Phase {
     Asking,
     /// Serves a session.
     Open(Open),
+    /// Serves one that the log doesn't know, and only reads.
+    ReadOnly(Open),
     /// To be closed; nothing counts any more.
     Closed,
 }

@@ -244,6 +244,11 @@ impl Front {
                     let Some(slot) = self.mine(*conn) else { continue };
                     self.conns.at(slot).open(now, *timeout, *vouched_at);
                 }
+                Item::ReadOnly { conn } => {
+                    let Some(slot) = self.mine(*conn) else { continue };
+                    self.conns.at(slot).open_read_only();
+                    self.ready.insert(slot);
+                }
                 Item::Vouched { conn, at } => {
                     let Some(slot) = self.mine(*conn) else { continue };
                     let conn = self.conns.at(slot);
@@ -334,6 +339,10 @@ impl Front {
                 match conn.phase {
                     Phase::New => {
                         conn.phase = Phase::Joining;
+                        self.pass_on(slot);
+                        continue;
+                    }
+                    Phase::ReadOnly => {
                         self.pass_on(slot);
                         continue;
                     }

@@ -26,19 +26,19 @@ const EARLY_FRAMES_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
     /// Highest zxid the client has seen.
-    last_zxid: i64,
+    pub(super) last_zxid: i64,
     /// What is granted.
-    timeout_ms: u32,
+    pub(super) timeout_ms: u32,
     /// To resume; 0 for a new one.
-    session: i64,
+    pub(super) session: i64,
     /// As in the request.
-    read_only: Option<bool>,
+    pub(super) read_only: Option<bool>,
     /// It was found to have seen more than this node has.
     behind: bool,
 }
 
 impl Ask {
-    /// The flag in the answer: there only if asked for, and this server is never read-only.
+    /// The flag in the answer: there only if asked for, and a session of the log is never read-only.
     fn flag(&self) -> Option<bool> {
         self.read_only.map(|_| false)
     }
@@ -84,6 +84,7 @@ impl<L: SharedLog> Back<L> {
         }
         self.conns.at(slot).phase = Phase::Waiting(ask);
         self.waiting.insert(slot);
+        self.arm_read_only(now, slot, &ask);
         self.try_handshake(now, state, slot);
     }
 
@@ -222,8 +223,11 @@ impl<L: SharedLog> Back<L> {
     }
 
     /// Closes connections that have no session when their time is up.
-    pub(super) fn expire_handshakes(&mut self, now: Instant) {
+    pub(super) fn expire_handshakes(&mut self, now: Instant, state: &State) {
         while let Some((_, slot)) = self.conns.next_deadline().filter(|d| d.0 <= now) {
+            if self.look_at_read_only(now, state, slot) {
+                continue;
+            }
             self.stats.sessionless += 1;
             self.drop_conn(slot, "it has no session after all the time it was given");
         }

@@ -39,6 +39,7 @@ mod places;
 mod policy;
 mod published;
 mod queue;
+mod read_only;
 mod reads;
 mod reply;
 mod report;
@@ -62,7 +63,7 @@ mod tests;
 
 pub use back::{Back, Learned, Step};
 pub use config::{NodeConfig, Steps};
-pub use facts::{Facts, Gauges};
+pub use facts::{Facts, Gauges, Mode};
 pub use framing::framing;
 pub use front::Front;
 pub use published::{Published, Said, conn_of, front_of};
@@ -72,7 +73,8 @@ pub use status::{Counts, NodeStatus};
 pub use team::Team;
 pub use whitelist::{DEFAULT_WORDS, WORDS, Whitelist};
 pub use words::{
-    BUILT_ON, Figure, MODE, NOT_SERVING, TRACE_MASK, VERSION, latencies, monitored, summary_lines,
+    BUILT_ON, Figure, NOT_SERVING, TRACE_MASK, VERSION, latencies, mode, monitored, summary_lines,
+    total_lines, totals,
 };
 
 use crate::snapshot::Restored;

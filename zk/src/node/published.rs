@@ -53,6 +53,8 @@ pub(super) enum Item {
     Proved { conn: ConnId, ids: Box<[AuthId]> },
     /// It has its session.
     Opened { conn: ConnId, timeout: Duration, vouched_at: Instant },
+    /// It has a session that only reads: all that it asks is passed on.
+    ReadOnly { conn: ConnId },
     /// Its session was shown alive, as above.
     Vouched { conn: ConnId, at: Instant },
     /// It should be read from, or not.
@@ -86,6 +88,7 @@ impl Published {
             | Item::Watched { conn, .. }
             | Item::Lists { conn, .. }
             | Item::Opened { conn, .. }
+            | Item::ReadOnly { conn }
             | Item::Paused { conn, .. }
             | Item::Closed { conn } => front_of(*conn) == front,
             // Matters only when a request comes.

@@ -23,6 +23,8 @@ pub(super) enum Leave<'a> {
     Here(&'a mut Watches, Slot),
     /// At the front of this connection.
     AtFront(&'a mut Draft, ConnId),
+    /// Nowhere: nothing changes as long as the reader is there. All that it ever left is there, and goes when it says so.
+    Nowhere,
 }
 
 impl Leave<'_> {
@@ -33,6 +35,7 @@ impl Leave<'_> {
                 draft.push(Item::Watched { conn: *conn, kind, path: path.into() });
                 Ok(())
             }
+            Leave::Nowhere => Ok(()),
         }
     }
 
@@ -42,6 +45,7 @@ impl Leave<'_> {
         match self {
             Leave::Here(watches, slot) if remove => watches.remove(*slot, kind, path),
             Leave::Here(watches, slot) => watches.has(*slot, kind, path),
+            Leave::Nowhere => true,
             Leave::AtFront(_, conn) => panic!("the watches of {conn:?} are at its front"),
         }
     }

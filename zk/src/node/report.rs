@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zoolog_client::{Fetching, SharedLog};
 use zoolog_core::Instant;
-use zoolog_core::stages::Stages;
+use zoolog_core::stages::{Stages, Summary};
 
 /// Entries of a list at most: connections, sessions, paths.
 pub const LIST_MAX: usize = 10_000;
@@ -105,6 +105,8 @@ pub struct Report {
     pub fetching: Fetching,
     /// Latencies of the stages of a request.
     pub stages: Stages,
+    /// How long snapshots took; without quantiles.
+    pub snapshots: Summary,
     /// Connections that watch something.
     pub watchers: usize,
     /// Paths that are watched.
@@ -113,6 +115,8 @@ pub struct Report {
     pub snapshot_aside_bytes: usize,
     /// Version of the rules by which records are applied.
     pub apply_version: u32,
+    /// Whether the log is away, and whoever takes that is served reads only.
+    pub read_only: bool,
     /// Connections, if asked for.
     pub connections: Vec<Connection>,
     /// Sessions, if asked for.
@@ -153,10 +157,12 @@ impl<L: SharedLog> Back<L> {
             failed_late: all.failed_late,
             fetching: self.log.fetching(),
             stages: all.stages,
+            snapshots: self.snapshots.times(),
             watchers: self.watches.watchers() + self.counted.watchers,
             watched_paths: self.watches.paths() + self.counted.paths,
             snapshot_aside_bytes: state.image_bytes(),
             apply_version: state.apply_version(),
+            read_only: self.is_read_only(now),
             connections: Vec::new(),
             sessions: Vec::new(),
             watches: BTreeMap::new(),

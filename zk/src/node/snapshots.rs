@@ -11,6 +11,7 @@ use crate::snapshot::{Pace, Restored, Taking};
 use crate::state::State;
 use std::time::Duration;
 use zoolog_client::SharedLog;
+use zoolog_core::stages::Summary;
 use zoolog_core::{ClusterId, Gsn, Instant, Output};
 
 /// After a failure (a full disk, say) the next attempt waits this long.
@@ -30,6 +31,10 @@ pub(super) struct Snapshots {
     retry_at: Instant,
     newest: Option<Gsn>,
     second_newest: Option<Gsn>,
+    /// When the last one began.
+    begun_at: Instant,
+    /// How long those took that came to their end.
+    times: Summary,
 }
 
 impl Snapshots {
@@ -43,12 +48,33 @@ impl Snapshots {
             retry_at: now,
             newest: restored.newest,
             second_newest: restored.second_newest,
+            begun_at: now,
+            times: Summary {
+                name: "snapshot",
+                count: 0,
+                sum_us: 0,
+                min_us: 0,
+                max_us: 0,
+                quantiles_us: [0; 4],
+            },
         }
     }
 
     /// Position of the newest that is known to be good.
     pub(super) const fn newest(&self) -> Option<Gsn> {
         self.newest
+    }
+
+    /// How long those took that came to their end; without quantiles.
+    pub(super) const fn times(&self) -> Summary {
+        self.times
+    }
+
+    fn ended(&mut self, now: Instant) {
+        let us = now.since(self.begun_at).as_micros() as u64;
+        let t = &mut self.times;
+        (t.min_us, t.max_us) = (if t.count == 0 { us } else { t.min_us.min(us) }, t.max_us.max(us));
+        (t.count, t.sum_us) = (t.count + 1, t.sum_us + us);
     }
 
     /// A record of that length was applied.
@@ -75,6 +101,7 @@ impl<L: SharedLog> Back<L> {
             self.snapshots.taking = Some(taking);
             self.snapshots.since = (0, 0);
             self.snapshots.bytes = 0;
+            self.snapshots.begun_at = now;
             self.save_piece(state);
         }
     }
@@ -105,6 +132,7 @@ impl<L: SharedLog> Back<L> {
         match result {
             Ok(()) if last => {
                 self.snapshots.taking = None;
+                self.snapshots.ended(now);
                 self.snapshots.second_newest = self.snapshots.newest.replace(gsn);
                 self.release_log();
             }

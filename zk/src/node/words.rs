@@ -2,7 +2,7 @@
 //! on.
 
 use super::connection::Slot;
-use super::facts::{Facts, Gauges};
+use super::facts::{Facts, Gauges, Mode};
 use super::fronts::Asker;
 use super::report::{About, Connection, Report, Reset};
 use super::{Back, NodeConfig};
@@ -20,11 +20,11 @@ pub const VERSION: &str = concat!("3.9.3-zoolog-", env!("CARGO_PKG_VERSION"));
 /// Part of the version line that tools parse; ours are reproducible and have no other date.
 pub const BUILT_ON: &str = "01/01/2026 00:00 GMT";
 
-/// Every node takes reads and writes alike; a tool that asks is told that there are others.
-pub const MODE: &str = "follower";
-
 /// What a node says that has not caught up.
 pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+
+/// A line of a node that is cut off from the log.
+const READ_ONLY: &str = "READ-ONLY mode; serving only read-only clients\n";
 
 /// What the original traces unless told otherwise. Nothing is traced here.
 pub const TRACE_MASK: i64 = 306;
@@ -59,7 +59,7 @@ impl<L: SharedLog> Back<L> {
             let text = format!("{word} is not executed because it is not in the whitelist.\n");
             return self.say(slot, &text);
         }
-        if let Some(text) = without_state(&self.cfg, self.serving, word) {
+        if let Some(text) = without_state(&self.cfg, self.serving, self.is_read_only(now), word) {
             return self.say(slot, &text);
         }
         let id = self.conns.at(slot).id;
@@ -80,10 +80,11 @@ impl<L: SharedLog> Back<L> {
 }
 
 /// What words say that ask for nothing that is counted, and what all others say on a node that doesn't serve.
-fn without_state(cfg: &NodeConfig, serving: bool, word: &[u8]) -> Option<String> {
+fn without_state(cfg: &NodeConfig, serving: bool, read_only: bool, word: &[u8]) -> Option<String> {
     Some(match word {
         b"ruok" => "imok".into(),
         b"redy" => if serving { "yes" } else { "no" }.into(),
+        b"isro" if read_only => "ro".into(),
         b"isro" => if serving { "rw" } else { "null" }.into(),
         b"envi" => environment(&cfg.facts),
         b"gtmk" => TRACE_MASK.to_string(),
@@ -96,8 +97,8 @@ fn without_state(cfg: &NodeConfig, serving: bool, word: &[u8]) -> Option<String>
 
 fn answer(word: &[u8], report: &Report, cfg: &NodeConfig) -> String {
     let mut text = match word {
-        b"srvr" => server(report, String::new()),
-        b"stat" => return server(report, clients(report)),
+        b"srvr" => server(report, &cfg.facts, String::new()),
+        b"stat" => return server(report, &cfg.facts, clients(report)),
         b"mntr" => monitor(report, &cfg.facts),
         b"conf" => config(cfg),
         b"dirs" => directories(&cfg.facts),
@@ -137,12 +138,18 @@ fn environment(facts: &Facts) -> String {
     text
 }
 
-fn server(report: &Report, clients: String) -> String {
-    let s = &report.status;
+/// What a node calls itself now.
+pub fn mode(report: &Report, facts: &Facts) -> &'static str {
+    if report.read_only { "read-only" } else { facts.mode().name() }
+}
+
+fn server(report: &Report, facts: &Facts, clients: String) -> String {
+    let (s, mode) = (&report.status, mode(report, facts));
+    let note = if report.read_only { READ_ONLY } else { "" };
     let (min, avg, max) = s.latency_ms;
     format!(
-        "Zookeeper version: {VERSION}, built on {BUILT_ON}\n{clients}Latency min/avg/max: {min}/{avg:.4}/{max}\n\
-         Received: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: 0x{:x}\nMode: {MODE}\nNode count: {}\n",
+        "Zookeeper version: {VERSION}, built on {BUILT_ON}\n{note}{clients}Latency min/avg/max: {min}/{avg:.4}/{max}\n\
+         Received: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: 0x{:x}\nMode: {mode}\nNode count: {}\n",
         s.received, s.sent, s.connections, s.outstanding, s.applied.0, s.znodes
     )
 }
@@ -293,9 +300,9 @@ pub fn monitored(report: &Report, facts: &Facts) -> Vec<(&'static str, Figure)> 
     let text = |text: &dyn Display| Figure::Text(text.to_string());
     let count = |n: usize| Figure::Whole(n as u64);
     let gauges = &facts.gauges;
-    vec![
+    let mut all = vec![
         ("version", text(&format_args!("{VERSION}, built on {BUILT_ON}"))),
-        ("server_state", text(&MODE)),
+        ("server_state", text(&mode(report, facts))),
         ("avg_latency", Figure::Mean(avg)),
         ("max_latency", Figure::Whole(max)),
         ("min_latency", Figure::Whole(min)),
@@ -331,7 +338,31 @@ pub fn monitored(report: &Report, facts: &Facts) -> Vec<(&'static str, Figure)> 
         ("location_entries", count(report.fetching.location_entries)),
         ("location_bytes", Figure::Whole(report.fetching.location_bytes)),
         ("writes_failed_after_ack", Figure::Whole(report.failed_late)),
-    ]
+    ];
+    all.extend(among_others(facts));
+    all
+}
+
+/// What tools ask of a server that is one of several, under the original's names: how many nodes there should be, and are.
+fn among_others(facts: &Facts) -> Vec<(&'static str, Figure)> {
+    let (known, here) = (Gauges::get(&facts.gauges.nodes), Gauges::get(&facts.gauges.nodes_here));
+    let others = Figure::Whole(here.saturating_sub(1));
+    let state = |text: &str| ("peer_state", Figure::Text(text.into()));
+    match facts.mode() {
+        Mode::Standalone => Vec::new(),
+        Mode::Follower => vec![state("following - broadcast"), ("quorum_size", Figure::Whole(known))],
+        Mode::Leader => vec![
+            state("leading - broadcast"),
+            ("quorum_size", Figure::Whole(known)),
+            ("leader_uptime", Figure::Whole(Gauges::get(&facts.gauges.leads_for_ms))),
+            ("learners", others.clone()),
+            ("followers", others.clone()),
+            ("synced_followers", others),
+            ("synced_observers", Figure::Whole(0)),
+            ("synced_non_voting_followers", Figure::Whole(0)),
+            ("pending_syncs", Figure::Whole(0)),
+        ],
+    }
 }
 
 /// What the original measures of requests, under its names.
@@ -339,8 +370,20 @@ pub fn latencies(report: &Report) -> impl Iterator<Item = (&'static str, Summary
     report.stages.summaries().filter_map(|stage| match stage.name {
         "zk_read" => Some(("readlatency", stage)),
         "zk_write" => Some(("updatelatency", stage)),
+        // From the append of a write to its delivery, order and all copies included.
+        "zk_log" => Some(("propagation_latency", stage)),
         _ => None,
     })
+}
+
+/// What the original sums up without percentiles, under its names.
+pub fn totals(report: &Report) -> [(&'static str, Summary); 1] {
+    [("snapshottime", report.snapshots)]
+}
+
+/// The lines of `mntr` about such a sum.
+pub fn total_lines(name: &str, total: &Summary) -> Vec<(String, Figure)> {
+    summary_lines(name, total).into_iter().filter(|(key, _)| !key.starts_with('p')).collect()
 }
 
 /// The lines of `mntr` about such a summary: keys, and values in milliseconds.
@@ -368,10 +411,10 @@ fn monitor(report: &Report, facts: &Facts) -> String {
     for (key, figure) in monitored(report, facts) {
         let _ = writeln!(text, "zk_{key}\t{figure}");
     }
-    for (name, stage) in latencies(report) {
-        for (key, figure) in summary_lines(name, &stage) {
-            let _ = writeln!(text, "zk_{key}\t{figure}");
-        }
+    let lines = latencies(report).flat_map(|(name, stage)| summary_lines(name, &stage));
+    let totals = totals(report).into_iter().flat_map(|(name, total)| total_lines(name, &total));
+    for (key, figure) in lines.chain(totals) {
+        let _ = writeln!(text, "zk_{key}\t{figure}");
     }
     text
 }

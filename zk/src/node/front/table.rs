@@ -25,6 +25,8 @@ pub(super) enum Phase {
         /// Agreed timeout.
         timeout: Duration,
     },
+    /// Serves a session that only reads, with the other executor.
+    ReadOnly,
     /// To be closed; nothing counts any more.
     Closed,
 }
@@ -102,6 +104,11 @@ impl Conn {
     pub(super) fn open(&mut self, now: Instant, timeout: Duration, vouched_at: Instant) {
         self.phase = Phase::Open { timeout };
         (self.vouched_at, self.told_heard_at) = (vouched_at, now);
+    }
+
+    /// It has a session that only reads.
+    pub(super) fn open_read_only(&mut self) {
+        self.phase = Phase::ReadOnly;
     }
 
     /// Nothing of it counts any more, but what it is being sent.

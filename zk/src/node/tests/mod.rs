@@ -12,6 +12,7 @@ mod member;
 mod memlog;
 mod multi;
 mod policies;
+mod read_only;
 mod sessions;
 mod several;
 mod snapshots;

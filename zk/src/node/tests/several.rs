@@ -157,6 +157,7 @@ with_fronts! {
         who_sets_more_watches_than_the_node_holds_is_closed;
     words of words [(1, 1), (3, 2)] =>
         health_words_have_no_newline
+        one_node_is_called_the_leader_and_counts_the_others
         monitor_lines_are_keys_and_values_that_add_up
         stages_count_requests_until_they_are_counted_anew
         the_server_text_has_the_lines_that_parsers_count_on
@@ -166,6 +167,15 @@ with_fronts! {
         lists_of_watches_are_cut_off_where_they_would_take_too_long
         a_node_that_has_not_caught_up_says_so
         a_connection_that_is_closed_is_noted_with_its_reason;
+    read_only of read_only [(1, 1), (3, 2)] =>
+        a_node_that_is_cut_off_serves_reads_to_who_takes_that_and_nobody_else
+        a_read_only_session_ends_before_anything_more_is_seen
+        a_new_session_of_a_node_that_is_cut_off_is_unknown_to_the_others
+        who_has_seen_more_or_is_unknown_there_is_not_served
+        a_node_that_starts_without_the_log_serves_what_it_has_once_it_waited
+        a_read_only_session_lasts_as_long_as_its_client_is_heard
+        requests_sent_without_waiting_are_answered_in_order
+        a_node_that_is_not_set_to_serves_nobody_while_it_is_cut_off;
     acl of acl [(1, 1), (3, 2)] =>
         every_operation_needs_its_permission_whoever_asks
         what_counts_first_is_told

@@ -146,6 +146,7 @@ fn open_world(nodes: usize) -> World {
         client_port: 2181,
         data_dir: "/data".into(),
         environment: vec![("host.name".into(), "here".into())],
+        alone: false,
         gauges: Gauges::default().into(),
     };
     w.cfg.facts.gauges.data_dir_bytes.store(77, Ordering::Relaxed);
@@ -229,6 +230,28 @@ pub(super) fn every_word_has_the_shape_of_the_original() {
     assert_eq!(shape(&w.word(0, "wchs")), "N connections watching N paths\nTotal watches:N\n\n");
     assert_eq!(shape(&w.word(0, "hash").replace(|c| ('a'..='f').contains(&c), "0")), "N: N\n");
     assert_eq!(w.word(0, "gtmk"), "306");
+}
+
+/// Monitoring counts leaders: there is to be one, and it says how many follow.
+#[test]
+pub(super) fn one_node_is_called_the_leader_and_counts_the_others() {
+    let mut w = open_world(1);
+    let gauges = w.cfg.facts.gauges.clone();
+    let told = |w: &mut World| {
+        let (text, mode) = (w.word(0, "mntr"), w.word(0, "srvr"));
+        let mode = mode.lines().find_map(|l| l.strip_prefix("Mode: ").map(String::from)).expect("a mode");
+        assert_eq!(value(&text, "zk_server_state"), mode);
+        let other =
+            |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('\t').map(String::from));
+        (mode, other("zk_quorum_size"), other("zk_learners"), other("zk_synced_followers"))
+    };
+    let some = |n: &str| Some(n.to_string());
+    assert_eq!(told(&mut w), ("follower".into(), some("0"), None, None));
+    gauges.nodes.store(4, Ordering::Relaxed);
+    gauges.nodes_here.store(3, Ordering::Relaxed);
+    assert_eq!(told(&mut w), ("follower".into(), some("4"), None, None));
+    gauges.leads.store(true, Ordering::Relaxed);
+    assert_eq!(told(&mut w), ("leader".into(), some("4"), some("2"), some("2")));
 }
 
 #[test]

@@ -425,14 +425,26 @@ impl World {
         resume: Option<&ConnectResponse>,
     ) -> usize {
         let client = self.dial(node);
-        self.ask_on(client, last_zxid_seen, timeout_ms, resume);
+        self.ask_on(client, last_zxid_seen, timeout_ms, resume, false);
+        client
+    }
+
+    /// Sends a connect request of a client that takes a read-only session, too.
+    pub fn ask_read_only(
+        &mut self,
+        node: usize,
+        last_zxid_seen: i64,
+        resume: Option<&ConnectResponse>,
+    ) -> usize {
+        let client = self.dial(node);
+        self.ask_on(client, last_zxid_seen, 4000, resume, true);
         client
     }
 
     /// Sends a connect request from another address.
     pub fn ask_from(&mut self, address: &str, node: usize, resume: Option<&ConnectResponse>) -> usize {
         let client = self.dial_from(address, node);
-        self.ask_on(client, 0, 4000, resume);
+        self.ask_on(client, 0, 4000, resume, false);
         client
     }
 
@@ -442,6 +454,7 @@ impl World {
         last_zxid_seen: i64,
         timeout_ms: i32,
         resume: Option<&ConnectResponse>,
+        read_only: bool,
     ) {
         let request = ConnectRequest {
             protocol_version: 0,
@@ -449,7 +462,7 @@ impl World {
             timeout_ms,
             session: resume.map_or(0, |r| r.session),
             password: resume.as_ref().map_or(&[0; 16], |r| &r.password),
-            read_only: Some(false),
+            read_only: Some(read_only),
         };
         let mut bytes = Vec::new();
         request.encode(&mut bytes);
