@@ -1,8 +1,8 @@
 //! Do the promises hold when everything goes wrong at once? Random clients on three nodes that are cut off,
-//! killed and started, on a log that dawdles.
+//! killed and started, on a log that dawdles; some of them take read-only sessions where there are no others.
 
 use super::world::*;
-use crate::jute::{ConnectResponse, Request, xid};
+use crate::jute::{ConnectResponse, ErrorCode, Request, xid};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use zoolog_core::Instant;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Connect(usize),
-    Resume(usize, usize),
+    /// Where, and whether a read-only session would be taken.
+    Connect(usize, bool),
+    Resume(usize, usize, bool),
     Write(usize, u8),
     Read(usize, u8),
     HangUp(usize),
@@ -27,8 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
     let node = 0usize..3;
     let client = 0usize..5;
     prop_oneof![
-        3 => node.clone().prop_map(Step::Connect),
-        4 => (client.clone(), node.clone()).prop_map(|(c, n)| Step::Resume(c, n)),
+        3 => (node.clone(), any::<bool>()).prop_map(|(n, r)| Step::Connect(n, r)),
+        4 => (client.clone(), node.clone(), any::<bool>()).prop_map(|(c, n, r)| Step::Resume(c, n, r)),
         8 => (client.clone(), any::<u8>()).prop_map(|(c, k)| Step::Write(c, k)),
         5 => (client.clone(), any::<u8>()).prop_map(|(c, k)| Step::Read(c, k)),
         1 => client.prop_map(Step::HangUp),
@@ -44,6 +45,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct User {
     conn: usize,
     session: Option<ConnectResponse>,
+    /// Its connection is not answered yet.
+    waits: bool,
+    /// Its session only reads: at that zxid, once it has read.
+    reads_at: Option<Option<i64>>,
     last_zxid: i64,
     xid: i32,
 }
@@ -60,13 +65,12 @@ struct Chaos {
 
 impl Chaos {
     fn new() -> Self {
-        Self {
-            w: World::new(3),
-            places: [0, 1, 2],
-            users: Vec::new(),
-            hashes: BTreeMap::new(),
-            gone: BTreeMap::new(),
-        }
+        let mut w = World::new(0);
+        w.cfg.read_only = true;
+        (0..3).for_each(|_| {
+            w.start(1000);
+        });
+        Self { w, places: [0, 1, 2], users: Vec::new(), hashes: BTreeMap::new(), gone: BTreeMap::new() }
     }
 
     fn node(&self, place: usize) -> usize {
@@ -81,11 +85,26 @@ impl Chaos {
         }
         for user in &mut self.users {
             let mut got = Vec::new();
-            if user.session.is_none() {
-                user.session = self.w.answer(user.conn);
+            if user.waits
+                && let Some(answer) = self.w.answer(user.conn)
+            {
+                user.waits = false;
+                user.reads_at = (answer.read_only == Some(true)).then_some(None);
+                user.session = Some(answer).filter(|a| !a.is_refusal());
             }
-            if user.session.is_some() {
+            if user.session.is_some() && !user.waits {
                 got = self.w.got(user.conn);
+            }
+            if let Some(reads_at) = &mut user.reads_at {
+                for g in &got {
+                    let Got::Reply(_, zxid, err, _) = g else { panic!("nothing changes under it: {g:?}") };
+                    assert_eq!(*reads_at.get_or_insert(*zxid), *zxid, "what is read stays as it is");
+                    assert!(*zxid >= user.last_zxid, "zxids go on over connections and nodes: {g:?}");
+                    let may = [0, ErrorCode::NoNode.code(), ErrorCode::NotReadOnly.code()].contains(err);
+                    assert!(may, "{g:?}");
+                    user.last_zxid = *zxid;
+                }
+                continue;
             }
             let session = user.session.map_or(0, |s| s.session);
             let seen_gone = self.gone.get(&session);
@@ -107,11 +126,29 @@ impl Chaos {
         }
     }
 
+    fn ask(
+        &mut self,
+        place: usize,
+        last_zxid: i64,
+        resume: Option<&ConnectResponse>,
+        read_only: bool,
+    ) -> usize {
+        let node = self.node(place);
+        match read_only {
+            true => self.w.ask_read_only(node, last_zxid, resume),
+            false => self.w.ask(node, last_zxid, 2000, resume),
+        }
+    }
+
     fn wait(&mut self, ms: u64, mask: u8) {
         let end = self.w.now + Duration::from_millis(ms);
         while self.w.now < end {
             for (i, user) in self.users.iter().enumerate() {
-                if mask >> (i % 8) & 1 == 1 && user.session.is_some() && !self.w.is_closed(user.conn) {
+                if mask >> (i % 8) & 1 == 1
+                    && !user.waits
+                    && user.session.is_some()
+                    && !self.w.is_closed(user.conn)
+                {
                     self.w.put_request(user.conn, xid::PING, &Request::Ping);
                 }
             }
@@ -123,7 +160,7 @@ impl Chaos {
 
     fn request(&mut self, user: usize, request: &Request<'_>) {
         let Some(user) = self.users.get_mut(user) else { return };
-        if user.session.is_some() && !self.w.is_closed(user.conn) {
+        if user.session.is_some() && !user.waits && !self.w.is_closed(user.conn) {
             user.xid += 1;
             self.w.put_request(user.conn, user.xid, request);
             self.w.run();
@@ -132,22 +169,33 @@ impl Chaos {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Connect(place) if self.users.len() < 5 => {
-                let conn = self.w.ask(self.node(place), 0, 2000, None);
-                self.users.push(User { conn, session: None, last_zxid: 0, xid: 0 });
+            Step::Connect(place, read_only) if self.users.len() < 5 => {
+                let conn = self.ask(place, 0, None, read_only);
+                let (session, waits, reads_at) = (None, true, None);
+                self.users.push(User { conn, session, waits, reads_at, last_zxid: 0, xid: 0 });
             }
-            Step::Connect(_) => {}
-            Step::Resume(u, place) => {
+            Step::Connect(..) => {}
+            Step::Resume(u, place, true) => {
+                if let Some(user) = self.users.get(u) {
+                    let (old, zxid, session) = (user.conn, user.last_zxid, user.session);
+                    let conn = self.ask(place, zxid, session.as_ref(), true);
+                    self.w.hang_up(old);
+                    self.w.run();
+                    let user = &mut self.users[u];
+                    (user.conn, user.waits, user.reads_at) = (conn, true, None);
+                }
+            }
+            Step::Resume(u, place, false) => {
                 let node = self.node(place);
                 if let Some(user) = self.users.get_mut(u) {
                     // Whoever changes connections listens to the new one only.
                     let old = user.conn;
                     user.conn = self.w.ask(node, user.last_zxid, 2000, user.session.as_ref());
+                    (user.waits, user.reads_at) = (false, None);
                     self.w.hang_up(old);
                     self.w.run();
                     match self.w.answer(user.conn) {
-                        Some(a) if a.is_refusal() => user.session = None,
-                        Some(_) => {}
+                        Some(a) => user.session = Some(a).filter(|a| !a.is_refusal()),
                         // No answer yet: ask for a new session another time.
                         None => self.w.hang_up(user.conn),
                     }
