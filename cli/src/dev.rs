@@ -4,7 +4,7 @@
 use crate::args::{DevArgs, Isolate};
 use crate::http::{self, topology::Topology};
 use crate::settings::Common;
-use crate::{admin, newcomers, nodes, start, supervise};
+use crate::{admin, nodes, start, supervise};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -182,13 +182,15 @@ fn plan(args: &DevArgs, mut common: Common) -> Result<(Plan, Listeners), String>
             listen: format!("127.0.0.1:{}", zk_port(args, &common.zk, i)?),
             admin_listen: listen_of(&common.zk.admin_listen, i)?,
             metrics_listen: listen_of(&common.zk.metrics_listen, i)?,
+            snapshot_listen: match common.zk.snapshot_listen.as_str() {
+                alike @ ("" | "none") => alike.to_string(),
+                first => listen_of(first, i)?,
+            },
             ..common.zk.clone()
         })
     });
     let zk = zk.collect::<Result<_, String>>()?;
     let plan = Plan { cluster, orderers, shards, zk };
-    let data_dirs: Vec<PathBuf> = plan.zk.iter().map(|z| z.data_dir.clone()).collect();
-    newcomers::settle(&data_dirs, plan.cluster.cluster())?;
     plan.write(&dir)?;
     Ok((plan, (order_listeners, shard_listeners)))
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zoolog_client::{Committed, LogClient};
 use zoolog_core::rt::Waker;
 use zoolog_core::{Input, Instant, Machine, Output};
-use zoolog_zk::node::{Back, Front, NodeCommand, NodeEvent, Published, Said, Step};
+use zoolog_zk::node::{Back, Front, NodeCommand, NodeEvent, Published, Replacement, Said, Step};
 use zoolog_zk::state::State;
 
 /// Published values that may wait for a front.
@@ -122,6 +122,13 @@ impl BackSeat {
     }
 }
 
+/// What changes the state.
+#[derive(Debug)]
+enum Held {
+    Batch(Committed),
+    Replacement(Replacement),
+}
+
 /// The executor that has the log, and applies.
 #[derive(Debug)]
 pub struct BackOn {
@@ -131,8 +138,8 @@ pub struct BackOn {
     queues: Vec<Sender<Arc<Published>>>,
     /// Of this turn, taken in under one lock.
     inputs: Vec<Input<NodeCommand>>,
-    /// A batch that was delivered and waits until every queue has room.
-    held: Option<Committed>,
+    /// What waits until every queue has room.
+    held: Option<Held>,
     in_turn: bool,
 }
 
@@ -200,14 +207,18 @@ impl Machine for BackOn {
                 if !self.has_room() {
                     break;
                 }
-                let (shared, committed) = (self.shared.clone(), self.held.take().expect("looked at"));
+                let (shared, held) = (self.shared.clone(), self.held.take().expect("looked at"));
                 let mut state = shared.write();
-                self.back.apply(now, &mut state, &committed);
+                match held {
+                    Held::Batch(committed) => self.back.apply(now, &mut state, &committed),
+                    Held::Replacement(new) => self.back.replace(now, &mut state, new),
+                }
                 self.publish();
             }
             match self.back.step(now) {
                 Step::Output(output) => return Some(output),
-                Step::Apply(committed) => self.held = Some(committed),
+                Step::Apply(committed) => self.held = Some(Held::Batch(committed)),
+                Step::Replace(new) => self.held = Some(Held::Replacement(new)),
                 Step::Learn(learned) => self.back.learn(now, &self.shared.read(), learned),
                 Step::GoOn => self.back.go_on(now, &self.shared.read()),
                 Step::Nothing => {

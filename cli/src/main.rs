@@ -13,14 +13,15 @@
 mod admin;
 mod args;
 mod asking;
+mod beginning;
 mod dev;
 mod executors;
 mod exit;
 mod facts;
+mod giving;
 mod http;
 mod local;
 mod log;
-mod newcomers;
 mod nodes;
 mod out;
 mod remembered;

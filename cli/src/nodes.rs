@@ -6,7 +6,7 @@ use crate::asking::{self, Asked};
 use crate::http::stored::StoredPages;
 use crate::http::zk::ZkPages;
 use crate::local::{self, LogPlace};
-use crate::{executors, facts, http, remembered, start, zoo_cfg};
+use crate::{beginning, executors, facts, giving, http, remembered, start, zoo_cfg};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use zoolog_core::rt::datadir::DataDir;
 use zoolog_core::rt::snapshots::SnapshotStore;
 use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, SpaceLimits, Stop, clock};
 use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
-use zoolog_core::{ClusterId, Machine, OrdererId, ServerId, SlotId};
+use zoolog_core::{Machine, OrdererId, ServerId, SlotId};
 use zoolog_order::OrderEvent;
 use zoolog_shard::SlotEvent;
 use zoolog_zk::NodeEvent;
@@ -395,10 +395,13 @@ pub fn zk_job(
     stop: Stop,
     ready: Ready,
 ) -> Result<Job, String> {
-    let (name, machine) = zk_machine(&config, &cluster)?;
+    let (name, mut machine) = zk_machine(&config, &cluster)?;
     let (seed, asked) = (seed()?, serve_zk(&config, &machine.facts)?);
+    let giving = giving::listen(&config, &cluster)?;
+    machine.gives_at = giving.as_ref().map(|g| g.addr.clone());
     Ok(Box::new(move |host| {
         let (dir, snapshots, restored) = zk_files(&name, &config, &machine)?;
+        giving.map_or(Ok(()), |g| g.start(&name, snapshots.clone(), stop.clone()))?;
         let spec = zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
         let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
         let answers = asked.answers();
@@ -417,13 +420,16 @@ pub fn zk_jobs(
     stop: &Stop,
     ready: Ready,
 ) -> Result<Vec<Job>, String> {
-    let (name, machine) = zk_machine(&config, cluster)?;
+    let (name, mut machine) = zk_machine(&config, cluster)?;
     let (seed, asked) = (seed()?, serve_zk(&config, &machine.facts)?);
+    let giving = giving::listen(&config, cluster)?;
+    machine.gives_at = giving.as_ref().map(|g| g.addr.clone());
     let (seat, seats) = executors::split(listeners.len() as u16);
     let mut jobs: Vec<Job> = Vec::new();
     let (own, back_name, back_stop) = (machine.clone(), name.clone(), stop.clone());
     jobs.push(Box::new(move |host| {
         let (dir, snapshots, restored) = zk_files(&back_name, &config, &own)?;
+        giving.map_or(Ok(()), |g| g.start(&back_name, snapshots.clone(), back_stop.clone()))?;
         let spec = zk_spec(&back_name, &own, None, Some(snapshots), back_stop);
         let (log, now) = (own.log_client(seed, clock::now()), clock::now());
         let back = zoolog_zk::node::Back::new(own, log, now, &restored);
@@ -488,6 +494,7 @@ pub fn zk_machine(
         reads: config.reads,
         ..zoolog_zk::NodeConfig::default()
     };
+    machine.bootstrap.bytes_per_s = config.snapshot_bytes_per_s;
     machine.log.fetch = config.fetch;
     machine.log.defer = Duration::from_millis(config.defer_ms.into());
     machine.log.location_limit = config.location_limit as usize;
@@ -518,7 +525,7 @@ pub fn zk_files(
 ) -> Result<(DataDir, SnapshotStore, Restored), String> {
     let dir = DataDir::open(&config.data_dir, machine.cluster, name)?;
     let snapshots = SnapshotStore::open(&dir.path().join("snapshots"), machine.cluster)?;
-    let restored = newest_snapshot(name, &snapshots, machine.cluster)?;
+    let restored = beginning::restored(name, &snapshots, machine.cluster)?;
     Ok((dir, snapshots, restored))
 }
 
@@ -536,6 +543,7 @@ pub fn zk_spec(
         frame_limit: machine.max_frame_bytes,
         disk: None,
         snapshots,
+        gives: None,
         stop,
     }
 }
@@ -563,22 +571,6 @@ pub fn zk_events(
     }
 }
 
-/// The state to start from: the newest snapshot that is good. Each was read back when it was made, so that the
-/// next older one counts without being read again.
-fn newest_snapshot(name: &str, store: &SnapshotStore, cluster: ClusterId) -> Result<Restored, String> {
-    let mut files = store.newest()?.into_iter();
-    while let Some(file) = files.next() {
-        match crate::zk::load_snapshot(store, &file, cluster) {
-            Ok(state) => {
-                tracing::info!(node = name, "starting from the snapshot at {}", file.gsn);
-                return Ok(Restored::from_snapshot(state, files.next().map(|f| f.gsn)));
-            }
-            Err(why) => tracing::warn!(node = name, "{why}; trying the one before it"),
-        }
-    }
-    Ok(Restored::default())
-}
-
 fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> NodeSpec {
     NodeSpec {
         name: name.to_string(),
@@ -587,6 +579,7 @@ fn spec(name: &str, listener: TcpListener, disk: Option<Disk>, stop: Stop) -> No
         frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
         disk,
         snapshots: None,
+        gives: None,
         stop,
     }
 }

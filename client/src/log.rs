@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use zoolog_core::batch::PlacedBatch;
-use zoolog_core::wire::{DiskRoom, ReadEnd};
+use zoolog_core::wire::{DiskRoom, OfferAt, ReadEnd};
 use zoolog_core::{ClusterId, Epoch, Gsn, Instant, Machine, Seq, ViewNumber, WriterId};
 
 /// Names a read or tail request until its answer. Those that methods return have bit 63 set and are never
@@ -298,6 +298,15 @@ pub enum LogEvent {
         /// What it has done, or why it has done nothing.
         result: Result<Trimmed, TrimError>,
     },
+    /// The answer to [`SharedLog::find_offers`].
+    Offers {
+        /// Which question.
+        request: RequestId,
+        /// First position that is still readable.
+        trim: Gsn,
+        /// What others offer, in no order.
+        offers: Vec<OfferAt>,
+    },
     /// There is little room on the disks that hold our appends, or enough again. While it isn't ample appends are refused
     /// with [`AppendError::DiskFull`]; what was taken before goes in as soon as it can.
     Room {
@@ -412,6 +421,23 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
     /// there, once all others have released it too. Never goes back; reported within about 100 ms, and again
     /// to every new leader.
     fn release(&mut self, upto: Gsn);
+
+    /// Whether this log tells its users of each other's snapshots.
+    fn gives_offers(&self) -> bool {
+        false
+    }
+
+    /// Others who lack what was trimmed are told that this owner has a snapshot of `gsn` for them, to be had at `addr`
+    /// (`host:port`). Replaces what was offered before.
+    fn offer(&mut self, addr: &str, gsn: Gsn) {
+        let _ = (addr, gsn);
+    }
+
+    /// Asks who offers snapshots: [`LogEvent::Offers`] answers the last question. `None` if this log knows nothing of
+    /// such.
+    fn find_offers(&mut self) -> Option<RequestId> {
+        None
+    }
 
     /// First position of this log; greater than 0 when it succeeds another.
     fn base_gsn(&self) -> Gsn;

@@ -481,6 +481,14 @@ pub struct ZkConfig {
     pub snapshot_records: u64,
     /// Bytes of records after which it is taken, if that comes first; 0: however many. Default 268435456.
     pub snapshot_bytes: u64,
+    /// Where other ZooKeeper nodes get this one's snapshots, `ip:port`; empty: at any free port of the address in `listen`,
+    /// or of all of them if that is for this machine only and orderers are elsewhere; `none`: nowhere. Default empty.
+    pub snapshot_listen: String,
+    /// Host under which they reach it; empty: the address it listens at, or the one it is seen at. Default empty.
+    pub snapshot_advertise: String,
+    /// Bytes per second that this node gives others of its snapshots, all together, and takes of theirs when it needs
+    /// one; 0: as many as there are. Default 268435456; at least 1048576.
+    pub snapshot_bytes_per_s: u64,
     /// How the log's records come to this node: `streamed`, `batched`, `deferred` or `lazy`. Only the first two keep all
     /// promises, and end sessions that fell silent; see docs/POLICIES.md. Default `streamed`.
     pub fetch: Fetch,
@@ -530,6 +538,9 @@ impl Default for ZkConfig {
             read_only: false,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
+            snapshot_listen: String::new(),
+            snapshot_advertise: String::new(),
+            snapshot_bytes_per_s: 256 << 20,
             fetch: Fetch::default(),
             defer_ms: 20,
             location_limit: 200,
@@ -621,6 +632,12 @@ impl Config for ZkConfig {
         }
         is_place("admin_listen", &self.admin_listen)?;
         is_place("metrics_listen", &self.metrics_listen)?;
+        if self.snapshot_listen != "none" {
+            is_place("snapshot_listen", &self.snapshot_listen)?;
+        }
+        if (1..1 << 20).contains(&self.snapshot_bytes_per_s) {
+            return wrong("`snapshot_bytes_per_s` must be 0 (as many as there are) or at least 1048576");
+        }
         if !(1..=60_000).contains(&self.defer_ms) {
             return wrong("`defer_ms` must be 1 to 60000");
         }
@@ -680,6 +697,8 @@ mod tests {
             ("defer_ms = 0", "`defer_ms` must be 1 to 60000"),
             ("location_limit = 0", "`location_limit` must be 1"),
             ("fetch = \"eager\"", "streamed"),
+            ("snapshot_listen = \"2888\"", "`snapshot_listen` must be ip:port"),
+            ("snapshot_bytes_per_s = 1000", "`snapshot_bytes_per_s` must be 0"),
             ("container_max_per_minute = 0", "`container_max_per_minute` must be at least 1"),
             ("read_only = true\nreads = \"linearizable\"", "`read_only` needs `reads"),
             ("max_watches = 0", "`max_watches` must be at least 1"),

@@ -25,7 +25,7 @@
 use crate::ids::Gsn;
 use crate::time::{Instant, WallMs};
 use crate::wal::{WalPos, WalRecord};
-use crate::wire::DiskRoom;
+use crate::wire::{DiskRoom, SnapshotAt};
 use bytes::Bytes;
 
 /// A connection. Bit 63 is set on those the machine dialled (and numbered) itself, see
@@ -117,6 +117,18 @@ pub enum Input<C> {
         /// nothing of it is left, and no further piece is expected.
         result: Result<(), String>,
     },
+    /// The answer to an [`Output::FindSnapshot`].
+    SnapshotFound {
+        /// The one that was found; `None` if none is good.
+        found: Option<SnapshotAt>,
+    },
+    /// The answer to an [`Output::ReadSnapshot`].
+    SnapshotRead {
+        /// The token of that output.
+        token: Token,
+        /// The bytes, all of them; or why they can't be had.
+        result: Result<Bytes, String>,
+    },
     /// How much room the disk of the log has, for machines that have one; comes at start, when it changes, and
     /// about once a second.
     DiskSpace {
@@ -206,6 +218,30 @@ pub enum Output<E> {
         /// Whether the file is complete with it.
         last: bool,
     },
+    /// Nothing more comes of the snapshot that is being saved: what there is of its file goes. A piece that is under way
+    /// is answered all the same. No answer.
+    DropSnapshots {
+        /// Whether those that were finished earlier go, too.
+        finished: bool,
+    },
+    /// Which snapshot can be given to others? `like` if it was found before and can still be read; else the newest
+    /// one, which is read as a whole first, or an older one, if that is damaged. `SnapshotFound` follows; one question at a
+    /// time.
+    FindSnapshot {
+        /// The one that would be best.
+        like: Option<SnapshotAt>,
+    },
+    /// Read a piece of a snapshot that was found; `SnapshotRead` follows.
+    ReadSnapshot {
+        /// Comes back with the completion.
+        token: Token,
+        /// Which.
+        of: SnapshotAt,
+        /// Offset in the file; the piece must lie within it.
+        from: u64,
+        /// How many bytes.
+        bytes: u32,
+    },
     /// The machine has come to another stage of its turn, and measures how long each takes: read the clock, and
     /// call on with what it says. A few per turn or per batch, never one per record.
     ReadClock,
@@ -226,6 +262,8 @@ impl<C> Input<C> {
             Input::Loaded { token, result } => Input::Loaded { token, result },
             Input::SegmentRead { token, result } => Input::SegmentRead { token, result },
             Input::SnapshotSaved { gsn, last, result } => Input::SnapshotSaved { gsn, last, result },
+            Input::SnapshotFound { found } => Input::SnapshotFound { found },
+            Input::SnapshotRead { token, result } => Input::SnapshotRead { token, result },
             Input::DiskSpace { room, free_bytes } => Input::DiskSpace { room, free_bytes },
             Input::Timer => Input::Timer,
             Input::WallClock(wall) => Input::WallClock(wall),
@@ -254,6 +292,11 @@ impl<E> Output<E> {
             }
             Output::Release { segment } => Output::Release { segment },
             Output::SaveSnapshot { gsn, bytes, last } => Output::SaveSnapshot { gsn, bytes, last },
+            Output::DropSnapshots { finished } => Output::DropSnapshots { finished },
+            Output::FindSnapshot { like } => Output::FindSnapshot { like },
+            Output::ReadSnapshot { token, of, from, bytes } => {
+                Output::ReadSnapshot { token, of, from, bytes }
+            }
             Output::ReadClock => Output::ReadClock,
             Output::Event(e) => Output::Event(event(e)?),
         })

@@ -38,6 +38,7 @@ fn the_table_names_each_test_and_each_test_is_there() {
         "core/src",
         "core/tests",
         "zk/src",
+        "cli/src",
         "cli/tests",
     ]);
     let unknown: Vec<_> = named.difference(&all).collect();

@@ -32,6 +32,10 @@ fn batch() -> Batch {
     builder.finish(BatchKind::Data, WriterId(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20), Epoch(3), Seq(4))
 }
 
+fn snapshot_at() -> SnapshotAt {
+    SnapshotAt { gsn: Gsn(7), bytes: 9000, crc: 0xdead_beef }
+}
+
 fn messages() -> Vec<Message> {
     let (lane, incarnation, stream, request) = (lane(), Incarnation(11), 12, 13);
     let cut_lane = CutLane { lane, from: 5, to: 9 };
@@ -165,6 +169,16 @@ fn messages() -> Vec<Message> {
         Recovering { slot: slot(), incarnation, shards: vec![shard] }.into(),
         PartsGone { shard, known: CutNumber(6) }.into(),
         RebuildShard { request, shard }.into(),
+        Offer { name: "zk-1".into(), addr: "b:2".into(), gsn: Gsn(7) }.into(),
+        FindOffers { request }.into(),
+        OffersAre {
+            request,
+            trim: Gsn(5),
+            offers: vec![OfferAt { name: "zk-1".into(), addr: "b:2".into(), gsn: Gsn(7) }],
+        }
+        .into(),
+        SnapshotWanted { request, which: Some(snapshot_at()), from: 4096, bytes: 512 }.into(),
+        SnapshotIs { request, which: Some(snapshot_at()), from: 4096, crc: 0xdead_beef }.into(),
     ]
 }
 

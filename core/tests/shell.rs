@@ -129,6 +129,7 @@ fn node(dir: &Path) -> (String, Stop, Executor) {
             frame_limit: 1 << 20,
             disk: Some(disk),
             snapshots: None,
+            gives: None,
             stop: asked,
         };
         host.run(Echo::new(recovered), spec, |()| Ok(()))

@@ -23,6 +23,7 @@ impl World {
             (o.clock_jump_every, Fault::ClockJump),
             (o.full_disk_every, Fault::FillDisk),
             (o.rot.map(|r| r.1), Fault::Rot),
+            (o.wipe_every, Fault::Wipe),
         ];
         for (every, fault) in kinds {
             self.again(every, fault);
@@ -82,6 +83,7 @@ impl World {
             Fault::FillDisk => o.full_disk_every,
             Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => None,
             Fault::Rot => o.rot.map(|r| r.1),
+            Fault::Wipe => o.wipe_every,
         };
         self.again(every, fault.clone());
         match fault {
@@ -135,6 +137,13 @@ impl World {
                 self.schedule.after(long, Event::Fault(Fault::RoomAgain(id)));
             }
             Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => {}
+            Fault::Wipe => {
+                if self.options.zk > 0 {
+                    let id = self.any_node(|n| matches!(n.role, Role::Zk(_)));
+                    let down = self.pause(Duration::from_millis(300));
+                    self.wipe(id, down);
+                }
+            }
             Fault::Rot => {
                 let server = self.options.rot.expect("a bad disk").0;
                 self.rot(server);

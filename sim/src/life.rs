@@ -8,7 +8,7 @@ use crate::world::World;
 use bytes::Bytes;
 use std::time::Duration;
 use zoolog_core::wal::WalPos;
-use zoolog_core::wire::DiskRoom;
+use zoolog_core::wire::{DiskRoom, SnapshotAt};
 use zoolog_core::{Gsn, Input, Token};
 
 /// After this long without a group the log writes its idle block.
@@ -268,6 +268,54 @@ impl World {
         let wait = self.sync_time(id) / 4;
         let life = self.nodes[id.0].life;
         self.schedule.after(wait, Event::SegmentRead(id, life, token, result));
+    }
+
+    pub(crate) fn find_snapshot(&mut self, id: NodeId, like: Option<SnapshotAt>) {
+        let found = self.nodes[id.0].snapshots.find(like);
+        self.note(id, || format!("-> FindSnapshot: {found:?}"));
+        let life = self.nodes[id.0].life;
+        let wait = crate::options::around(&mut self.snapshot_rng, self.options.sync);
+        self.schedule.after(wait, Event::SnapshotFound(id, life, found));
+    }
+
+    pub(crate) fn read_snapshot(
+        &mut self,
+        id: NodeId,
+        token: Token,
+        of: SnapshotAt,
+        (from, bytes): (u64, u32),
+    ) {
+        let mut result = self.nodes[id.0].snapshots.piece(of, from, bytes).ok_or("it is gone".to_string());
+        if let Ok(piece) = &mut result
+            && self.stormy
+            && self.snapshot_rng.chance(self.options.misread_percent)
+        {
+            self.misread += 1;
+            let at = self.snapshot_rng.below(piece.len() as u64) as usize;
+            piece[at] ^= 1 << self.snapshot_rng.below(8);
+        }
+        self.note(id, || format!("-> ReadSnapshot {} at {from}, {bytes} bytes", token.0));
+        let (life, result) = (self.nodes[id.0].life, result.map(Bytes::from));
+        let wait = crate::options::around(&mut self.snapshot_rng, self.options.sync / 4);
+        self.schedule.after(wait, Event::SnapshotRead(id, life, token, result));
+    }
+
+    /// All of a node's files are lost, and the node dies with them; it comes back. Not if it was the last that had what the
+    /// log has no more: that would be lost for good.
+    pub fn wipe(&mut self, id: NodeId, down: Duration) -> bool {
+        let point = self.checks.trim.point();
+        let has_it = |n: &crate::node::Node| n.snapshots.newest_good().is_some_and(|(gsn, _)| gsn >= point);
+        let others = self.nodes.iter().enumerate().filter(|(i, _)| *i != id.0);
+        if point > Gsn(0) && !others.map(|(_, n)| n).any(has_it) {
+            return false;
+        }
+        self.note(id, || "all its files are lost".into());
+        if self.nodes[id.0].is_up() {
+            self.crash_for(id, down);
+        }
+        self.nodes[id.0].snapshots = crate::snapshots::Snapshots::default();
+        self.wiped += 1;
+        true
     }
 
     pub(crate) fn save_snapshot(&mut self, id: NodeId, gsn: Gsn, bytes: &Bytes, last: bool) {

@@ -44,6 +44,8 @@ pub struct End {
 pub struct Link {
     /// Both ends.
     pub ends: [End; 2],
+    /// What tells the connections of another port than the first from those of that.
+    pub port: u64,
     delay: Duration,
     /// Nothing arrives until it is thawed, but resets.
     frozen: bool,
@@ -138,7 +140,7 @@ impl Network {
             held: VecDeque::new(),
         };
         let ends = [end(from.0, from.1, from.2, true), end(to.unwrap_or(from.0), 0, ConnId(0), false)];
-        self.links.insert(id, Link { ends, delay, frozen: false });
+        self.links.insert(id, Link { ends, port: 0, delay, frozen: false });
         let wait = self.one_way(delay);
         match to {
             Some(to) if self.blocked(from.0, to) => {

@@ -11,6 +11,11 @@ use std::convert::Infallible;
 use zoolog_core::wire::DiskRoom;
 use zoolog_core::{ConnId, Input, Instant};
 
+/// The port at which snapshots are given, of every host.
+pub const GIVING_PORT: &str = ":2888";
+/// Set in the numbers of connections that were accepted there.
+pub const GIVING: u64 = 1 << 62;
+
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -52,6 +57,13 @@ impl Role {
             Role::ZkClient(n) => format!("client-{n}"),
             Role::Operator => "operator".into(),
         }
+    }
+
+    /// Where it gives others its snapshots, if it has any.
+    pub fn giving_addr(self) -> String {
+        let addr = self.addr();
+        let (host, _) = addr.rsplit_once(':').expect("a host and a port");
+        format!("{host}{GIVING_PORT}")
     }
 
     /// Its node's address.

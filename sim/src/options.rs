@@ -41,6 +41,8 @@ pub enum Fault {
     RoomAgain(NodeId),
     /// Bytes on the disk of the server whose disk is bad change.
     Rot,
+    /// All files of a ZooKeeper node are lost, unless it is the last that has what the log has no more.
+    Wipe,
 }
 
 /// How ZooKeeper nodes get their records, and when they answer.
@@ -150,6 +152,10 @@ pub struct Options {
     pub full_disk_every: Option<Duration>,
     /// The server whose disk is bad, if one's is, and mean time between its changes.
     pub rot: Option<(u32, Duration)>,
+    /// Mean time between losses of all files of a ZooKeeper node.
+    pub wipe_every: Option<Duration>,
+    /// Percent of pieces of snapshots given to others that are read otherwise than they were written.
+    pub misread_percent: u64,
     /// Percent of dials refused.
     pub refuse_percent: u64,
     /// Mean one-way delay of the network.
@@ -246,8 +252,14 @@ impl Options {
         let mut bad = Rng::new(seed, "rot");
         let rot =
             bad.chance(35).then(|| (1 + bad.below(3) as u32, Duration::from_millis(bad.between(200, 3_000))));
+        let mut wipes = Rng::new(seed, "wipes");
+        let wipe_every = Duration::from_millis(wipes.between(300, 4_000));
+        let wipe_every = wipes.chance(if trims { 60 } else { 15 }).then_some(wipe_every);
+        let misread_percent = [0, 1, 10][wipes.below(3) as usize];
         let mut this = Self {
             seed,
+            wipe_every,
+            misread_percent,
             named_writers: Rng::new(seed, "names").chance(30),
             conditional: Rng::new(seed, "positions").chance(25),
             linger: Duration::from_secs(5),
@@ -352,6 +364,8 @@ impl Options {
             stall_every: None,
             slow_disk_every: None,
             clock_jump_every: None,
+            wipe_every: None,
+            misread_percent: 0,
             full_disk_every: None,
             retain_time: None,
             retain_bytes: None,

@@ -21,6 +21,10 @@ pub trait Process {
     }
     /// As [`Machine::checkpoint`].
     fn checkpoint(&self) -> Bytes;
+    /// Whether it does what it is there for.
+    fn is_serving(&self) -> bool {
+        true
+    }
     /// Length of the frame at the front of `bytes`; `first` on a connection's first.
     ///
     /// # Errors

@@ -128,6 +128,9 @@ fn complaints(world: &World) -> Vec<String> {
                 let at = world.checks.order.position(id);
                 missing.push(format!("{} is at {at:?}, the tail is {tail}", node.name));
             }
+            Role::Zk(_) if !node.running.as_ref().is_some_and(|r| r.process.is_serving()) => {
+                missing.push(format!("{} doesn't serve", node.name));
+            }
             Role::Zk(_) if world.checks.convergence.applied(id) != tail => {
                 let at = world.checks.convergence.applied(id);
                 missing.push(format!("{} has applied {at}, the tail is {tail}", node.name));
@@ -150,7 +153,7 @@ fn summary(world: &World) -> String {
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
         "{}{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
-         {} expired, {} states compared, {} starts from snapshots; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones; {} of {} conditional batches count",
+         {} expired, {} states compared, {} starts from snapshots, {} files lost, {} got from others; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones; {} of {} conditional batches count",
         policy,
         world.now().0 as f64 / 1e9,
         world.schedule.events(),
@@ -165,6 +168,8 @@ fn summary(world: &World) -> String {
         c.expiry.expired(),
         c.convergence.compared(),
         world.restored,
+        world.wiped,
+        world.fetched,
         c.decided,
         world.rotted,
         c.copies.counts().0,

@@ -7,6 +7,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
 use zoolog_core::rng::Rng;
+use zoolog_core::wire::SnapshotAt;
 use zoolog_core::{Gsn, Instant, Token};
 
 /// A simulated process, by its place in the cluster's list.
@@ -41,6 +42,10 @@ pub enum Event {
     SegmentRead(NodeId, Life, Token, Result<(Bytes, u32), String>),
     /// A piece of a snapshot was saved, or was not.
     SnapshotSaved(NodeId, Life, Gsn, bool, Result<(), String>),
+    /// A snapshot to be given to others was looked for.
+    SnapshotFound(NodeId, Life, Option<SnapshotAt>),
+    /// A piece of one was read.
+    SnapshotRead(NodeId, Life, Token, Result<Bytes, String>),
     /// A connection attempt reaches its target.
     DialArrives(LinkId),
     /// Something reaches an end of a link.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use zoolog_core::Gsn;
 use zoolog_core::rng::Rng;
+use zoolog_core::snapshot::Unframer;
+use zoolog_core::wire::SnapshotAt;
 use zoolog_zk::snapshot::{Loader, Restored};
 
 /// Files kept beside the newest.
@@ -32,7 +34,8 @@ impl Snapshots {
 
     /// A piece is answered: after the last the file has its name for good.
     pub fn answered(&mut self, ok: bool) {
-        let (gsn, file, complete) = self.writing.take().expect("a piece was written");
+        // Unless it was dropped meanwhile.
+        let Some((gsn, file, complete)) = self.writing.take() else { return };
         if ok && complete {
             self.files.insert(gsn, file);
             self.good.insert(gsn);
@@ -56,6 +59,36 @@ impl Snapshots {
             }
             self.files.insert(gsn, file);
         }
+    }
+
+    /// What is unfinished goes, and everything else, if so.
+    pub fn drop_files(&mut self, finished: bool) {
+        self.writing = None;
+        if finished {
+            self.files.clear();
+            self.good.clear();
+        }
+    }
+
+    /// The file that can be given to others: that one, if it is there, or the newest that is whole.
+    pub fn find(&self, like: Option<SnapshotAt>) -> Option<SnapshotAt> {
+        let about = |gsn: &Gsn, file: &Vec<u8>| SnapshotAt {
+            gsn: *gsn,
+            bytes: file.len() as u64,
+            crc: crc32c::crc32c(file),
+        };
+        let whole = |file: &Vec<u8>| {
+            let mut frame = Unframer::new(CLUSTER);
+            frame.push(file, |_, _| Ok(())).is_ok() && frame.finish().is_ok()
+        };
+        let named = like.filter(|at| self.files.get(&at.gsn).is_some_and(|f| about(&at.gsn, f) == *at));
+        named.or_else(|| self.files.iter().rev().find(|f| whole(f.1)).map(|(gsn, f)| about(gsn, f)))
+    }
+
+    /// A piece of that file; `None` if it is not there any more.
+    pub fn piece(&self, of: SnapshotAt, from: u64, bytes: u32) -> Option<Vec<u8>> {
+        let file = self.files.get(&of.gsn).filter(|f| f.len() as u64 == of.bytes)?;
+        Some(file[from as usize..][..bytes as usize].to_vec())
     }
 
     /// The newest file that was answered as saved.

@@ -4,7 +4,7 @@
 use crate::check::{Checks, Violation};
 use crate::cluster;
 use crate::network::{LinkId, Network};
-use crate::node::{Node, Role, Running};
+use crate::node::{GIVING, GIVING_PORT, Node, Role, Running};
 use crate::observe::Observation;
 use crate::options::{Fault, Options, around};
 use crate::schedule::{Carried, Event, Life, NodeId, Schedule};
@@ -44,8 +44,12 @@ pub struct World {
     pub(crate) snapshot_rng: Rng,
     /// How often a ZooKeeper node began with a snapshot.
     pub restored: u64,
-    /// How often one was given another's, having none that reached the log.
-    pub given: u64,
+    /// How often one has got another's, having none that reached the log.
+    pub fetched: u64,
+    /// How often a node's snapshots were all lost.
+    pub wiped: u64,
+    /// Pieces of snapshots that were read otherwise than they were written.
+    pub misread: u64,
     /// How often there was no room for a segment.
     pub refused_segments: u64,
     /// How often bytes of a disk changed.
@@ -58,7 +62,8 @@ impl World {
     /// A world of these nodes, all down.
     pub fn new(options: Options, roles: &[Role], trace: TraceMode) -> Self {
         let nodes: Vec<Node> = roles.iter().map(|&r| cluster::place(r, &options)).collect();
-        let addrs = roles.iter().enumerate().map(|(i, r)| (r.addr(), NodeId(i))).collect();
+        let both = |(i, r): (usize, &Role)| [(r.addr(), NodeId(i)), (r.giving_addr(), NodeId(i))];
+        let addrs = roles.iter().enumerate().flat_map(both).collect();
         let seed = options.seed;
         Self {
             schedule: Schedule::new(seed),
@@ -73,7 +78,9 @@ impl World {
             disk_rng: Rng::new(seed, "disk"),
             snapshot_rng: Rng::new(seed, "snapshots"),
             restored: 0,
-            given: 0,
+            fetched: 0,
+            wiped: 0,
+            misread: 0,
             refused_segments: 0,
             rotted: 0,
             turn_rng: Rng::new(seed, "turns"),
@@ -150,6 +157,16 @@ impl World {
                 if self.alive(id, life) {
                     self.nodes[id.0].snapshots.answered(result.is_ok());
                     self.give(id, Input::SnapshotSaved { gsn, last, result });
+                }
+            }
+            Event::SnapshotFound(id, life, found) => {
+                if self.alive(id, life) {
+                    self.give(id, Input::SnapshotFound { found });
+                }
+            }
+            Event::SnapshotRead(id, life, token, result) => {
+                if self.alive(id, life) {
+                    self.give(id, Input::SnapshotRead { token, result });
                 }
             }
             Event::DialArrives(link) => self.dial_arrives(link),
@@ -244,6 +261,9 @@ impl World {
                 assert!(conn.is_dialled() && !run.conns.contains_key(&conn), "{conn:?} is dialled twice");
                 let to = self.addrs.get(&addr).copied();
                 let link = self.network.dial(&mut self.schedule, (id, life, conn), to);
+                if addr.ends_with(GIVING_PORT) {
+                    self.network.links.get_mut(&link).expect("just dialled").port = GIVING;
+                }
                 run.conns.insert(conn, (link, 0));
             }
             Output::Send { conn, bytes } => self.send(id, run, conn, bytes),
@@ -270,6 +290,14 @@ impl World {
                 store.release(&mut self.nodes[id.0].disk, segment);
             }
             Output::SaveSnapshot { gsn, bytes, last } => self.save_snapshot(id, gsn, &bytes, last),
+            Output::DropSnapshots { finished } => {
+                self.note(id, || format!("-> DropSnapshots, finished ones too: {finished}"));
+                self.nodes[id.0].snapshots.drop_files(finished);
+            }
+            Output::FindSnapshot { like } => self.find_snapshot(id, like),
+            Output::ReadSnapshot { token, of, from, bytes } => {
+                self.read_snapshot(id, token, of, (from, bytes));
+            }
             // A turn takes no time here.
             Output::ReadClock => {}
             Output::Event(seen) => self.observe(id, seen),
@@ -323,7 +351,7 @@ impl World {
         let (life, peer) = (self.nodes[to.0].life, self.nodes[from.0].role.addr());
         let run = self.nodes[to.0].running.as_mut().expect("checked");
         run.accepted += 1;
-        let conn = ConnId(run.accepted);
+        let conn = ConnId(run.accepted | self.network.links[&id].port);
         run.conns.insert(conn, (id, 1));
         let end = &mut self.network.links.get_mut(&id).expect("checked").ends[1];
         (end.life, end.conn, end.open) = (life, conn, true);
@@ -399,25 +427,15 @@ impl World {
 
     fn observe(&mut self, id: NodeId, seen: Observation) {
         self.note(id, || format!("** {}", short(&format!("{seen:?}"), 300)));
+        if matches!(&seen, Observation::Note(text) if text.contains("it goes on at")) {
+            self.fetched += 1;
+        }
         let verdict = self.checks.seen(self.now(), id, &self.nodes[id.0].name, &seen);
         self.judge(verdict);
         if let Observation::Failed(why) = seen {
-            // Its owner starts it anew, with another's snapshot if it has none that reaches the log.
-            if why.contains("was trimmed") {
-                self.give_snapshot(id);
-            }
+            // Its owner starts it anew.
+            self.note(id, || format!("is started anew: {why}"));
             self.schedule.after(Duration::ZERO, Event::Fault(Fault::CrashOne(id, Duration::from_millis(20))));
-        }
-    }
-
-    /// Copies another ZooKeeper node's newest snapshot to this one, as the message of the failed node says.
-    fn give_snapshot(&mut self, id: NodeId) {
-        let others = (0..self.nodes.len()).filter(|i| *i != id.0);
-        let newest = others.filter_map(|i| self.nodes[i].snapshots.newest_good()).max_by_key(|s| s.0);
-        if let Some((gsn, bytes)) = newest {
-            self.given += 1;
-            self.note(id, || format!("is given the snapshot at {gsn}"));
-            self.nodes[id.0].snapshots.files_mut().insert(gsn, bytes);
         }
     }
 

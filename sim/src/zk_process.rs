@@ -2,6 +2,7 @@
 //! turn it shows the hash of its state.
 
 use crate::disk::CLUSTER;
+use crate::node::{GIVING, Role};
 use crate::observe::Observation;
 use crate::options::{Options, Policy};
 use crate::process::{Process, map_event, uncommanded};
@@ -10,6 +11,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use zoolog_core::limits::FRAME_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
+use zoolog_zk::bootstrap::{FetchConfig, Serve, ServeConfig};
 use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Steps, Team, framing};
 use zoolog_zk::snapshot::Restored;
 use zoolog_zk::state::State;
@@ -17,9 +19,17 @@ use zoolog_zk::state::State;
 /// Bytes of a client's frame at most.
 const JUTE_BYTES_MAX: usize = 0xfffff;
 
+/// Whether somebody wants snapshots over it.
+const fn is_giving(conn: ConnId) -> bool {
+    !conn.is_dialled() && conn.0 & GIVING != 0
+}
+
 struct ZkProcess<M> {
     node: M,
+    /// The one that gives its snapshots to others: for real it is on another thread.
+    serve: Serve,
     state: fn(&M) -> &State,
+    serves: fn(&M) -> bool,
     shown: Gsn,
 }
 
@@ -53,15 +63,36 @@ pub fn build(
     (cfg.acks, cfg.reads) = (acks, reads);
     (cfg.log.fetch, cfg.log.defer, cfg.log.location_limit) = (fetch, defer, location_limit);
     let shown = Gsn(0);
+    if o.trims {
+        cfg.gives_at = Some(Role::Zk(n).giving_addr());
+    }
+    // Small pieces, so that there are some.
+    let bytes_per_s = [0, 20_000, 200_000][(seed % 3) as usize];
+    cfg.bootstrap = FetchConfig { bytes_per_s, piece_bytes: 600, window: 3 };
+    let serve = Serve::new(ServeConfig { cluster: CLUSTER, bytes_per_s: 0, fetchers_max: 1 });
     if o.zk_fronts > 0 {
         let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);
-        return Box::new(ZkProcess { node, state: Team::state, shown });
+        return Box::new(ZkProcess { node, serve, state: Team::state, serves: Team::is_serving, shown });
     }
-    Box::new(ZkProcess { node: Node::restore(cfg, seed, now, restored), state: Node::state, shown })
+    let node = Node::restore(cfg, seed, now, restored);
+    Box::new(ZkProcess { node, serve, state: Node::state, serves: Node::is_serving, shown })
 }
 
 impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess<M> {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
+        match &input {
+            Input::Accepted { conn, .. }
+            | Input::Frame { conn, .. }
+            | Input::Closed { conn }
+            | Input::Backlog { conn, .. }
+                if is_giving(*conn) =>
+            {
+                return self.serve.handle(now, input);
+            }
+            Input::SnapshotFound { .. } | Input::SnapshotRead { .. } => return self.serve.handle(now, input),
+            Input::Timer => self.serve.handle(now, Input::Timer),
+            _ => {}
+        }
         self.node.handle(now, uncommanded(input));
     }
 
@@ -72,6 +103,9 @@ impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess
                 other => Observation::Note(format!("{other:?}")),
             }));
         }
+        if let Some(output) = self.serve.poll_output(now) {
+            return Some(map_event(output, Observation::Note));
+        }
         let applied = (self.state)(&self.node).applied();
         (applied > self.shown).then(|| {
             self.shown = applied;
@@ -80,15 +114,19 @@ impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.node.next_deadline()
+        [self.node.next_deadline(), self.serve.next_deadline()].into_iter().flatten().min_by_key(|d| d.0)
     }
 
     fn checkpoint(&self) -> Bytes {
         Bytes::new()
     }
 
+    fn is_serving(&self) -> bool {
+        (self.serves)(&self.node)
+    }
+
     fn frame_length(&self, conn: ConnId, first: bool, bytes: &[u8]) -> Result<Option<usize>, String> {
-        if conn.is_dialled() {
+        if conn.is_dialled() || is_giving(conn) {
             return wire::frame_length(bytes, FRAME_BYTES_MAX).map_err(|e| e.to_string());
         }
         framing(first, bytes, JUTE_BYTES_MAX).map_err(|e| format!("{e:?}"))

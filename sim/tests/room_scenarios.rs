@@ -181,7 +181,7 @@ fn on_low_disks_sessions_live_and_reads_go_on() {
 /// node's snapshot it is well again. One that was away for less goes on from its own.
 #[test]
 fn a_node_whose_place_was_trimmed_says_so_and_goes_on_from_anothers_snapshot() {
-    let mut given = 0;
+    let mut fetched = 0;
     for seed in SEEDS {
         // With writes to the end of it, and no longer.
         for (away, dropped, fault_phase) in [(700 * MS, false, 5_000 * MS), (4_000 * MS, true, 8_000 * MS)] {
@@ -204,13 +204,13 @@ fn a_node_whose_place_was_trimmed_says_so_and_goes_on_from_anothers_snapshot() {
             let failed = own.iter().position(|l| l.contains("was trimmed"));
             let served = own.iter().position(|l| l.contains(ready));
             assert!(served.is_some() && failed.is_none_or(|f| Some(f) < served), "seed {seed}: {own:?}");
-            assert_eq!(failed.is_some(), world.given > 0, "seed {seed}");
-            given += world.given;
-            assert!(dropped || world.given == 0, "seed {seed}: it was waited for");
+            assert_eq!(failed.is_some(), world.fetched > 0, "seed {seed}");
+            fetched += world.fetched;
+            assert!(dropped || world.fetched == 0, "seed {seed}: it was waited for");
             ends_well(&mut world);
         }
     }
-    assert!(given > 0, "given another's snapshot {given} times");
+    assert!(fetched > 0, "it got another's snapshot {fetched} times");
 }
 
 /// Records are kept for their time though the consumer has let go of them, then they go. A new leader doesn't let them

@@ -5,6 +5,7 @@
 //! - [`txn`]: what enters the log: a request with every choice already made.
 //! - [`tree`], [`state`]: what is replicated, and the pure function that changes it, record by record.
 //! - [`snapshot`]: the state in a file, taken while records go on being applied.
+//! - [`bootstrap`]: another node's snapshot, over the network.
 //! - [`access`]: whose identities an ACL lets do what.
 //! - [`watch`]: who wants to be told of what, on one node.
 //! - [`node`]: the machine that joins them: connections, sessions, queues, expiry. [`Node`] is pure; whoever
@@ -16,6 +17,7 @@
 //! is the reply, and reads that were sent behind it are answered from the state right after it.
 
 pub mod access;
+pub mod bootstrap;
 pub mod jute;
 pub mod node;
 pub mod snapshot;

@@ -84,6 +84,7 @@ impl Session {
             frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
             disk: None,
             snapshots: None,
+            gives: None,
             stop: stop.clone(),
         };
         let (tell, its_inbox) = (teller.clone(), inbox.clone());

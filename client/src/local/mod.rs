@@ -375,6 +375,8 @@ impl Machine for LocalLog {
             | Input::Backlog { .. }
             | Input::SegmentRead { .. }
             | Input::SnapshotSaved { .. }
+            | Input::SnapshotFound { .. }
+            | Input::SnapshotRead { .. }
             | Input::WallClock(_) => {}
         }
     }

@@ -116,6 +116,7 @@ impl<S: StateMachine> Run<S> {
             frame_limit: FRAME_BYTES_MAX,
             disk,
             snapshots: Some(store),
+            gives: None,
             stop,
         };
         // Nobody else sets it.

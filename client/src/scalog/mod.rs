@@ -8,7 +8,7 @@
 //!   under way, for `reads` and for history.
 //! - `pace`: when records are asked for that are not pushed.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
-//!   `trims`: what is to be forgotten.
+//!   `trims`: what is to be forgotten. `offers`: who has snapshots for whom.
 
 mod consumer;
 mod cx;
@@ -17,6 +17,7 @@ mod leaving;
 mod links;
 mod metrics;
 mod naming;
+mod offers;
 mod order;
 mod orderers;
 mod pace;
@@ -36,6 +37,7 @@ use cx::{Cx, earlier};
 use fetch::Fetches;
 use links::{LinkId, Links};
 pub use metrics::Metrics;
+use offers::Offers;
 use orderers::Orderers;
 use pace::Pace;
 use reads::Reads;
@@ -65,6 +67,7 @@ pub struct LogClient {
     reads: Reads,
     tails: Tails,
     trims: Trims,
+    offers: Offers,
     order_stall: Stall,
     append_stall: Stall,
     position: Position,
@@ -105,6 +108,7 @@ impl LogClient {
             reads: Reads::default(),
             tails: Tails::default(),
             trims: Trims::default(),
+            offers: Offers::default(),
             order_stall: Stall::new("order"),
             append_stall: Stall::new("append"),
             position: Position::new(now),
@@ -276,6 +280,7 @@ impl LogClient {
         self.writer.tick(cx, links, &self.view);
         self.fetches.tick(cx);
         self.trims.tick(cx);
+        self.offers.tick(cx);
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
             subscription.tick(cx, &mut self.fetches, &self.view, order);
         }
@@ -311,6 +316,7 @@ impl LogClient {
         }
         self.tails.flush(cx, &self.orderers);
         self.trims.flush(cx, &self.orderers);
+        self.offers.flush(cx, &self.orderers);
         if self.orderers.following()
             && let Some(report) = self.position.report(cx)
         {
@@ -418,6 +424,21 @@ impl SharedLog for LogClient {
         }
     }
 
+    fn gives_offers(&self) -> bool {
+        true
+    }
+
+    fn offer(&mut self, addr: &str, gsn: Gsn) {
+        self.offers.offer(addr, gsn);
+        self.dirty = true;
+    }
+
+    fn find_offers(&mut self) -> Option<RequestId> {
+        let request = self.request();
+        self.offers.ask(request);
+        Some(request)
+    }
+
     fn release(&mut self, upto: Gsn) {
         self.position.release(upto);
         self.dirty = true;
@@ -448,6 +469,8 @@ impl Machine for LogClient {
             | Input::Loaded { .. }
             | Input::SegmentRead { .. }
             | Input::SnapshotSaved { .. }
+            | Input::SnapshotFound { .. }
+            | Input::SnapshotRead { .. }
             | Input::DiskSpace { .. }
             | Input::WallClock(_) => {}
         }
@@ -490,6 +513,7 @@ impl Machine for LogClient {
         first = earlier(first, self.reads.deadline(cx));
         first = earlier(first, self.tails.deadline(cx));
         first = earlier(first, self.trims.deadline(cx));
+        first = earlier(first, self.offers.deadline(cx));
         if self.orderers.following() {
             first = earlier(first, self.position.deadline(cx));
         }

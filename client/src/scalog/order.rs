@@ -27,6 +27,7 @@ impl LogClient {
                 self.tails.answer(&mut self.cx, &m);
                 self.tail_is(m.gsn);
             }
+            Message::OffersAre(m) => self.offers.answer(&mut self.cx, m),
             Message::TrimAnswer(m) => self.trims.answer(&mut self.cx, m),
             Message::OrderersAre(m) => self.orderers.are(&mut self.cx, m),
             Message::NotLeader(m) => {
@@ -53,6 +54,7 @@ impl LogClient {
     pub(super) fn orderer_gone(&mut self) {
         self.tails.lost();
         self.trims.lost();
+        self.offers.lost();
         self.position.lost();
         self.writer.orderer_gone();
     }

@@ -9,6 +9,7 @@ mod delivery;
 mod garbage;
 mod leaving;
 mod names;
+mod offers;
 mod order;
 mod pulled;
 mod reads;

@@ -6,7 +6,7 @@ use super::conn::Framing;
 use super::disk::{Disk, RunningDisk, loaded, segment_read};
 use super::net::Net;
 use super::ring::{Done, Op, Ring};
-use super::snapshots::{SnapshotStore, SnapshotWriter};
+use super::snapshots::{Given, SnapshotReader, SnapshotStore, SnapshotWriter};
 use super::wake::{Elsewhere, Finished, Stop};
 use crate::machine::{Input, Machine, Output};
 use crate::time::Instant;
@@ -36,6 +36,8 @@ pub struct NodeSpec {
     pub disk: Option<Disk>,
     /// Where it saves snapshots, if it takes any.
     pub snapshots: Option<SnapshotStore>,
+    /// From where it gives snapshots to others, if it does.
+    pub gives: Option<SnapshotStore>,
     /// Asks it to end.
     pub stop: Stop,
 }
@@ -74,6 +76,7 @@ pub(super) struct Pump<M: Machine, F> {
     net: Net<M::Command>,
     disk: Option<RunningDisk>,
     snapshots: Option<SnapshotWriter>,
+    gives: Option<SnapshotReader>,
     stop: Stop,
     /// Since when it takes leave, and when to ask again whether it has.
     leaving: Option<(Instant, Instant)>,
@@ -105,13 +108,26 @@ where
             }
             None => None,
         };
+        let gives = match spec.gives {
+            Some(store) => {
+                let node = elsewhere.clone();
+                let tell = move |given| {
+                    node.tell(match given {
+                        Given::Found(found) => Finished::Found { found },
+                        Given::Piece(token, result) => Finished::Piece { token, result },
+                    });
+                };
+                Some(SnapshotReader::start(store, Box::new(tell))?)
+            }
+            None => None,
+        };
         if let Some(listener) = &spec.listener {
             listener.set_nonblocking(false).map_err(|e| e.to_string())?; // the ring waits, not we
         }
         let net = Net::new(spec.name, spec.listener, spec.framing, spec.frame_limit, elsewhere, ring);
         let (stop, now) = (spec.stop, clock::now());
         let (leaving, asked, wall_at) = (None, false, Instant(0));
-        Ok(Self { machine, on_event, net, disk, snapshots, stop, leaving, asked, now, wall_at })
+        Ok(Self { machine, on_event, net, disk, snapshots, gives, stop, leaving, asked, now, wall_at })
     }
 
     fn carry_out(&mut self, ring: &mut Ring, output: Output<M::Event>) -> Result<(), String> {
@@ -131,6 +147,18 @@ where
             Output::SaveSnapshot { gsn, bytes, last } => {
                 let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
                 writer.save(gsn, bytes, last)?;
+            }
+            Output::DropSnapshots { finished } => {
+                let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to drop some")?;
+                writer.drop_files(finished)?;
+            }
+            Output::FindSnapshot { like } => {
+                let reader = self.gives.as_ref().ok_or("a node that gives no snapshots looked for one")?;
+                reader.find(like)?;
+            }
+            Output::ReadSnapshot { token, of, from, bytes } => {
+                let reader = self.gives.as_ref().ok_or("a node that gives no snapshots wanted to read one")?;
+                reader.read(token, of, from, bytes)?;
             }
             Output::ReadClock => self.now = clock::now(),
             Output::Event(event) => (self.on_event)(event)?,
@@ -216,6 +244,10 @@ where
             }
             Finished::Snapshot { gsn, last, result } => {
                 self.net.inbox.push_back(Input::SnapshotSaved { gsn, last, result });
+            }
+            Finished::Found { found } => self.net.inbox.push_back(Input::SnapshotFound { found }),
+            Finished::Piece { token, result } => {
+                self.net.inbox.push_back(Input::SnapshotRead { token, result });
             }
             Finished::Resolved { conn, result } => self.net.resolved(ring, conn, result),
         }

@@ -24,8 +24,8 @@ const KEPT: usize = 3;
 const SYNC_BYTES: usize = 4 << 20;
 /// Bytes read or written at a time.
 const IO_BYTES: usize = 1 << 20;
-/// Pieces that may wait for the writer: a machine gives one at a time.
-const WAITING_MAX: usize = 2;
+/// What may wait for the writer: a machine gives one piece at a time, and drops little.
+const WAITING_MAX: usize = 8;
 
 const ENDING: &str = ".snapshot";
 const UNFINISHED: &str = ".tmp";
@@ -159,6 +159,14 @@ impl SnapshotStore {
         }
         Ok(())
     }
+
+    /// Removes every snapshot.
+    fn remove_all(&self) -> Result<(), String> {
+        for file in self.newest()? {
+            std::fs::remove_file(&file.path).map_err(|e| failed("remove", &file.path, &e))?;
+        }
+        self.sync_dir()
+    }
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> String {
@@ -179,10 +187,18 @@ struct Piece {
     last: bool,
 }
 
+enum Work {
+    Save(Piece),
+    /// The unfinished file goes; also finished ones, if so.
+    Drop {
+        finished: bool,
+    },
+}
+
 /// A thread that writes snapshots. It ends, without finishing what it is at, when this is dropped.
 #[derive(Debug)]
 pub struct SnapshotWriter {
-    pieces: Option<SyncSender<Piece>>,
+    work: Option<SyncSender<Work>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -193,14 +209,14 @@ impl SnapshotWriter {
     /// # Errors
     /// Text for a person: there can be no more threads.
     pub fn start(store: SnapshotStore, answer: Answer) -> Result<Self, String> {
-        let (sender, pieces) = sync_channel(WAITING_MAX);
+        let (sender, work) = sync_channel(WAITING_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
-            .spawn(move || write_all(&store, &pieces, &answer, &seen))
+            .spawn(move || write_all(&store, &work, &answer, &seen))
             .map_err(|e| format!("can't start a thread for snapshots: {e}"))?;
-        Ok(Self { pieces: Some(sender), stop, thread: Some(thread) })
+        Ok(Self { work: Some(sender), stop, thread: Some(thread) })
     }
 
     /// Gives it a piece, as [`Output::SaveSnapshot`](crate::machine::Output::SaveSnapshot) means it. Never
@@ -209,8 +225,20 @@ impl SnapshotWriter {
     /// # Errors
     /// More pieces wait than a machine may have given, or the thread has died. The answer does not come then.
     pub fn save(&self, gsn: Gsn, bytes: Bytes, last: bool) -> Result<(), String> {
-        let pieces = self.pieces.as_ref().expect("there until dropped");
-        pieces.try_send(Piece { gsn, bytes, last }).map_err(|e| match e {
+        self.give(Work::Save(Piece { gsn, bytes, last }))
+    }
+
+    /// Has files dropped, as [`Output::DropSnapshots`](crate::machine::Output::DropSnapshots) means it. Never blocks.
+    ///
+    /// # Errors
+    /// As of [`save`](Self::save).
+    pub fn drop_files(&self, finished: bool) -> Result<(), String> {
+        self.give(Work::Drop { finished })
+    }
+
+    fn give(&self, work: Work) -> Result<(), String> {
+        let waiting = self.work.as_ref().expect("there until dropped");
+        waiting.try_send(work).map_err(|e| match e {
             TrySendError::Full(_) => "too many pieces at a time".into(),
             TrySendError::Disconnected(_) => "the thread that writes snapshots has died".into(),
         })
@@ -220,7 +248,7 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.pieces = None;
+        self.work = None;
         if let Some(thread) = self.thread.take() {
             // A panic there was printed there.
             let _ = thread.join();
@@ -228,12 +256,22 @@ impl Drop for SnapshotWriter {
     }
 }
 
-fn write_all(store: &SnapshotStore, pieces: &Receiver<Piece>, answer: &Answer, stop: &AtomicBool) {
+fn write_all(store: &SnapshotStore, work: &Receiver<Work>, answer: &Answer, stop: &AtomicBool) {
     let mut open: Option<Unfinished> = None;
-    for piece in pieces {
+    for work in work {
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        let piece = match work {
+            Work::Save(piece) => piece,
+            Work::Drop { finished } => {
+                open = None;
+                if finished && let Err(why) = store.remove_all() {
+                    tracing::warn!("{why}; remove it by hand: it must not be started from");
+                }
+                continue;
+            }
+        };
         let mut unfinished = match open.take() {
             Some(unfinished) if unfinished.gsn == piece.gsn => Ok(unfinished),
             _ => Unfinished::create(store, piece.gsn),
@@ -342,6 +380,10 @@ fn forget_cached(file: &File) {
     // SAFETY: a plain syscall on an open descriptor, without memory of ours.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
+
+mod reader;
+
+pub use reader::{Given, SnapshotReader};
 
 #[cfg(test)]
 mod tests;

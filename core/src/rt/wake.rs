@@ -3,7 +3,9 @@
 use super::ring::{Op, Ring};
 use super::segments::SegmentError;
 use crate::ids::Gsn;
-use crate::machine::ConnId;
+use crate::machine::{ConnId, Token};
+use crate::wire::SnapshotAt;
+use bytes::Bytes;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -74,6 +76,10 @@ pub(super) enum Finished {
     Segment { number: u32, bytes: u32, result: Result<(), SegmentError> },
     /// A piece of a snapshot was saved, or couldn't be.
     Snapshot { gsn: Gsn, last: bool, result: Result<(), String> },
+    /// A snapshot to be given to others was looked for.
+    Found { found: Option<SnapshotAt> },
+    /// A piece of one was read.
+    Piece { token: Token, result: Result<Bytes, String> },
     /// Where a name leads.
     Resolved { conn: ConnId, result: Result<std::net::SocketAddr, String> },
 }

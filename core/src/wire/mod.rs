@@ -181,6 +181,17 @@ messages! {
 
     /// Operator -> leader: make a copy in place of the lost one of that shard.
     80 RebuildShard;
+
+    /// Node -> leader: my newest snapshot is to be had there.
+    90 Offer;
+    /// Node -> leader: who offers snapshots?
+    91 FindOffers;
+    /// The answer.
+    92 OffersAre;
+    /// Node -> node: which snapshot do you have, or: a piece of it.
+    93 SnapshotWanted;
+    /// The answer: a piece, as payload.
+    94 SnapshotIs;
 }
 
 /// A message with its payload.

@@ -223,6 +223,7 @@ impl<R: Send + 'static> Clients<R> {
                 frame_limit: zoolog_core::limits::FRAME_BYTES_MAX,
                 disk: None,
                 snapshots: None,
+                gives: None,
                 stop: stop.clone(),
             };
             jobs.push(Box::new(move |host| {

@@ -76,7 +76,10 @@ impl Orderer {
                 let unused = self.peers.inbound_gone(id, conn);
                 self.out.extend(unused.map(|conn| Output::Close { conn }));
             }
-            Who::Client => self.consumer_gone(conn),
+            Who::Client => {
+                self.consumer_gone(conn);
+                self.offerer_gone(conn);
+            }
             Who::New | Who::Ending => {}
         }
         self.subscriber_gone(conn);
@@ -118,6 +121,8 @@ impl Orderer {
                 | Message::Tail(_)
                 | Message::Consumer(_)
                 | Message::ForgetConsumer(_)
+                | Message::Offer(_)
+                | Message::FindOffers(_)
                 | Message::Finalize(_)
                 | Message::WantShards(_)
                 | Message::RebuildShard(_)
@@ -145,6 +150,8 @@ impl Orderer {
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
             (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),
+            (Who::Client, Message::Offer(m)) => self.offer(conn, m),
+            (Who::Client, Message::FindOffers(m)) => self.find_offers(conn, m.request),
             (Who::Client, Message::OpenWriter(m)) => {
                 self.ask_name(conn, m.request, Command::OpenWriter(m.name))
             }

@@ -6,6 +6,7 @@ use super::health::Health;
 use super::late::Late;
 use super::members::Changing;
 use super::names::Names;
+use super::offers::Offers;
 use super::retention::Watch;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
@@ -48,6 +49,8 @@ pub(super) struct Lead {
     pub consumers: Gathered,
     /// What named writers asked.
     pub names: Names,
+    /// Who offers snapshots.
+    pub offers: Offers,
     /// Who wants something trimmed.
     pub trims: Trims,
     /// What is kept, by time and bytes.
@@ -75,6 +78,7 @@ impl Lead {
             late: Late::default(),
             consumers: Gathered::default(),
             names: Names::default(),
+            offers: Offers::new(),
             trims: Trims::default(),
             watch: Watch::new(now),
             changing: Changing::default(),

@@ -10,6 +10,7 @@ mod late;
 mod lead;
 mod members;
 mod names;
+mod offers;
 mod peers;
 mod rebuild;
 mod retention;
@@ -311,8 +312,8 @@ impl Machine for Orderer {
             Input::Loaded { token, .. } | Input::SegmentRead { token, .. } => {
                 panic!("an orderer loads nothing, yet {token:?} was loaded")
             }
-            Input::SnapshotSaved { gsn, .. } => {
-                panic!("an orderer takes no snapshots, yet one of {gsn} came")
+            Input::SnapshotSaved { .. } | Input::SnapshotFound { .. } | Input::SnapshotRead { .. } => {
+                panic!("an orderer has no files of snapshots, yet {input:?} came")
             }
             Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
             Input::Backlog { .. } | Input::Timer | Input::WallClock(_) | Input::Command(()) => {}

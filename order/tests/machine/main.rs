@@ -9,6 +9,7 @@ mod driver;
 mod elections;
 mod members;
 mod model;
+mod offers;
 mod rebuild;
 mod schedules;
 mod stages;

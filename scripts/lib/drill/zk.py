@@ -1,11 +1,13 @@
 """Does anything acknowledged get lost when processes die? Starts `zoolog dev --isolate process --zk 3` in a
 fresh directory, keeps clients writing, kills every node with SIGKILL in random order, an orderer leader among
-them, then all of them at once; restarts; and checks that every acknowledged write is there, none twice, and
+them, has one ZooKeeper node lose all its files, then kills all of them at once; restarts; and checks that every
+acknowledged write is there, none twice, and
 that all ZooKeeper nodes have the same state. Takes about a minute."""
 
 import logging
 import pathlib
 import random
+import shutil
 import time
 
 from lib.deps import ensure_kazoo
@@ -47,6 +49,7 @@ class ZkDrill(Frame):
             writer.start()
         time.sleep(2)
         self.kill_each()
+        self.wipe_one()
         self.kill_everything()
         self.verify()
         self.check("SIGTERM ends it in order", self.stop())
@@ -119,6 +122,25 @@ class ZkDrill(Frame):
         self.say(f"{text}; all writers go on {took:.2f} s after its restart, "
                  f"{self.acknowledged() - before} acknowledged meanwhile")
         time.sleep(self.rng.uniform(0.2, 1.0))
+
+    def wipe_one(self):
+        """A ZooKeeper node loses its whole directory, and serves again without a hand."""
+        n = self.rng.randrange(self.topology.zk)
+        name, host = f"zk-{n}", self.topology.hosts[n]
+        self.topology.hold(name, True)
+        pid = self.topology.kill(name)
+        shutil.rmtree(self.topology.directory / "nodes" / name / "data")
+        took = self.wait_for_progress(f"{name} is down")
+        self.topology.hold(name, False)
+        began = time.monotonic()
+        self.topology.wait_restarted(name, pid)
+        while "zk_applied_gsn" not in self.topology.monitor(host) and time.monotonic() - began < RECOVERY_S:
+            time.sleep(0.05)
+        back = time.monotonic() - began
+        says = (self.topology.directory / "nodes" / name / "log").read_text(errors="replace")
+        how = "from another's snapshot" if "it goes on at" in says else "from the log alone"
+        self.say(f"kill -9 {name} and all its files gone; acknowledged again after {took:.2f} s; back {how} after {back:.2f} s")
+        self.check(f"{name} serves again by itself", [] if back < RECOVERY_S else ["it doesn't"])
 
     def kill_everything(self):
         count = self.topology.kill_all()

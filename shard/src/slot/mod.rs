@@ -280,7 +280,9 @@ impl Machine for Slot {
                 self.finish_jobs(now);
             }
             Input::SegmentRead { token, result } => self.segment_read(now, token, result),
-            Input::SnapshotSaved { gsn, .. } => panic!("a slot takes no snapshots, yet one of {gsn} came"),
+            Input::SnapshotSaved { .. } | Input::SnapshotFound { .. } | Input::SnapshotRead { .. } => {
+                panic!("a slot has no snapshots, yet {input:?} came")
+            }
             Input::DiskSpace { room, free_bytes } => self.disk_space(room, free_bytes),
             Input::Backlog { conn, high } => self.backlog(conn, high),
             Input::Timer | Input::WallClock(_) | Input::Command(()) => {}

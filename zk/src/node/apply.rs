@@ -41,12 +41,8 @@ impl<L: SharedLog> Back<L> {
             LogEvent::Progress { tail } => self.order_tail = self.order_tail.max(tail),
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
             LogEvent::Resumed { what } => self.note(format!("the log moves again: {what}")),
-            LogEvent::Gap { from, until } => {
-                self.fail(format!(
-                    "the log from {from} to {until} was trimmed before this node applied it: copy \
-                     DIR/snapshots of another ZooKeeper node here and start again"
-                ));
-            }
+            LogEvent::Gap { from, until } => self.on_gap(from, until),
+            LogEvent::Offers { request, trim, offers } => self.on_offers(request, trim, offers),
             LogEvent::WriterLost { why, unknown_from } => {
                 self.fail(format!("writes from batch {unknown_from} on may be lost: {why}"));
             }
@@ -373,7 +369,10 @@ impl<L: SharedLog> Back<L> {
             self.end_read_only();
             self.start_clocks(now, state);
             self.arm_sweeper(now, state);
-            self.outbox.push_back(Output::Event(NodeEvent::Ready));
+            match std::mem::replace(&mut self.was_ready, true) {
+                false => self.outbox.push_back(Output::Event(NodeEvent::Ready)),
+                true => self.note(format!("serving again, at {applied}")),
+            }
         }
         self.raise_rules(now, state);
         self.try_handshakes(now, state);

@@ -2,6 +2,7 @@
 //! sessions live and end. The state is lent to it, call by call: to be read, or, where it may change, to be written.
 
 use super::apply::DEFER;
+use super::behind::Behind;
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
 use super::fronts::{Asker, Counting};
@@ -17,6 +18,7 @@ use super::sweep::Sweeper;
 use super::syncs::Syncs;
 use super::turn::Turn;
 use super::{NodeCommand, NodeConfig, NodeEvent, framing};
+use crate::bootstrap::Fetch;
 use crate::snapshot::Restored;
 use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Op};
@@ -37,8 +39,18 @@ pub enum Step {
     Learn(Learned),
     /// What is done in steps is to be gone on with, with [`Back::go_on`], before anything else.
     GoOn,
+    /// Another state takes the place of the one that is lent: [`Back::replace`], before anything else.
+    Replace(Replacement),
     /// The turn is over.
     Nothing,
+}
+
+/// A state that takes the place of the one that was lent.
+#[derive(Debug)]
+pub struct Replacement {
+    pub(super) state: Box<State>,
+    /// Whether the log is played from there; if not, there is nothing to be read until another comes.
+    pub(super) restored: bool,
 }
 
 /// What the log said that may let requests go on which wait for a position, or for no more than to be in the log.
@@ -107,6 +119,7 @@ pub struct Back<L = LogClient> {
     pub(super) logged_end: Gsn,
     pub(super) syncs: Syncs,
     pub(super) snapshots: Snapshots,
+    pub(super) behind: Behind,
     pub(super) sweeper: Sweeper,
     pub(super) clocks: Clocks,
     pub(super) pulse_at: Option<Instant>,
@@ -123,6 +136,8 @@ pub struct Back<L = LogClient> {
     pub(super) read_only_made: u32,
     /// When the log last delivered something.
     pub(super) applied_at: Instant,
+    /// Whether it was told that it serves.
+    pub(super) was_ready: bool,
     pub(super) failed: bool,
     /// Newer rules were proposed.
     pub(super) rules_proposed: bool,
@@ -150,6 +165,8 @@ impl<L: SharedLog> Back<L> {
         let cfg = cfg.bounded();
         let snapshots = Snapshots::new(&cfg, restored, now);
         let pending = Pending::new(cfg.max_pending_bytes_of_all);
+        let name = cfg.log.consumer.clone().unwrap_or_default();
+        let behind = Behind::new(Fetch::new(cfg.bootstrap.clone(), cfg.cluster, name), now);
         log.subscribe(restored.state.applied());
         let boot_tail = (Some(log.tail()), None);
         let mut back = Self {
@@ -176,6 +193,7 @@ impl<L: SharedLog> Back<L> {
             logged_end: Gsn(0),
             syncs: Syncs::new(),
             snapshots,
+            behind,
             sweeper: Sweeper::default(),
             clocks: Clocks::new(),
             pulse_at: None,
@@ -187,6 +205,7 @@ impl<L: SharedLog> Back<L> {
             read_only: BTreeSet::new(),
             read_only_made: 0,
             applied_at: now,
+            was_ready: false,
             failed: false,
             rules_proposed: false,
             order_tail: Gsn(0),
@@ -202,6 +221,7 @@ impl<L: SharedLog> Back<L> {
             changes: Vec::new(),
         };
         back.release_log();
+        back.offer();
         back
     }
 
@@ -270,6 +290,8 @@ impl<L: SharedLog> Back<L> {
         self.sweep(now, state);
         self.raise_rules(now, state);
         self.pump_deferred(now, state);
+        self.behind.fetch.tick(now);
+        self.tell_progress(now);
     }
 
     /// Closes a connection for a reason that a person may want to know.
@@ -378,6 +400,10 @@ impl<L: SharedLog> Back<L> {
         self.begin_turn(now);
         match input {
             Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
+            Input::Connected { conn } if Fetch::owns(conn) => self.behind.fetch.connected(now, conn),
+            Input::Frame { conn, bytes } if Fetch::owns(conn) => self.behind.fetch.frame(now, conn, bytes),
+            Input::Closed { conn } if Fetch::owns(conn) => self.behind.fetch.closed(now, conn),
+            Input::Backlog { conn, .. } if Fetch::owns(conn) => {}
             Input::Frame { conn, bytes } if !conn.is_dialled() => self.on_frame(now, state, conn, bytes),
             Input::Closed { conn } if !conn.is_dialled() => self.on_closed(conn),
             Input::Frame { conn, bytes } => {
@@ -398,6 +424,9 @@ impl<L: SharedLog> Back<L> {
             Input::SnapshotSaved { gsn, .. } => {
                 panic!("what follows from the snapshot at {gsn} changes the state")
             }
+            Input::SnapshotFound { .. } | Input::SnapshotRead { .. } => {
+                panic!("a node gives no snapshots, who does is `Serve`")
+            }
             Input::DiskSpace { room, free_bytes } => {
                 self.log.handle(now, Input::DiskSpace { room, free_bytes });
             }
@@ -416,6 +445,7 @@ impl<L: SharedLog> Back<L> {
             Input::Command(NodeCommand::Report { ask, about }) => {
                 self.ask(now, state, Asker::Owner { ask }, about);
             }
+            Input::Command(NodeCommand::Rebuild { why }) => self.rebuild(why),
         }
     }
 
@@ -453,8 +483,13 @@ impl<L: SharedLog> Back<L> {
                 self.timing = true;
                 return Step::Output(Output::ReadClock);
             }
+            if let Some(step) = self.fetch_step() {
+                return step;
+            }
             match self.log.poll_output(now) {
                 Some(Output::Event(event)) if self.failed => drop(event),
+                // What it was applied to is thrown away.
+                Some(Output::Event(LogEvent::Committed(_))) if self.behind.fetch.is_on() => {}
                 Some(Output::Event(LogEvent::Committed(committed))) => return Step::Apply(committed),
                 Some(Output::Event(LogEvent::Tail { request, gsn })) => {
                     return Step::Learn(Learned(News::Tail(request, gsn)));
@@ -479,7 +514,12 @@ impl<L: SharedLog> Back<L> {
                     return Step::Output(Output::ReadSegment { token, segment, offset, bytes });
                 }
                 Some(Output::Release { segment }) => return Step::Output(Output::Release { segment }),
-                Some(Output::SaveSnapshot { gsn, .. }) => panic!("the log saves a snapshot at {gsn}"),
+                Some(
+                    output @ (Output::SaveSnapshot { .. }
+                    | Output::DropSnapshots { .. }
+                    | Output::FindSnapshot { .. }
+                    | Output::ReadSnapshot { .. }),
+                ) => panic!("a log has no snapshots, yet it wants {output:?}"),
                 None if self.go_on_at.is_none_or(|at| at <= now) && self.is_behind() => return Step::GoOn,
                 None if self.end_turn(now) => {}
                 None => {
@@ -532,6 +572,7 @@ impl<L: SharedLog> Back<L> {
             (self.sweeper.next(), "sweep"),
             (self.deferred_at, "deferred reads"),
             (self.go_on_at, "what is done in steps"),
+            (self.behind.fetch.next_deadline(), "another's snapshot"),
         ];
         let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
         own.chain(self.log.next_deadline()).min_by_key(|d| d.0)

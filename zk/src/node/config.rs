@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::policy::{Acks, Reads};
 use super::read_only::READ_ONLY_PATIENCE;
 use super::whitelist::Whitelist;
+use crate::bootstrap::FetchConfig;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
@@ -92,6 +93,11 @@ pub struct NodeConfig {
     pub snapshot_records: u64,
     /// Bytes of such records at which it begins; 0: however many. Default 256 MiB.
     pub snapshot_bytes: u64,
+    /// Where others get this node's snapshots, `host:port`, as [`Offer`](zoolog_core::wire::Offer) means it. Default
+    /// nowhere.
+    pub gives_at: Option<String>,
+    /// How it gets another's, if it needs one.
+    pub bootstrap: FetchConfig,
     /// Four-letter words that are answered (`4lw.commands.whitelist`). Default those that change nothing and name no node
     /// of the tree, unlike the original.
     pub words: Whitelist,
@@ -135,6 +141,8 @@ impl Default for NodeConfig {
             enforce_quota: false,
             snapshot_records: 500_000,
             snapshot_bytes: 256 << 20,
+            gives_at: None,
+            bootstrap: FetchConfig::default(),
             words: Whitelist::default(),
             acks: Acks::default(),
             reads: Reads::default(),

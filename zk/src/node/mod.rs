@@ -16,11 +16,12 @@
 //! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
-//! `snapshots`: when they are taken; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
+//! `snapshots`: when they are taken; `behind`: when another's is needed; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
 mod auth;
 mod back;
+mod behind;
 mod clocks;
 mod config;
 mod connection;
@@ -61,7 +62,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use back::{Back, Learned, Step};
+pub use back::{Back, Learned, Replacement, Step};
 pub use config::{NodeConfig, Steps};
 pub use facts::{Facts, Gauges, Mode};
 pub use framing::framing;
@@ -95,12 +96,18 @@ pub enum NodeCommand {
         /// What is to be said.
         about: About,
     },
+    /// Throw your state and your snapshots away, and begin anew from another node's: [`Back::rebuild`].
+    Rebuild {
+        /// Why, for people.
+        why: &'static str,
+    },
 }
 
 /// What a node tells its owner.
 #[derive(Clone, Debug)]
 pub enum NodeEvent {
-    /// It has applied all that was committed when it started, and serves clients from now on. Comes once.
+    /// It has applied all that was committed when it started, and serves clients from now on. Comes once; a node that had to
+    /// get another's snapshot while it ran says in a note that it serves again.
     Ready,
     /// The answer to [`NodeCommand::Status`].
     Status(Box<NodeStatus>),
@@ -187,6 +194,7 @@ impl<L: SharedLog> Machine for Node<L> {
                 Step::Apply(committed) => self.back.apply(now, &mut self.state, &committed),
                 Step::Learn(learned) => self.back.learn(now, &self.state, learned),
                 Step::GoOn => self.back.go_on(now, &self.state),
+                Step::Replace(new) => self.back.replace(now, &mut self.state, new),
                 Step::Nothing => return None,
             }
         }

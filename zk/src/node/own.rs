@@ -41,11 +41,24 @@ pub(super) struct Own {
     /// When the newest record that has come back was appended: up to then, this node was certainly part of
     /// the cluster.
     vouched_at: Instant,
+    /// The record that was appended last.
+    last: Option<(Seq, u32)>,
+    /// The last record that nobody waits for any more, nor for those before it: some of them may not come
+    /// back, and others once more.
+    forgotten: Option<(Seq, u32)>,
 }
 
 impl Own {
     pub(super) fn new(now: Instant) -> Self {
-        Self { sent: VecDeque::new(), logged: 0, fresh: 0, proposed_at: now, vouched_at: now }
+        let (sent, proposed_at, vouched_at) = (VecDeque::new(), now, now);
+        Self { sent, logged: 0, fresh: 0, proposed_at, vouched_at, last: None, forgotten: None }
+    }
+
+    /// Nobody waits for what was appended so far: some of it may never be delivered here, some of it once more.
+    pub(super) fn forget(&mut self) {
+        self.forgotten = self.last;
+        self.sent.clear();
+        self.logged = 0;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,6 +81,7 @@ impl Own {
     /// The log has taken a record as (batch, index).
     pub(super) fn push(&mut self, now: Instant, (seq, index): (Seq, u32), owner: Owner) {
         self.sent.push_back(Sent { seq, index, at: now, owner });
+        self.last = Some((seq, index));
         self.proposed_at = now;
         self.fresh += 1;
     }
@@ -87,6 +101,9 @@ impl Own {
 
     /// That record has come back, committed. Invariant LOG-3: in the order in which they were appended.
     pub(super) fn take(&mut self, seq: Seq, index: u32) -> Owner {
+        if self.forgotten.is_some_and(|last| (seq, index) <= last) {
+            return Owner::Nobody;
+        }
         let next = self.sent.pop_front().unwrap_or_else(|| panic!("own record {seq}.{index} was never sent"));
         assert_eq!((next.seq, next.index), (seq, index), "own records come back in order");
         self.vouched_at = next.at;

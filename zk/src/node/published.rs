@@ -120,7 +120,8 @@ impl Draft {
 
     /// Everything up to this zxid is applied.
     pub(super) fn applied(&mut self, zxid: i64) {
-        self.zxid = zxid;
+        // A node that began anew may have gone back, and serves nobody until it is further.
+        self.zxid = self.zxid.max(zxid);
     }
 
     pub(super) fn push(&mut self, item: Item) {

@@ -77,6 +77,24 @@ impl Snapshots {
         (t.count, t.sum_us) = (t.count + 1, t.sum_us + us);
     }
 
+    /// The state is another from now on: none is taken of the one that was there. Returns whether the disk has a piece of one.
+    pub(super) fn leave(&mut self) -> bool {
+        (self.since, self.bytes) = ((0, 0), 0);
+        self.taking.take().is_some()
+    }
+
+    /// Those that there were are gone.
+    pub(super) const fn lost(&mut self) {
+        (self.newest, self.second_newest) = (None, None);
+    }
+
+    /// The state is that of a snapshot of so many bytes, which is on the disk now. What there was before is older than
+    /// what the log still has.
+    pub(super) const fn restored(&mut self, gsn: Gsn, bytes: u64) {
+        (self.since, self.bytes) = ((0, 0), bytes);
+        (self.newest, self.second_newest) = (Some(gsn), None);
+    }
+
     /// A record of that length was applied.
     pub(super) const fn applied(&mut self, bytes: usize) {
         self.since.0 += 1;
@@ -96,7 +114,7 @@ impl Snapshots {
 impl<L: SharedLog> Back<L> {
     /// Begins a snapshot of the state as it is, if it is time for one.
     pub(super) fn snapshot_if_due(&mut self, now: Instant, state: &mut State) {
-        if self.snapshots.is_due(now, &self.cfg) {
+        if self.snapshots.is_due(now, &self.cfg) && !self.behind.fetch.is_saving() {
             let taking = Taking::begin(state, self.snapshots.cluster, Pace::default());
             self.snapshots.taking = Some(taking);
             self.snapshots.since = (0, 0);
@@ -126,6 +144,9 @@ impl<L: SharedLog> Back<L> {
         if self.failed {
             return;
         }
+        if self.behind.fetch.is_saving() {
+            return self.behind.fetch.saved(now, last, result);
+        }
         let taking =
             self.snapshots.taking.as_ref().unwrap_or_else(|| panic!("no piece at {gsn} was to be saved"));
         assert_eq!(taking.gsn(), gsn, "pieces of one snapshot are saved at a time");
@@ -135,6 +156,7 @@ impl<L: SharedLog> Back<L> {
                 self.snapshots.ended(now);
                 self.snapshots.second_newest = self.snapshots.newest.replace(gsn);
                 self.release_log();
+                self.offer();
             }
             Ok(()) => self.save_piece(state),
             Err(why) => {
@@ -144,6 +166,13 @@ impl<L: SharedLog> Back<L> {
                 let text = format!("no snapshot was taken at {gsn}: {why}; the log stays as long as needed");
                 self.outbox.push_back(Output::Event(NodeEvent::Note(text)));
             }
+        }
+    }
+
+    /// Says where others get the newest.
+    pub(super) fn offer(&mut self) {
+        if let (Some(addr), Some(gsn)) = (&self.cfg.gives_at, self.snapshots.newest) {
+            self.log.offer(addr, gsn);
         }
     }
 

@@ -2,7 +2,7 @@
 //! them on one thread, which take turns in an order that a seed decides. The simulator and the tests run it; for real,
 //! the same parts run on a thread each, with a lock on the state.
 
-use super::{Back, Front, NodeCommand, NodeConfig, NodeEvent, NodeStatus, Published, Step};
+use super::{Back, Front, NodeCommand, NodeConfig, NodeEvent, NodeStatus, Published, Replacement, Step};
 use crate::snapshot::Restored;
 use crate::state::State;
 use std::collections::VecDeque;
@@ -14,6 +14,13 @@ use zoolog_core::{Input, Instant, Machine, Output};
 /// Published values that may wait for a front, as the seed says: few, so that the back often has to wait; or many, so that
 /// a front that has nothing to do with them is far behind.
 const QUEUE_LENS: [usize; 2] = [3, 64];
+
+/// What changes the state.
+#[derive(Debug)]
+enum Held {
+    Batch(Committed),
+    Replacement(Replacement),
+}
 
 #[derive(Debug)]
 struct Lane {
@@ -29,7 +36,7 @@ pub struct Team<L = LogClient> {
     lanes: Vec<Lane>,
     queue_len: usize,
     /// A batch that was delivered and waits until every queue has room.
-    held: Option<Committed>,
+    held: Option<Held>,
     back_is_due: bool,
     rng: Rng,
     outbox: VecDeque<Output<NodeEvent>>,
@@ -128,8 +135,11 @@ impl<L: SharedLog> Team<L> {
     /// A part of a turn of the back, up to the next batch at most.
     fn back_turn(&mut self, now: Instant) {
         let has_room = self.has_room();
-        if let Some(committed) = self.held.take_if(|_| has_room) {
-            self.back.apply(now, &mut self.state, &committed);
+        if let Some(held) = self.held.take_if(|_| has_room) {
+            match held {
+                Held::Batch(committed) => self.back.apply(now, &mut self.state, &committed),
+                Held::Replacement(new) => self.back.replace(now, &mut self.state, new),
+            }
             return self.publish();
         }
         if self.held.is_some() {
@@ -140,7 +150,11 @@ impl<L: SharedLog> Team<L> {
                 Step::Output(Output::ReadClock) => {}
                 Step::Output(output) => self.outbox.push_back(output),
                 Step::Apply(committed) => {
-                    self.held = Some(committed);
+                    self.held = Some(Held::Batch(committed));
+                    return;
+                }
+                Step::Replace(new) => {
+                    self.held = Some(Held::Replacement(new));
                     return;
                 }
                 Step::Learn(learned) => self.back.learn(now, &self.state, learned),

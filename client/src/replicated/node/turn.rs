@@ -53,6 +53,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
+            | LogEvent::Offers { .. }
             | LogEvent::Room { .. }
             | LogEvent::Progress { .. } => {}
         }

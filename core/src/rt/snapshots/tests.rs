@@ -1,7 +1,9 @@
 //! Real files: whole, torn, flipped, foreign, newer, left behind.
 
 use super::*;
+use crate::machine::Token;
 use crate::snapshot::Framer;
+use crate::wire::SnapshotAt;
 use std::sync::mpsc::{Receiver, channel};
 
 const CLUSTER: ClusterId = ClusterId(9);
@@ -185,4 +187,97 @@ fn files_that_claim_to_be_newer_are_left_alone() {
     save(&writer, &answers, Gsn(40), &snapshot(CLUSTER, Gsn(40), 2)).expect("room");
     assert_eq!(gsns(&store), [99, 40, 30, 20]);
     assert_eq!(names(dir.path()).len(), 6);
+}
+
+fn reader(store: &SnapshotStore) -> (SnapshotReader, Receiver<Given>) {
+    let (tell, given) = channel();
+    let reader = SnapshotReader::start(store.clone(), Box::new(move |g| tell.send(g).unwrap())).unwrap();
+    (reader, given)
+}
+
+fn found(
+    (reader, given): &(SnapshotReader, Receiver<Given>),
+    like: Option<SnapshotAt>,
+) -> Option<SnapshotAt> {
+    reader.find(like).unwrap();
+    match given.recv().unwrap() {
+        Given::Found(found) => found,
+        Given::Piece(..) => panic!("nothing was to be read"),
+    }
+}
+
+fn read(
+    (reader, given): &(SnapshotReader, Receiver<Given>),
+    of: SnapshotAt,
+    from: u64,
+    bytes: u32,
+) -> Result<Bytes, String> {
+    reader.read(Token(from), of, from, bytes).unwrap();
+    match given.recv().unwrap() {
+        Given::Piece(token, piece) if token == Token(from) => piece,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_given_to_others_is_the_file_piece_by_piece_wherever_it_is_cut() {
+    let (dir, store) = with_files(&[5, 9]);
+    let reader = reader(&store);
+    let file = std::fs::read(dir.path().join(format!("{:020}.snapshot", 9))).unwrap();
+    let at = found(&reader, None).unwrap();
+    assert_eq!(at, SnapshotAt { gsn: Gsn(9), bytes: file.len() as u64, crc: crc32c::crc32c(&file) });
+    for bytes in [4096u32, 5000, 70_001, 1 << 20] {
+        let mut whole = Vec::new();
+        for from in (0..at.bytes).step_by(bytes as usize) {
+            let now = u64::from(bytes).min(at.bytes - from) as u32;
+            let piece = read(&reader, at, from, now).unwrap();
+            assert_eq!(piece.len(), now as usize);
+            whole.extend_from_slice(&piece);
+        }
+        assert!(whole == file, "in pieces of {bytes}");
+    }
+    for from in [0, 1, 4095, 4096, at.bytes - 1] {
+        assert_eq!(read(&reader, at, from, 1).unwrap(), file[from as usize..][..1]);
+    }
+    assert!(read(&reader, at, at.bytes - 1, 2).unwrap_err().contains("ends"), "nothing is made up");
+    assert!(read(&reader, SnapshotAt { crc: 0, ..at }, 0, 1).unwrap_err().contains("not there"));
+}
+
+#[test]
+fn what_was_found_is_given_to_its_end_though_it_is_gone_and_damaged_ones_never_are() {
+    let (dir, store) = with_files(&[5, 9]);
+    let reader = reader(&store);
+    let path = |gsn: u64| dir.path().join(format!("{gsn:020}.snapshot"));
+    let at = found(&reader, None).unwrap();
+    let file = std::fs::read(path(9)).unwrap();
+    std::fs::remove_file(path(9)).unwrap();
+    assert_eq!(found(&reader, Some(at)), Some(at), "it is still open");
+    assert_eq!(read(&reader, at, 0, 50).unwrap(), file[..50]);
+    assert_eq!(found(&reader, None).unwrap().gsn, Gsn(5), "who has begun none begins with what is there");
+    let mut rotten = std::fs::read(path(5)).unwrap();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 1;
+    std::fs::write(path(5), rotten).unwrap();
+    assert_eq!(found(&reader, None), None);
+    let nothing_there = SnapshotStore::look(&dir.path().join("nowhere"), CLUSTER);
+    assert_eq!(found(&super::tests::reader(&nothing_there), None), None);
+}
+
+#[test]
+fn what_is_dropped_is_gone_and_another_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writer, answers) = writer(dir.path());
+    let pieces = snapshot(store.cluster, Gsn(9), 3);
+    save(&writer, &answers, Gsn(9), &pieces).unwrap();
+    // Half of one of the same position: what is saved next is the first piece of the whole.
+    writer.save(Gsn(11), pieces[0].clone(), false).unwrap();
+    assert!(answers.recv().unwrap().2.is_ok());
+    writer.drop_files(false).unwrap();
+    let other = snapshot(store.cluster, Gsn(11), 2);
+    save(&writer, &answers, Gsn(11), &other).unwrap();
+    assert_eq!(gsns(&store), [11, 9]);
+    writer.drop_files(true).unwrap();
+    let last = snapshot(store.cluster, Gsn(12), 2);
+    save(&writer, &answers, Gsn(12), &last).unwrap();
+    assert_eq!(gsns(&store), [12]);
 }

@@ -304,7 +304,10 @@ impl World {
                     None => self.beside.push(output),
                 }
             }
-            Output::SaveSnapshot { .. } => panic!("a slot takes no snapshots"),
+            Output::SaveSnapshot { .. }
+            | Output::DropSnapshots { .. }
+            | Output::FindSnapshot { .. }
+            | Output::ReadSnapshot { .. } => panic!("a slot has no snapshots"),
             Output::ReadClock => panic!("a turn of a slot is one stage"),
             Output::Event(_)
             | Output::Persist { .. }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use zoolog_client::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog};
+use zoolog_core::wire::OfferAt;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::{
     Epoch, Gsn, Incarnation, Input, Instant, LaneId, Lsn, Machine, Output, Seq, ShardId, WriterId,
@@ -28,6 +29,10 @@ pub struct Hub {
     pub room: Option<usize>,
     /// What the next node that asks is told instead of what was committed.
     pub gap: Option<LogEvent>,
+    /// Whom that concerns; anybody, if nobody is named.
+    pub gap_of: Option<WriterId>,
+    /// What those are told who ask for snapshots, if the log knows of any: the trim point, and offers.
+    pub offers: Option<(Gsn, Vec<OfferAt>)>,
 }
 
 impl Hub {
@@ -78,6 +83,10 @@ pub struct MemLog {
     /// What the owner let go, as it last said.
     pub released: Gsn,
     tails: VecDeque<RequestId>,
+    /// The question for snapshots.
+    finding: Option<RequestId>,
+    /// What the owner offers.
+    pub offered: Option<(String, Gsn)>,
     requests: u64,
 }
 
@@ -98,6 +107,8 @@ impl MemLog {
             from: Gsn(0),
             released: Gsn(0),
             tails: VecDeque::new(),
+            finding: None,
+            offered: None,
             requests: 0,
         }
     }
@@ -171,6 +182,17 @@ impl SharedLog for MemLog {
     fn refresh(&mut self) {
         self.refreshed += 1;
     }
+    fn gives_offers(&self) -> bool {
+        self.hub.borrow().offers.is_some()
+    }
+    fn offer(&mut self, addr: &str, gsn: Gsn) {
+        self.offered = Some((addr.to_string(), gsn));
+    }
+    fn find_offers(&mut self) -> Option<RequestId> {
+        self.requests += 1;
+        self.finding = Some(RequestId(self.requests));
+        self.finding
+    }
     fn base_gsn(&self) -> Gsn {
         Gsn(0)
     }
@@ -187,8 +209,13 @@ impl Machine for MemLog {
         if self.is_cut() {
             return None;
         }
-        if let Some(gap) = self.hub.borrow_mut().gap.take() {
+        let ours = self.hub.borrow().gap_of.is_none_or(|writer| writer == self.writer);
+        if let Some(gap) = self.hub.borrow_mut().gap.take_if(|_| ours) {
             return Some(Output::Event(gap));
+        }
+        if let (Some(request), Some((trim, offers))) = (self.finding, self.hub.borrow().offers.clone()) {
+            self.finding = None;
+            return Some(Output::Event(LogEvent::Offers { request, trim, offers }));
         }
         let hub = self.hub.borrow();
         while let Some((first_gsn, placed)) = hub.committed.get(self.acked) {
@@ -202,7 +229,8 @@ impl Machine for MemLog {
         if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow) {
             self.cursor += 1;
             let own = placed.batch.writer() == self.writer;
-            self.pending -= usize::from(own);
+            // After a new subscription it may come once more.
+            self.pending = self.pending.saturating_sub(usize::from(own));
             let skip = self.from.0.saturating_sub(first_gsn.0) as u32;
             let take = placed.batch.count() - skip;
             let (first_gsn, placed) = (*first_gsn, placed.clone());

@@ -2,6 +2,7 @@
 
 mod acl;
 mod bad_input;
+mod behind;
 mod chaos;
 mod executors;
 mod fifo;

@@ -146,6 +146,16 @@ with_fronts! {
         many_bytes_make_a_snapshot_due_as_well_and_zeros_none
         a_failure_is_told_and_not_repeated_for_a_minute
         a_gap_in_the_log_ends_the_node_and_names_the_cure;
+    behind of behind [(1, 1), (3, 2)] =>
+        an_empty_node_whose_log_is_trimmed_begins_with_anothers_snapshot
+        a_node_that_falls_behind_leaves_its_clients_and_goes_on_from_anothers_snapshot
+        what_it_had_in_the_logs_hands_counts_and_is_answered_to_nobody
+        a_snapshot_that_it_was_taking_is_given_up
+        without_an_offer_it_waits_and_serves_nobody
+        a_disk_that_does_not_take_it_is_tried_again
+        a_node_told_to_rebuild_drops_its_own_and_gets_anothers
+        a_node_told_to_rebuild_plays_a_log_that_is_whole
+        what_it_has_is_offered;
     watches of watches [(1, 1), (3, 2)] =>
         an_own_writes_event_comes_before_its_reply_with_the_same_zxid
         a_watcher_elsewhere_sees_the_event_before_the_newer_data

@@ -2,6 +2,7 @@
 
 use super::member::Member;
 use super::memlog::{Hub, MemLog};
+use crate::bootstrap::{Serve, ServeConfig};
 use crate::jute::{
     ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
 };
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 use zoolog_core::limits::OUT_BYTES_PAUSE;
+use zoolog_core::wire::{OfferAt, SnapshotAt};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, WallMs, WriterId};
 
 /// What a client got after its handshake.
@@ -88,6 +90,16 @@ struct Host {
     failed: Option<String>,
     /// Pieces of snapshots that are not answered.
     saves: VecDeque<(Gsn, Bytes, bool)>,
+    /// Whether it had its finished snapshots dropped.
+    dropped: bool,
+}
+
+/// Who gives all others a snapshot, and how many bytes of it.
+struct Giver {
+    serve: Serve,
+    at: SnapshotAt,
+    file: Vec<u8>,
+    given: u64,
 }
 
 /// Everything. Clients and nodes are named by number.
@@ -99,9 +111,13 @@ pub struct World {
     pub stage_takes: Duration,
     hosts: Vec<Host>,
     clients: Vec<Client>,
+    giver: Option<Giver>,
 }
 
 pub const MS: Duration = Duration::from_millis(1);
+
+/// In the numbers of connections that nodes have dialled.
+const DIALLED: u64 = 3 << 62;
 
 pub fn open_acl() -> Vec<Acl> {
     vec![Acl { perms: 31, id: AuthId { scheme: "world".into(), id: "anyone".into() } }]
@@ -146,6 +162,7 @@ impl World {
             stage_takes: Duration::ZERO,
             hosts: Vec::new(),
             clients: Vec::new(),
+            giver: None,
         };
         for _ in 0..nodes {
             world.start(1000);
@@ -165,7 +182,14 @@ impl World {
         let mut node = Member::restore(self.cfg.clone(), log, self.now, restored);
         node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
         let (notes, saves) = (Vec::new(), VecDeque::new());
-        self.hosts.push(Host { node: Some(node), ready: false, notes, failed: None, saves });
+        self.hosts.push(Host {
+            node: Some(node),
+            ready: false,
+            notes,
+            failed: None,
+            saves,
+            dropped: false,
+        });
         self.run();
         self.hosts.len() - 1
     }
@@ -205,6 +229,69 @@ impl World {
         host.handle(self.now, Input::SnapshotSaved { gsn, last, result });
         self.run();
         (gsn, bytes, last)
+    }
+
+    /// From now on somebody gives this snapshot to whoever asks the log for one.
+    pub fn give(&mut self, gsn: Gsn, file: &[u8]) {
+        let cluster = zoolog_core::ClusterId(0);
+        let serve = Serve::new(ServeConfig { cluster, bytes_per_s: 0, fetchers_max: 2 });
+        let at = SnapshotAt { gsn, bytes: file.len() as u64, crc: crc32c::crc32c(file) };
+        self.giver = Some(Giver { serve, at, file: file.to_vec(), given: 0 });
+        let offer = OfferAt { name: "giver".into(), addr: "giver:1".into(), gsn };
+        self.hub.borrow_mut().offers = Some((gsn, vec![offer]));
+    }
+
+    /// Bytes that it gave.
+    pub fn given(&self) -> u64 {
+        self.giver.as_ref().map_or(0, |g| g.given)
+    }
+
+    /// Whether the node had its own snapshots dropped.
+    pub fn has_dropped(&self, node: usize) -> bool {
+        self.hosts[node].dropped
+    }
+
+    /// Its owner wants a node to begin anew.
+    pub fn rebuild(&mut self, node: usize) {
+        let why = "a test wants it";
+        let host = self.hosts[node].node.as_mut().expect("the node lives");
+        host.handle(self.now, Input::Command(NodeCommand::Rebuild { why }));
+        self.run();
+    }
+
+    /// Saves whatever the node gives, with success. The file that came to its end last.
+    pub fn save_all(&mut self, node: usize) -> Option<(Gsn, Vec<u8>)> {
+        let (mut file, mut whole) = (Vec::new(), None);
+        while self.piece(node).is_some() {
+            let (gsn, bytes, last) = self.answer_piece(node, Ok(()));
+            file.extend_from_slice(&bytes);
+            if last {
+                whole = Some((gsn, std::mem::take(&mut file)));
+            }
+        }
+        whole
+    }
+
+    /// What the giver says goes to the node.
+    fn let_give(&mut self, n: usize) {
+        let now = self.now;
+        let (Some(giver), Some(node)) = (&mut self.giver, &mut self.hosts[n].node) else { return };
+        while let Some(output) = giver.serve.poll_output(now) {
+            match output {
+                Output::FindSnapshot { .. } => {
+                    giver.serve.handle(now, Input::SnapshotFound { found: Some(giver.at) });
+                }
+                Output::ReadSnapshot { token, from, bytes, .. } => {
+                    let piece = Bytes::copy_from_slice(&giver.file[from as usize..][..bytes as usize]);
+                    giver.given += u64::from(bytes);
+                    giver.serve.handle(now, Input::SnapshotRead { token, result: Ok(piece) });
+                }
+                Output::Send { conn, bytes } => {
+                    node.handle(now, Input::Frame { conn: ConnId(conn.0 | DIALLED), bytes });
+                }
+                other => panic!("{other:?} of who gives"),
+            }
+        }
     }
 
     /// Stops a node without a word; its clients' connections end.
@@ -287,6 +374,29 @@ impl World {
             clients.iter().position(|c| c.conn == conn && c.node == n).expect("a client's connection")
         };
         match output {
+            Output::Dial { conn, .. } => {
+                let node = self.hosts[n].node.as_mut().expect("it has just spoken");
+                match &mut self.giver {
+                    Some(giver) => {
+                        let (conn_there, peer) = (ConnId(conn.0 & !DIALLED), "a node".to_string());
+                        giver.serve.handle(now, Input::Accepted { conn: conn_there, peer });
+                        node.handle(now, Input::Connected { conn });
+                    }
+                    None => node.handle(now, Input::Closed { conn }),
+                }
+            }
+            Output::Send { conn, bytes } if conn.is_dialled() => {
+                let giver = self.giver.as_mut().expect("it was dialled");
+                giver.serve.handle(now, Input::Frame { conn: ConnId(conn.0 & !DIALLED), bytes });
+                self.let_give(n);
+            }
+            Output::Close { conn } if conn.is_dialled() => {
+                let giver = self.giver.as_mut().expect("it was dialled");
+                giver.serve.handle(now, Input::Closed { conn: ConnId(conn.0 & !DIALLED) });
+                let node = self.hosts[n].node.as_mut().expect("it has just spoken");
+                node.handle(now, Input::Closed { conn });
+            }
+            Output::DropSnapshots { finished } => self.hosts[n].dropped |= finished,
             Output::Send { conn, bytes } => {
                 let c = find(&mut self.clients, conn);
                 assert!(self.clients[c].ended_at.is_none(), "nothing is sent after the end");

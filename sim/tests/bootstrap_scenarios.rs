@@ -1,0 +1,143 @@
+//! ZooKeeper nodes that lose all they have, or their place in the log, while the log is trimmed: they serve again by
+//! themselves, with the state of the others (ZK-5).
+
+mod common;
+
+use common::{ends_well, run_for};
+use std::time::Duration;
+use zoolog_core::Gsn;
+use zoolog_sim::cluster::roles;
+use zoolog_sim::node::Role;
+use zoolog_sim::options::Options;
+use zoolog_sim::schedule::{Event, NodeId};
+use zoolog_sim::trace::TraceMode;
+use zoolog_sim::world::World;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Three ZooKeeper nodes that take snapshots often, and three clients.
+fn options(seed: u64) -> Options {
+    let mut o = Options::calm(seed);
+    (o.orderers, o.servers, o.shards, o.replicas) = (3, 2, 1, 2);
+    (o.zk, o.zk_clients, o.writers, o.readers, o.trims) = (3, 3, 0, 1, true);
+    (o.fault_phase, o.session_timeout_ms, o.snapshot_records) = (20_000 * MS, 1_200, 40);
+    (o.request_every, o.request_depth, o.zk_fronts) = (5 * MS, 4, [0, 2][(seed % 2) as usize]);
+    o
+}
+
+/// The world of these options, with a log that is trimmed already.
+fn trimmed(o: Options) -> World {
+    let roles = roles(&o);
+    let mut world = World::new(o, &roles, TraceMode::Off);
+    world.start_all();
+    let goes = world.run_while(15_000 * MS, |w| w.checks.trim.point() > Gsn(100));
+    assert!(goes, "nothing is trimmed: {:?}", world.violation);
+    world
+}
+
+fn zk(world: &World, n: u32) -> NodeId {
+    world.node(Role::Zk(n))
+}
+
+fn serves(world: &World, id: NodeId) -> bool {
+    world.nodes[id.0].running.as_ref().is_some_and(|r| r.process.is_serving())
+}
+
+/// Waits until a node serves again.
+fn is_back(world: &mut World, id: NodeId, seed: u64) {
+    let back = world.run_while(20_000 * MS, |w| serves(w, id));
+    assert!(back, "seed {seed}: {} doesn't serve: {:?}", world.nodes[id.0].name, world.violation);
+}
+
+#[test]
+fn a_node_that_lost_everything_serves_again_though_the_log_is_trimmed() {
+    for seed in 1..5 {
+        let mut world = trimmed(options(seed));
+        for n in [2, 3, 1] {
+            let id = zk(&world, n);
+            assert!(world.wipe(id, 20 * MS), "seed {seed}: another has what it had");
+            is_back(&mut world, id, seed);
+            run_for(&mut world, 300 * MS);
+        }
+        assert!(world.fetched >= 3, "seed {seed}: {} snapshots of others", world.fetched);
+        ends_well(&mut world);
+    }
+}
+
+/// Nobody crashes: the node is cut off from the log for longer than that waits for it.
+#[test]
+fn a_running_node_whose_place_was_trimmed_serves_again_in_the_same_life() {
+    for seed in 1..4 {
+        let mut world =
+            trimmed(Options { consumer_max_age: Some(1_000 * MS), fault_phase: 30_000 * MS, ..options(seed) });
+        let id = zk(&world, 2);
+        let (life, fetched) = (world.nodes[id.0].life, world.fetched);
+        let around = world.around_node(id);
+        for link in world.network.links_across(&around) {
+            world.network.break_link(&mut world.schedule, link, 20 * MS);
+        }
+        let partition = world.network.block(around);
+        let before = world.checks.convergence.applied(id);
+        let gone = world.run_while(20_000 * MS, |w| w.checks.trim.point() > before.plus(50));
+        assert!(gone, "seed {seed}: it is waited for: {:?}", world.violation);
+        world.network.heal(&mut world.schedule, partition);
+        let got = world.run_while(20_000 * MS, |w| w.fetched > fetched);
+        assert!(got, "seed {seed}: it has got nothing: {:?}", world.violation);
+        is_back(&mut world, id, seed);
+        assert_eq!(world.nodes[id.0].life, life, "seed {seed}: it went on by itself");
+        ends_well(&mut world);
+    }
+}
+
+/// Whoever gives it its snapshot dies in the middle, pieces are read otherwise than they were written, and meanwhile
+/// the log is trimmed on.
+#[test]
+fn peers_that_die_in_mid_transfer_and_damaged_pieces_only_take_time() {
+    let (mut broken, mut misread) = (0, 0);
+    for seed in 1..6 {
+        let mut world = trimmed(Options { misread_percent: 10, ..options(seed) });
+        world.stormy = true;
+        world.trace.set(TraceMode::Collect);
+        let id = zk(&world, 2);
+        for round in 0..6u32 {
+            assert!(world.wipe(id, 10 * MS), "seed {seed}");
+            // They die one after the other, each in some stage of what it is asked for.
+            for n in [1, 3] {
+                run_for(&mut world, (25 + 13 * round + 7 * n) * MS);
+                let peer = zk(&world, n);
+                world.crash_noticed(peer, 2 * MS);
+                world.schedule.after(150 * MS, Event::Start(peer));
+            }
+            let point = world.checks.trim.point();
+            is_back(&mut world, id, seed);
+            run_for(&mut world, 400 * MS);
+            assert!(world.checks.trim.point() >= point, "seed {seed}");
+        }
+        world.stormy = false;
+        broken += world.trace.text().lines().filter(|l| l.contains("goes on at byte")).count();
+        misread += world.misread;
+        ends_well(&mut world);
+    }
+    assert!(broken > 0 && misread > 0, "{broken} transfers were gone on with, {misread} pieces were damaged");
+}
+
+/// The snapshot of the only node that has one is gone from the disk of all others: it is not trimmed past, and who lacks it
+/// holds the log where it will go on.
+#[test]
+fn what_follows_the_snapshot_that_is_fetched_stays_in_the_log() {
+    for seed in 1..4 {
+        let mut world = trimmed(options(seed));
+        let ids = [2, 3].map(|n| zk(&world, n));
+        for id in ids {
+            assert!(world.wipe(id, 5 * MS), "seed {seed}: the first has it");
+        }
+        // No other may be lost now.
+        let first = zk(&world, 1);
+        assert!(!world.wipe(first, 5 * MS), "seed {seed}: nobody else has it");
+        for id in ids {
+            is_back(&mut world, id, seed);
+        }
+        run_for(&mut world, 2_000 * MS);
+        ends_well(&mut world);
+    }
+}
