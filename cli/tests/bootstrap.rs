@@ -60,7 +60,8 @@ fn write_until_trimmed(dev: &Dev, client: &mut Client, before: u64) {
 }
 
 fn answers(addr: &str) -> bool {
-    std::net::TcpStream::connect(addr).is_ok() && word(addr, "srvr").starts_with("Zookeeper version")
+    std::net::TcpStream::connect(addr).is_ok()
+        && word(addr, "srvr").starts_with("Zookeeper version")
         && word(addr, "srvr").contains("Zxid")
 }
 

@@ -68,8 +68,11 @@ fn a_node_that_lost_everything_serves_again_though_the_log_is_trimmed() {
 #[test]
 fn a_running_node_whose_place_was_trimmed_serves_again_in_the_same_life() {
     for seed in 1..4 {
-        let mut world =
-            trimmed(Options { consumer_max_age: Some(1_000 * MS), fault_phase: 30_000 * MS, ..options(seed) });
+        let mut world = trimmed(Options {
+            consumer_max_age: Some(1_000 * MS),
+            fault_phase: 30_000 * MS,
+            ..options(seed)
+        });
         let id = zk(&world, 2);
         let (life, fetched) = (world.nodes[id.0].life, world.fetched);
         let around = world.around_node(id);

@@ -157,7 +157,8 @@ where
                 reader.find(like)?;
             }
             Output::ReadSnapshot { token, of, from, bytes } => {
-                let reader = self.gives.as_ref().ok_or("a node that gives no snapshots wanted to read one")?;
+                let reader =
+                    self.gives.as_ref().ok_or("a node that gives no snapshots wanted to read one")?;
                 reader.read(token, of, from, bytes)?;
             }
             Output::ReadClock => self.now = clock::now(),

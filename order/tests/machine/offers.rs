@@ -66,7 +66,11 @@ fn another_leader_knows_what_it_was_told_itself() {
 fn an_offer_that_is_none_is_refused() {
     let mut w = World::ready(3);
     let leader = w.sim.leader().unwrap();
-    for (name, addr) in [("x".repeat(65), "a:1".to_string()), ("zk-1".into(), String::new()), ("zk-1".into(), "a".repeat(300))] {
+    for (name, addr) in [
+        ("x".repeat(65), "a:1".to_string()),
+        ("zk-1".into(), String::new()),
+        ("zk-1".into(), "a".repeat(300)),
+    ] {
         let g = w.sim.client(leader);
         offer(&mut w.sim, g, &name, &addr, 5);
         let why = w.sim.answer(g, "a refusal", |m| match m {

@@ -115,14 +115,27 @@ struct Part {
 enum Stage {
     Off,
     /// Until then, all are left alone.
-    Pausing { until: Instant },
+    Pausing {
+        until: Instant,
+    },
     /// The log was asked.
     Asking,
-    Dialing { conn: ConnId, since: Instant },
+    Dialing {
+        conn: ConnId,
+        since: Instant,
+    },
     /// The other was asked which it has.
-    Choosing { conn: ConnId, since: Instant },
+    Choosing {
+        conn: ConnId,
+        since: Instant,
+    },
     /// Pieces come. Asked for up to there, so many of them not here.
-    Taking { conn: ConnId, heard_at: Instant, asked: u64, under_way: usize },
+    Taking {
+        conn: ConnId,
+        heard_at: Instant,
+        asked: u64,
+        under_way: usize,
+    },
     /// All have come; the disk takes them.
     Saving,
 }
@@ -429,7 +442,9 @@ impl Fetch {
         let ours = self.saving.take().expect("the disk had a piece");
         match result {
             Err(why) if ours => {
-                self.note(format!("another's snapshot can't be saved: {why}; trying again in {DISK_PAUSE:?}"));
+                self.note(format!(
+                    "another's snapshot can't be saved: {why}; trying again in {DISK_PAUSE:?}"
+                ));
                 self.part = None; // its file is gone
                 if let Some(conn) = self.conn() {
                     self.acts.push_back(Act::Close { conn });

@@ -9,9 +9,7 @@ use super::pace::Pace;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use zoolog_core::wire::{
-    self, Hello, Message, Refused, RefusedWhy, SnapshotAt, SnapshotIs, SnapshotWanted,
-};
+use zoolog_core::wire::{self, Hello, Message, Refused, RefusedWhy, SnapshotAt, SnapshotIs, SnapshotWanted};
 use zoolog_core::{ClusterId, ConnId, Input, Instant, Machine, Output, Token};
 
 /// Connections at a time, whatever they want.
@@ -204,8 +202,7 @@ impl Machine for Serve {
             Input::Accepted { conn, peer } => {
                 let (wanted, heard_at) = (VecDeque::new(), now);
                 let (known, ending, busy, backlog) = (false, false, false, false);
-                self.peers
-                    .insert(conn, Peer { addr: peer, known, ending, heard_at, wanted, busy, backlog });
+                self.peers.insert(conn, Peer { addr: peer, known, ending, heard_at, wanted, busy, backlog });
             }
             Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
             Input::Closed { conn } => drop(self.peers.remove(&conn)),

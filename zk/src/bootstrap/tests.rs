@@ -209,7 +209,8 @@ impl Net {
         let peer = &mut self.peers[n];
         match output {
             Output::FindSnapshot { like } => {
-                let named = like.filter(|at| peer.files.get(&at.gsn).is_some_and(|f| about(at.gsn, f) == *at));
+                let named =
+                    like.filter(|at| peer.files.get(&at.gsn).is_some_and(|f| about(at.gsn, f) == *at));
                 let newest = || peer.files.last_key_value().map(|(gsn, file)| about(*gsn, file));
                 peer.serve.handle(now, Input::SnapshotFound { found: named.or_else(newest) });
             }
@@ -241,7 +242,8 @@ impl Net {
                     }
                     Some(Fault::Flip(bit)) => {
                         let packet = wire::decode(bytes.clone()).expect("a frame");
-                        let (mut changed, start) = (bytes.to_vec(), bytes.len() - padded(packet.payload.len()));
+                        let (mut changed, start) =
+                            (bytes.to_vec(), bytes.len() - padded(packet.payload.len()));
                         let bit = bit % (packet.payload.len() * 8);
                         changed[start + bit / 8] ^= 1 << (bit % 8);
                         bytes = changed.into();
@@ -519,7 +521,9 @@ fn few_are_given_snapshots_at_a_time_and_nobody_else_waits_for_who_is_silent() {
                     let piece = Bytes::copy_from_slice(&file[from as usize..][..bytes as usize]);
                     serve.handle(now, Input::SnapshotRead { token, result: Ok(piece) });
                 }
-                Output::Send { conn, bytes } => all.push((conn, wire::decode(bytes).expect("a frame").message)),
+                Output::Send { conn, bytes } => {
+                    all.push((conn, wire::decode(bytes).expect("a frame").message))
+                }
                 Output::Close { conn } => serve.handle(now, Input::Closed { conn }),
                 _ => {}
             }

@@ -41,9 +41,7 @@ impl<L: SharedLog> Back<L> {
         if self.log.gives_offers() {
             return self.begin_anew(until, false, &why);
         }
-        self.fail(format!(
-            "{why}: copy DIR/snapshots of another ZooKeeper node here and start again"
-        ));
+        self.fail(format!("{why}: copy DIR/snapshots of another ZooKeeper node here and start again"));
     }
 
     /// The node's state, and its snapshots, are good for nothing: it throws them away and begins anew, from another node's
@@ -147,6 +145,7 @@ impl<L: SharedLog> Back<L> {
         self.log.subscribe(at);
         self.boot_tail = (Some(self.log.tail()), None);
         self.release_log();
+        self.offer();
         self.now = now;
     }
 

@@ -222,4 +222,11 @@ pub(super) fn what_it_has_is_offered() {
     let state = loader.finish().expect("a good file");
     let again = world.start_from(1000, Restored::from_snapshot(state, None));
     assert_eq!(world.node(again).log().offered, Some(("10.0.0.1:2888".into(), gsn)));
+    // Found by the simulator (seed 201): what came from another was not offered, and that other lost its own.
+    world.give(gsn, &file);
+    world.hub.borrow_mut().gap_of = Some(WriterId(3));
+    gap(&mut world, gsn);
+    let third = world.start(1000);
+    gets_it(&mut world, third, gsn, &file);
+    assert_eq!(world.node(third).log().offered, Some(("10.0.0.1:2888".into(), gsn)));
 }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use zoolog_client::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog};
-use zoolog_core::wire::OfferAt;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
+use zoolog_core::wire::OfferAt;
 use zoolog_core::{
     Epoch, Gsn, Incarnation, Input, Instant, LaneId, Lsn, Machine, Output, Seq, ShardId, WriterId,
 };

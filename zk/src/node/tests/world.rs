@@ -182,14 +182,7 @@ impl World {
         let mut node = Member::restore(self.cfg.clone(), log, self.now, restored);
         node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
         let (notes, saves) = (Vec::new(), VecDeque::new());
-        self.hosts.push(Host {
-            node: Some(node),
-            ready: false,
-            notes,
-            failed: None,
-            saves,
-            dropped: false,
-        });
+        self.hosts.push(Host { node: Some(node), ready: false, notes, failed: None, saves, dropped: false });
         self.run();
         self.hosts.len() - 1
     }
