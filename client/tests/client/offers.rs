@@ -36,7 +36,7 @@ fn what_is_offered_is_told_to_each_leader_and_when_it_changes() {
     b.client.offer("a:1", Gsn(5));
     b.drain();
     assert_eq!(offered(&b.sent(orderer)), [("a:1".to_string(), 5)]);
-    b.ms(3_000);
+    b.ms(500);
     assert_eq!(offered(&b.sent(orderer)), [], "once");
     b.client.offer("a:1", Gsn(9));
     b.drain();

@@ -7,6 +7,8 @@ use zoolog_core::wire::{FindOffers, Message, Offer, OffersAre, RefusedWhy};
 
 fn offer(sim: &mut Sim, g: usize, name: &str, addr: &str, gsn: u64) {
     sim.send(g, Offer { name: name.into(), addr: addr.into(), gsn: Gsn(gsn) });
+    // It has no answer to wait for.
+    sim.run_ms(10);
 }
 
 /// Names and positions of what is offered, as client `g` is told, and the trim point.
