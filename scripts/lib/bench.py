@@ -232,9 +232,13 @@ def why(text):
 
 
 def last_words(home):
-    """The last line that a system wrote before it ended, for it is about to be removed."""
-    for log in sorted([*home.glob("*.log"), *home.glob("*/out.log")]):
+    """What a system wrote before it ended, for it is about to be removed: its last line that tells of an error, else its
+    last line."""
+    last = ""
+    for log in sorted([*home.glob("*.log"), *home.glob("*/*.log")], key=lambda log: log.name == "out.log"):
         lines = log.read_text(errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1]
-    return ""
+        wrong = [line for line in lines if "ERROR" in line or "xception" in line]
+        if wrong:
+            return f"{log.parent.name}/{log.name}: {wrong[-1]}"
+        last = last or (lines[-1] if lines else "")
+    return last

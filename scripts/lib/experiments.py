@@ -140,8 +140,7 @@ def one_load(bench, number, part, setup, load, system, hosts):
     flags = flags_of(bench, load, setup, hosts)
     result = bench.loadgen("zk", flags, f"{part.key}-{slug(setup.name)}-{load.key}-{number}", timeline=False, late_counts=True)
     if result.get("generator_could_not_keep_up"):
-        bench.note(f"{part.key}, {setup.name}, {load.key}, round {number}: the generator got too little processor; that is in "
-                   "the latencies.")
+        bench.late.append(f"{part.key}, {setup.name}, {load.key}, round {number}")
     for metric, _ in load.metrics():
         value = value_of(result, load, metric)
         if value is not None:
@@ -208,14 +207,20 @@ def write(bench):
         sections.append(text)
     if recovery.KEY in bench.settings.parts:
         sections.append(f"## {recovery.QUESTION}\n\n" + recovery_table(bench))
-    for title, lines in (("Notes", bench.notes), ("Failed", [f"{w}: {t}" for w, all_ in bench.failures.items() for t in all_])):
+    notes = list(bench.notes)
+    if bench.late:
+        notes.append("The generator got too little processor to be on time in these runs; that is in their latencies: "
+                     + "; ".join(bench.late) + ".")
+    failed = [f"{w}: {t}" for w, all_ in bench.failures.items() for t in all_]
+    for title, lines in (("Notes", notes), ("Failed", failed)):
         if lines:
             sections.append(f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines))
     s = bench.settings
     text = "\n\n".join(sections)
     if s.short:
         text = "**The short form: one round, fewer values.**\n\n" + text
-    numbers = {"settings": vars(s), "measured": bench.measured, "failures": bench.failures, "notes": bench.notes}
+    numbers = {"settings": vars(s), "measured": bench.measured, "failures": bench.failures, "notes": bench.notes,
+               "late": bench.late}
     how = HOW.format(rounds=s.rounds, parts=", ".join(s.parts), duration=s.duration, warmup=s.warmup, warm=s.warm,
                      p99=P99_ANSWERS, few=setups.FEW_PER_SECOND, znodes=f"{s.znodes:,}", rate=f"{s.rate:,}")
     bench.folder.write(text, numbers, how)
@@ -246,6 +251,15 @@ def say_plan(args):
     print(f"in all about {sum(estimates_s(args).values()) * args.rounds / 60:.0f} min", flush=True)
 
 
+def ports_may_be_taken(base_port):
+    """Whether some of the ports that are needed are among those that outgoing connections get."""
+    try:
+        low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        return False
+    return low <= base_port + 2400 and base_port <= high
+
+
 def main():
     args = options()
     if args.plan:
@@ -254,6 +268,10 @@ def main():
     if lacking:
         sys.exit("missing: " + "; ".join(f"{name}: {cure}" for name, cure in lacking))
     bench, began = begin("experiments", QUESTION, args), time.monotonic()
+    bench.late = []
+    if ports_may_be_taken(args.base_port):
+        bench.say(f"warning: the system gives ports from {args.base_port} on to outgoing connections as it likes "
+                  "(net.ipv4.ip_local_port_range): a start may find one taken; give a lower --base-port")
     say_plan(args)
     try:
         for number in range(1, args.rounds + 1):

@@ -63,6 +63,11 @@ class Numbers(unittest.TestCase):
         self.assertIsNone(experiments.value_of(result(100), load, "set p50"), "none was answered")
         self.assertEqual(experiments.value_of(result(1), setups.LOADS["create"], "per second"), 9.0)
 
+    def test_ports_that_outgoing_connections_get_are_told(self):
+        self.assertFalse(experiments.ports_may_be_taken(70_000))
+        low = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        self.assertTrue(experiments.ports_may_be_taken(low))
+
     def test_bytes_are_those_of_the_records_in_between(self):
         self.assertEqual(experiments.per_record([(100, 10), (0, 10)], [(400, 110), (100, 110)]), 2.0)
         self.assertEqual(experiments.per_record([(5, 10)], [(5, 10)]), 0)
