@@ -38,8 +38,12 @@ impl<L: SharedLog> Back<L> {
         self.cfg.read_only && self.cfg.reads == ReadPolicy::Session && ask.read_only == Some(true)
     }
 
-    /// Whether the log gives this node nothing: not even its own records come back, or it waits to begin.
-    pub(super) fn is_read_only(&self, now: Instant) -> bool {
+    /// Whether the log gives this node nothing: not even its own records come back, or it waits to begin. A node that has
+    /// nothing, because it is new or gets its state from another one, shows nothing either.
+    pub(super) fn is_read_only(&self, now: Instant, state: &State) -> bool {
+        if state.applied() == Gsn(0) || self.behind.fetch.is_on() {
+            return false;
+        }
         let long = |at: Instant| now.since(at) >= self.cfg.read_only_patience;
         let waits = self.own.oldest_at().map_or(!self.serving, long);
         self.cfg.read_only && !self.failed && waits && long(self.applied_at)
@@ -73,7 +77,7 @@ impl<L: SharedLog> Back<L> {
         if !self.takes_read_only(&ask) || ask.last_zxid > state.zxid() {
             return false;
         }
-        if self.is_read_only(now) {
+        if self.is_read_only(now, state) {
             self.open_read_only(now, state, slot, &ask);
         } else if now < patience_over {
             self.conns.set_deadline(slot, Some(patience_over.min(now + self.cfg.read_only_patience)));

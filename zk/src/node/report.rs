@@ -162,7 +162,7 @@ impl<L: SharedLog> Back<L> {
             watched_paths: self.watches.paths() + self.counted.paths,
             snapshot_aside_bytes: state.image_bytes(),
             apply_version: state.apply_version(),
-            read_only: self.is_read_only(now),
+            read_only: self.is_read_only(now, state),
             connections: Vec::new(),
             sessions: Vec::new(),
             watches: BTreeMap::new(),

@@ -59,7 +59,7 @@ impl<L: SharedLog> Back<L> {
             let text = format!("{word} is not executed because it is not in the whitelist.\n");
             return self.say(slot, &text);
         }
-        if let Some(text) = without_state(&self.cfg, self.serving, self.is_read_only(now), word) {
+        if let Some(text) = without_state(&self.cfg, self.serving, self.is_read_only(now, state), word) {
             return self.say(slot, &text);
         }
         let id = self.conns.at(slot).id;

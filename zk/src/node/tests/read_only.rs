@@ -149,16 +149,31 @@ pub(super) fn who_has_seen_more_or_is_unknown_there_is_not_served() {
 pub(super) fn a_node_that_starts_without_the_log_serves_what_it_has_once_it_waited() {
     let mut w = world();
     w.connect(0);
-    w.cut(2, true);
+    // It hears what there is, but not whether that is all.
+    w.hub.borrow_mut().mute = true;
     let late = w.start(1000);
+    w.cut(late, true);
     assert!(!w.is_ready(late));
     assert_eq!(w.word(late, "isro"), "null");
     let (c, _) = read_only(&mut w, late, 0, None);
     assert_eq!(w.call(c, 1, &exists("/", false)).reply(), (1, 0));
     assert_eq!(w.word(late, "isro"), "ro");
-    w.cut(2, false);
+    w.cut(late, false);
+    w.hub.borrow_mut().mute = false;
     w.advance(MS);
     assert!(w.is_ready(late) && w.is_closed(c));
+}
+
+#[test]
+pub(super) fn a_node_that_has_nothing_yet_shows_nothing() {
+    let mut w = world();
+    w.connect(0);
+    w.cut(2, true);
+    let new = w.start(1000);
+    let c = w.ask_read_only(new, 0, None);
+    w.advance(s(11));
+    assert!(w.is_closed(c) && w.answer(c).is_none());
+    assert_eq!(w.word(new, "isro"), "null");
 }
 
 #[test]

@@ -183,6 +183,7 @@ with_fronts! {
         a_new_session_of_a_node_that_is_cut_off_is_unknown_to_the_others
         who_has_seen_more_or_is_unknown_there_is_not_served
         a_node_that_starts_without_the_log_serves_what_it_has_once_it_waited
+        a_node_that_has_nothing_yet_shows_nothing
         a_read_only_session_lasts_as_long_as_its_client_is_heard
         requests_sent_without_waiting_are_answered_in_order
         a_node_that_is_not_set_to_serves_nobody_while_it_is_cut_off;
