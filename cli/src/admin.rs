@@ -1,16 +1,18 @@
 //! How is a cluster born, and how is it now?
 //!
 //! - here: birth, and the orderers' status. `orderers`, `shards`, `servers`, `consumers`: what their names say.
-//!   `views`: what an operator decides about the shards.
+//!   `views`: what an operator decides about the shards. `log`: one log in place of another.
 
 mod consumers;
+mod log;
 pub mod orderers;
 mod servers;
 mod shards;
 mod views;
 
-use crate::args::{AdminCommand, AskArgs, InitArgs};
+use crate::args::{AdminCommand, AdminLogCommand, AskArgs, InitArgs};
 use crate::exit::{Code, Failure};
+use crate::local::LogPlace;
 use crate::{out, selftest, stages, start, status};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -33,6 +35,7 @@ pub fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::WantShards(args) => views::want(&args),
         AdminCommand::Consumers(args) => consumers::run(&args),
         AdminCommand::Orderers(args) => orderers::run(&args),
+        AdminCommand::Log(AdminLogCommand::Switch(args)) => log::switch(&args),
         AdminCommand::Stages(args) => stages::show(&args),
         AdminCommand::Selftest(args) => selftest::run(&args),
     }
@@ -54,7 +57,11 @@ fn init(args: InitArgs) -> Result<(), String> {
             args.out.display()
         ));
     }
-    let cluster = new_cluster(args.orderers, args.shards, args.replicas, args.servers)?;
+    let mut cluster = new_cluster(args.orderers, args.shards, args.replicas, args.servers)?;
+    if let Some(LogPlace::Local(dir)) = &args.succeeds {
+        let BirthConfig { id, secret } = log::birth(dir)?;
+        (cluster.id, cluster.secret, cluster.successor) = (id, secret, true);
+    }
     save(&cluster, &args.out)?;
     println!("cluster {} is in {}: give this file to every node", cluster.id, args.out.display());
     Ok(())
@@ -71,7 +78,8 @@ pub fn new_cluster(
     servers: u32,
 ) -> Result<ClusterConfig, String> {
     let BirthConfig { id, secret } = new_birth()?;
-    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers };
+    let successor = false;
+    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers, successor };
     cluster.validate().map_err(|e| e.to_string())?;
     Ok(cluster)
 }

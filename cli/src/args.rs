@@ -387,6 +387,9 @@ pub enum AdminCommand {
     Consumers(ConsumersArgs),
     /// List the orderers; add, remove or replace one; have another lead
     Orderers(crate::admin::orderers::OrderersArgs),
+    /// Exchange the log underneath a running application
+    #[command(subcommand)]
+    Log(AdminLogCommand),
     /// Ask all nodes how long each stage of a request takes in them
     Stages(StagesArgs),
     /// Measure for half a minute whether this machine is fit: disk, io_uring, clocks, limits, wake-ups
@@ -411,6 +414,32 @@ pub struct InitArgs {
     /// Data servers that must be there before the first shards are formed
     #[arg(long, default_value_t = 3)]
     pub servers: u32,
+    /// `local:DIR`: the cluster is to go on where this embedded log ends: it gets its id and secret, and takes nothing before
+    /// `zoolog admin log switch`
+    #[arg(long, value_name = "LOG")]
+    pub succeeds: Option<LogPlace>,
+}
+
+/// What can be done to a log as a whole.
+#[derive(Debug, Subcommand)]
+pub enum AdminLogCommand {
+    /// End an embedded log, and go on in the cluster that was made to follow it (`admin init --succeeds`). Whoever uses the
+    /// log goes on there by itself, with a pause. Can be repeated, by anybody, until it succeeds
+    Switch(SwitchArgs),
+}
+
+/// `zoolog admin log switch`.
+#[derive(Debug, clap::Args)]
+pub struct SwitchArgs {
+    /// `local:DIR`: the log that ends, whether a process uses it now or not
+    #[arg(long, value_name = "LOG")]
+    pub log: LogPlace,
+    /// `cluster.toml` of the cluster that goes on; its orderers and data servers must run
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A question to the cluster.

@@ -1,14 +1,15 @@
 //! How does a ZooKeeper run in one process, without servers? `zoolog zk --log local:DIR`: its log is a directory.
 
 use crate::args::ZkArgs;
-use crate::{nodes, start, zoo_cfg};
+use crate::{nodes, remembered, start, zoo_cfg};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use zoolog_client::{LocalDir, local_birth};
+use zoolog_client::{ChainLog, Control, Follow, LocalDir, LogClient, Sealed, local_birth};
 use zoolog_core::config::{ClusterConfig, Config, ZkConfig};
 use zoolog_core::policy::Fetch;
 use zoolog_core::rt::{self, clock};
+use zoolog_zk::NodeConfig;
 
 /// Where a ZooKeeper node's log is, if it is not the cluster's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,11 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
         let asked = nodes::serve_zk(&config, &machine.facts)?;
         Ok(vec![Box::new(move |host| {
             let LocalDir { log, disk, dir: log_dir } = LocalDir::open(&dir, &birth)?;
+            let log = {
+                let (follow, ended) = (following(&config, &machine)?, log.sealed());
+                ChainLog::new(log, ended, follow, clock::now())
+            };
+            let log = log.controlled(Control::listen(&dir, host.waker())?);
             let (zk_dir, snapshots, restored) = nodes::zk_files(&name, &config, &machine)?;
             let mut spec = nodes::zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
             spec.disk = Some(disk);
@@ -64,6 +70,19 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
             })
         })])
     })
+}
+
+/// The log of a node whose embedded one has ended: the client of the cluster that this was sealed for.
+fn following(config: &ZkConfig, machine: &NodeConfig) -> Result<Follow<LogClient>, String> {
+    let (dir, machine) = (config.data_dir.clone(), machine.clone());
+    let mut seed = Some(nodes::seed()?);
+    Ok(Box::new(move |now, sealed: &Sealed, first_seq| {
+        let given: Vec<String> = sealed.successor.split(',').map(String::from).collect();
+        let mut own = machine.clone();
+        own.orderers = remembered::with_configured(&dir, &given);
+        (own.log.succeeds, own.log.first_seq) = (Some(sealed.tail), first_seq);
+        own.log_client(seed.take().expect("a log ends once"), now)
+    }))
 }
 
 /// The settings: a file's if there is one, and what the command line says instead.

@@ -254,6 +254,7 @@ pub fn order_job(
             ..Default::default()
         },
         retention: retention(&config),
+        successor: cluster.successor,
     };
     let limits = SpaceLimits {
         reserve_bytes: config.disk_reserve_bytes,

@@ -85,6 +85,25 @@ pub fn ask_leader<T>(
     first_leader(orderers, |addr| of_leader(addr, question.clone(), &pick))
 }
 
+/// The same of that cluster's only.
+///
+/// # Errors
+/// If none of them leads.
+pub fn ask_leader_of<T>(
+    cluster: ClusterId,
+    orderers: &[String],
+    question: impl Into<Message>,
+    pick: impl Fn(Message) -> Option<T>,
+) -> Result<T, Failure> {
+    let question = question.into();
+    first_leader(orderers, |addr| {
+        converse_as(cluster, addr, &[wire::encode_ref(&question, &[])], |answer| match answer {
+            Message::NotLeader(_) => Some(None),
+            other => pick(other).map(Some),
+        })
+    })
+}
+
 /// The answer of the first that leads. While some are there and none leads, as during an election, they are asked again
 /// for a while.
 fn first_leader<T>(
@@ -159,13 +178,22 @@ fn nobody_leads(orderers: &[String], problems: &[String]) -> Failure {
 /// # Errors
 /// With the address in the text. What was asked for may have been done all the same.
 pub fn converse<T>(addr: &str, question: &[Bytes], pick: impl Fn(Message) -> Option<T>) -> Result<T, String> {
+    converse_as(ClusterId(0), addr, question, pick)
+}
+
+/// The same, of that cluster: a node of another one refuses.
+fn converse_as<T>(
+    cluster: ClusterId,
+    addr: &str,
+    question: &[Bytes],
+    pick: impl Fn(Message) -> Option<T>,
+) -> Result<T, String> {
     let wrong = |what: String| format!("{addr}: {what}");
     let at = addr.to_socket_addrs().map_err(|e| wrong(e.to_string()))?.next();
     let at = at.ok_or_else(|| wrong("no address".into()))?;
     let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).map_err(|e| wrong(e.to_string()))?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(|e| wrong(e.to_string()))?;
-    let hello =
-        Hello { role: Role::Client, cluster: ClusterId(0), node: 0, slot: 0, incarnation: Incarnation(0) };
+    let hello = Hello { role: Role::Client, cluster, node: 0, slot: 0, incarnation: Incarnation(0) };
     let mut frames = wire::encode(hello).to_vec();
     question.iter().for_each(|frame| frames.extend_from_slice(frame));
     stream.write_all(&frames).map_err(|e| wrong(e.to_string()))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use zoolog_core::limits::{BATCH_BYTES_MAX, WRITER_WINDOW};
 use zoolog_core::policy::Fetch;
-use zoolog_core::{ClusterId, Gsn};
+use zoolog_core::{ClusterId, Gsn, Seq};
 
 /// Settings of a [`LogClient`](crate::LogClient).
 #[derive(Clone, Debug)]
@@ -25,6 +25,12 @@ pub struct ClientConfig {
     /// writer is lost with [`WriterLost::Conflict`](crate::WriterLost::Conflict), having appended nothing. So two that
     /// read the same and want to go on from there can't both do it. `None`, the default: from wherever it is.
     pub expected_tail: Option<Gsn>,
+    /// First number of the writer's batches, for who counts on from another log's. Default 0.
+    pub first_seq: Seq,
+    /// Where another log has ended that this one goes on from: its orderers are told before they are asked anything, which
+    /// changes nothing if they know. Should they know otherwise, the writer is lost with
+    /// [`WriterLost::NoSuccessor`](crate::WriterLost::NoSuccessor). `None`, the default: the log is what it is.
+    pub succeeds: Option<Gsn>,
     /// Closed batches that may wait for their acknowledgement; when they are that many, records gather in
     /// the open batch, so batches grow with load. At most [`WRITER_WINDOW`]. Default 64.
     pub window_batches: usize,
@@ -76,6 +82,8 @@ impl Default for ClientConfig {
             consumer: None,
             name: None,
             expected_tail: None,
+            first_seq: Seq(0),
+            succeeds: None,
             window_batches: 64,
             window_bytes: 16 << 20,
             prompt_acks: true,

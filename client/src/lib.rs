@@ -7,6 +7,7 @@
 //!   the inputs of its dialled connections) or runs alone.
 //! - [`ClientConfig`]: its settings, with units and reasons.
 //! - [`LocalLog`]: the same trait on one disk, without servers.
+//! - [`ChainLog`]: a log that goes on in another, underneath whoever uses it.
 //! - [`replicated`]: a data structure of yours, the same on every node, over any of them.
 //!
 //! # Life of an append
@@ -19,19 +20,23 @@
 //! are committed, and in which order. The subscription joins the two and hands out
 //! [`LogEvent::Committed`], each position exactly once. What it has missed, on either side, it reads.
 
+mod chain;
 mod config;
 mod local;
 mod log;
 pub mod replicated;
 mod scalog;
 
+pub use chain::{ChainLog, Follow};
+#[cfg(feature = "rt")]
+pub use chain::{Control, control_seal};
 pub use config::ClientConfig;
 #[cfg(feature = "rt")]
 pub use local::dir::{LocalDir, local_birth};
 pub use local::{LocalConfig, LocalLog};
 pub use log::{
-    AppendError, Committed, Fetching, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed,
-    WriterLost,
+    AppendError, Committed, Fetching, LogCommand, LogEvent, RequestId, SUCCESSOR_BYTES_MAX, SealError,
+    Sealed, SharedLog, TrimError, Trimmed, WriterLost,
 };
 pub use scalog::{LogClient, Metrics};
 pub use zoolog_core::policy::Fetch;

@@ -54,6 +54,9 @@ pub enum AppendError {
     /// This log takes no conditional appends: nobody else can append to it.
     #[error("this log takes no conditional appends: it has one writer")]
     Unconditional,
+    /// The log has ended: it goes on elsewhere, see [`LogEvent::Sealed`].
+    #[error("the log has ended: it goes on elsewhere")]
+    Sealed,
     /// A disk that would hold it is short of room: try again after [`LogEvent::Room`] says that there is.
     #[error("the log's disks are short of room: try again later")]
     DiskFull,
@@ -64,6 +67,37 @@ impl AppendError {
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Full | Self::NotOpen | Self::Unsettled | Self::DiskFull)
     }
+}
+
+/// Bytes of the text that says where a log goes on.
+pub const SUCCESSOR_BYTES_MAX: usize = 2048;
+
+/// Where a log has ended, for good, and where it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// First position that is not in it, and the first one of the log that follows.
+    pub tail: Gsn,
+    /// What it was sealed for: how to find the log that follows, such as the `host:port` of its orderers, between commas.
+    pub successor: String,
+}
+
+/// Why a log was not sealed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// It was before, for another.
+    #[error("the log has ended before, at {}, and goes on at {}", .0.tail, .0.successor)]
+    Another(Sealed),
+    /// Its successor is none: nothing, or too long a text.
+    #[error(
+        "a successor's text has 1 to {SUCCESSOR_BYTES_MAX} bytes, and no line breaks: this one has {bytes}"
+    )]
+    Malformed {
+        /// Bytes that it has.
+        bytes: usize,
+    },
+    /// Logs of this kind can't be.
+    #[error("this log can't be sealed: only an embedded one can, so far")]
+    Unsupported,
 }
 
 /// What a trim has done.
@@ -118,6 +152,9 @@ pub enum WriterLost {
     /// them. Seldom: it doesn't fence its last lane, so the others' shards must have ended without others in their place.
     #[error("every lane is closed for this opening of its name: open the name again")]
     NoLane,
+    /// It was to follow another log, and its orderers say that it doesn't begin where that ends.
+    #[error("the log there does not go on where this one ended: it begins elsewhere")]
+    NoSuccessor,
     /// The name can't be had: it is empty or too long, there are too many, or it was opened too often.
     #[error("the name can't be had: it is empty or too long, there are too many, or it was opened too often")]
     NoName,
@@ -328,6 +365,19 @@ pub enum LogEvent {
         /// What stood still.
         what: &'static str,
     },
+    /// The answer to a seal.
+    SealDone {
+        /// Which one.
+        request: RequestId,
+        /// Where the log ends, or why it doesn't.
+        result: Result<Sealed, SealError>,
+    },
+    /// The log has ended: it takes no appends any more. All before its tail is there as before. Comes once, behind every
+    /// `Appended`; at the start if it was so before.
+    Sealed(Sealed),
+    /// The log below was exchanged: what is appended from now on, and what lies at and behind the position, is in the log that
+    /// follows. Comes once, from logs that go on by themselves.
+    Moved(Sealed),
     /// Our writer can't go on; its pending batches may or may not be in the log.
     WriterLost {
         /// Why.
@@ -441,4 +491,14 @@ pub trait SharedLog: Machine<Command = LogCommand, Event = LogEvent> {
 
     /// First position of this log; greater than 0 when it succeeds another.
     fn base_gsn(&self) -> Gsn;
+
+    /// Ends this log, for good and for everybody: what was appended before is in it, what follows belongs into `successor`.
+    /// The first that is durable counts; the same again is answered alike. See [`LogEvent::SealDone`].
+    ///
+    /// # Errors
+    /// It can't be.
+    fn seal(&mut self, successor: &str) -> Result<RequestId, SealError> {
+        let _ = successor;
+        Err(SealError::Unsupported)
+    }
 }

@@ -85,6 +85,9 @@ pub struct ClusterConfig {
     pub replicas: u32,
     /// Servers that must have registered before the first shards are formed.
     pub servers: u32,
+    /// Whether its log goes on where another of the same id and secret ends: then it takes nothing before it is told where
+    /// that is, by `zoolog admin log switch`.
+    pub successor: bool,
 }
 
 impl Config for ClusterConfig {

@@ -169,6 +169,8 @@ fn messages() -> Vec<Message> {
         Recovering { slot: slot(), incarnation, shards: vec![shard] }.into(),
         PartsGone { shard, known: CutNumber(6) }.into(),
         RebuildShard { request, shard }.into(),
+        Begin { request, first_gsn: Some(Gsn(7)) }.into(),
+        BeginIs { request, end: BeginEnd::Begun(Gsn(7)) }.into(),
         Offer { name: "zk-1".into(), addr: "b:2".into(), gsn: Gsn(7) }.into(),
         FindOffers { request }.into(),
         OffersAre {

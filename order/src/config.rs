@@ -73,6 +73,9 @@ pub struct OrdererConfig {
     pub retention: RetentionConfig,
     /// When a shard is given up.
     pub failures: Failures,
+    /// Whether the log goes on where another ends: then it takes nothing before it is told where that is. Counts while the log
+    /// is empty and has no shards.
+    pub successor: bool,
 }
 
 /// When the leader gives a shard up whose replicas fail it. It never does while it can't form another in its place.
@@ -193,6 +196,7 @@ mod tests {
             cut_interval: CutInterval::default(),
             failures: Failures::default(),
             retention: RetentionConfig::default(),
+            successor: false,
         }
     }
 

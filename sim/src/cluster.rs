@@ -99,6 +99,7 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
             let reader = LogReader::new(log_as(consumer), seed, n == 1, is_consumer, calm_at, now);
             Box::new(reader.after(may_release))
         }
+        Role::Embedded(_) => return Err("only scenarios have embedded logs".into()),
         Role::Operator => {
             let all = (1..=o.orderers + o.joiners).map(|n| Role::Orderer(u64::from(n)).addr()).collect();
             let every = o.change_every.expect("an operator that does something");
@@ -152,6 +153,7 @@ fn orderer(
             max_age: o.consumer_max_age,
             max_lag_bytes: None,
         },
+        successor: o.successor,
     };
     let machine = match Orderer::new(cfg, recovered, seed, now) {
         Ok(machine) => machine,

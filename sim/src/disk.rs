@@ -107,6 +107,7 @@ impl Disk {
         let (node, on_damage) = match role {
             Role::Orderer(n) => (n, OnDamage::Refuse),
             Role::Server(n) => (1000 + u64::from(n), OnDamage::Report),
+            Role::Embedded(n) => (2000 + u64::from(n), OnDamage::Refuse),
             _ => return None,
         };
         let mut cfg = WalConfig::new(CLUSTER, node, on_damage);

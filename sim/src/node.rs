@@ -31,6 +31,8 @@ pub enum Role {
     Reader(u32),
     /// Speaks jute.
     ZkClient(u32),
+    /// Has a log of its own on its disk, from 1.
+    Embedded(u32),
     /// Changes the orderers.
     Operator,
 }
@@ -38,7 +40,7 @@ pub enum Role {
 impl Role {
     /// Whether it keeps a log on its disk.
     pub fn has_disk(self) -> bool {
-        matches!(self, Role::Orderer(_) | Role::Server(_))
+        matches!(self, Role::Orderer(_) | Role::Server(_) | Role::Embedded(_))
     }
 
     /// Whether it is part of the service, rather than a user of it.
@@ -55,6 +57,7 @@ impl Role {
             Role::Writer(n) => format!("writer-{n}"),
             Role::Reader(n) => format!("reader-{n}"),
             Role::ZkClient(n) => format!("client-{n}"),
+            Role::Embedded(n) => format!("embedded-{n}"),
             Role::Operator => "operator".into(),
         }
     }
@@ -75,6 +78,7 @@ impl Role {
             Role::Writer(n) => format!("10.0.4.{n}:1"),
             Role::Reader(n) => format!("10.0.5.{n}:1"),
             Role::ZkClient(n) => format!("10.0.6.{n}:1"),
+            Role::Embedded(n) => format!("10.0.8.{n}:1"),
             Role::Operator => "10.0.7.1:1".into(),
         }
     }

@@ -104,6 +104,8 @@ pub struct Options {
     pub change_every: Option<Duration>,
     /// Data servers, one slot each.
     pub servers: u32,
+    /// Whether the log waits to be told where it begins.
+    pub successor: bool,
     /// Shards of the first view.
     pub shards: u32,
     /// Replicas of a shard.
@@ -280,6 +282,7 @@ impl Options {
             consumer_prefix: String::new(),
             orderers: 3,
             servers: 3,
+            successor: false,
             shards: 3,
             replicas: 2,
             zk: 2 + rng.below(2) as u32,

@@ -12,12 +12,12 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 use zoolog_client::{
-    AppendError, ClientConfig, Committed, LocalConfig, LogClient, LogEvent, ReadEnd, RequestId, SharedLog,
-    TrimError, Trimmed,
+    AppendError, ChainLog, ClientConfig, Committed, LocalConfig, LocalLog, LogClient, LogEvent, ReadEnd,
+    RequestId, SUCCESSOR_BYTES_MAX, SealError, Sealed, SharedLog, TrimError, Trimmed,
 };
 use zoolog_core::limits::RECORD_BYTES_MAX;
 use zoolog_core::rng::Rng;
-use zoolog_core::{Gsn, Input, Instant, Machine, Output, Seq};
+use zoolog_core::{Gsn, Input, Instant, Output, Seq};
 use zoolog_sim::cluster::{self, roles};
 use zoolog_sim::disk::CLUSTER;
 use zoolog_sim::node::Role;
@@ -30,6 +30,8 @@ use zoolog_sim::world::World;
 
 /// A log that the suite can use, and annoy.
 trait Harness {
+    /// What it could be sealed for.
+    const SUCCESSOR: &str;
     /// A log that holds nothing. If its owner is a consumer, the log is kept for it.
     fn new(seed: u64, consumer: bool) -> Self;
     /// Uses it; what it wants then is carried out when the suite next waits.
@@ -137,6 +139,15 @@ impl<H: Harness> Suite<H> {
     fn read(&mut self, from: u64, to: u64, max_bytes: usize) -> Answer {
         let request = self.h.with(|log| log.read(Gsn(from), Gsn(to), max_bytes));
         self.until("a read", |events| events.iter().find_map(|e| read_done(e, request)))
+    }
+
+    fn sealed(&mut self, request: RequestId) -> Result<Sealed, SealError> {
+        self.until("a seal", |events| {
+            events.iter().find_map(|e| match e {
+                LogEvent::SealDone { request: r, result } if *r == request => Some(result.clone()),
+                _ => None,
+            })
+        })
     }
 
     fn trim(&mut self, gsn: Gsn) -> Result<Trimmed, TrimError> {
@@ -431,6 +442,71 @@ fn refusals_leave_no_trace<H: Harness>() {
     assert_eq!(s.tail(), Gsn(taken + 3));
 }
 
+/// LOG-11: what was appended before a seal is in the log, and nothing else ever will be; whoever asks is told the same. A log that
+/// goes on by itself does so at the next position. One that can't be sealed says so.
+fn a_seal_is_the_end_of_a_log<H: Harness>() {
+    let mut s = Suite::<H>::new(UNSWITCHED);
+    s.fill(0, 60, 30);
+    let since = s.subscribe(Gsn(20));
+    let taken = s.append(60, 5, 30).len() as u64;
+    assert!(taken > 0, "there is room");
+    let asked: Result<_, SealError> = s.h.with(|log| {
+        let asked = log.seal(H::SUCCESSOR)?;
+        for wrong in [String::new(), "x".repeat(SUCCESSOR_BYTES_MAX + 1), "a\nb".into()] {
+            assert_eq!(log.seal(&wrong), Err(SealError::Malformed { bytes: wrong.len() }));
+        }
+        Ok((asked, log.seal(H::SUCCESSOR)?, log.seal("another:1")?))
+    });
+    let end = 60 + taken;
+    let (first, again, other) = match asked {
+        Ok(asked) => asked,
+        Err(refused) => {
+            assert_eq!(refused, SealError::Unsupported);
+            s.fill(end, 5, 30);
+            return assert_eq!(s.tail(), Gsn(end + 5), "it goes on as if nothing had been asked");
+        }
+    };
+    let refused = s.h.with(|log| log.append(b"late")).expect_err("behind the seal");
+    let sealed = Sealed { tail: Gsn(end), successor: H::SUCCESSOR.into() };
+    assert_eq!(s.sealed(first), Ok(sealed.clone()));
+    assert_eq!(s.sealed(again), Ok(sealed.clone()));
+    assert_eq!(s.sealed(other), Err(SealError::Another(sealed.clone())));
+    let all = |s: &mut Suite<H>, since: usize, to: u64| {
+        s.until("all is delivered", |events| {
+            let ends = |e: &LogEvent| matches!(e, LogEvent::Committed(c) if c.end() == Gsn(to));
+            events[since..].iter().any(ends).then_some(())
+        });
+        assert_eq!(s.delivered(since, Gsn(20)), records(20, to, 30));
+    };
+    all(&mut s, since, end);
+    assert_eq!(s.read_all(0, end), records(0, end, 30));
+    if refused.is_retryable() {
+        // It goes on by itself.
+        let moved = |events: &[LogEvent]| events.contains(&LogEvent::Moved(sealed.clone())).then_some(());
+        s.until("it goes on elsewhere", moved);
+        assert_eq!(s.fill(end, 40, 30), (end..end + 40).map(Gsn).collect::<Vec<_>>());
+        all(&mut s, since, end + 40);
+        s.reopen();
+        assert_eq!(s.tail(), Gsn(end + 40), "not of the log that has ended");
+        let since = s.subscribe(Gsn(20));
+        all(&mut s, since, end + 40);
+        s.until("it goes on elsewhere", moved);
+        assert_eq!(s.fill(end + 40, 10, 30), (end + 40..end + 50).map(Gsn).collect::<Vec<_>>());
+    } else {
+        assert_eq!(refused, AppendError::Sealed);
+        let told = |events: &[LogEvent]| events.contains(&LogEvent::Sealed(sealed.clone())).then_some(());
+        s.until("it is told", told);
+        s.reopen();
+        s.until("it is told again", told);
+        assert_eq!((s.tail(), s.read(end, end + 1, 1)), (Gsn(end), (vec![], Gsn(end), ReadEnd::NotYet)));
+        assert_eq!(s.h.with(|log| log.append_vital(b"late")), Err(AppendError::Sealed));
+        let since = s.subscribe(Gsn(20));
+        all(&mut s, since, end);
+        let again = s.h.with(|log| log.seal(H::SUCCESSOR)).expect("it can be");
+        assert_eq!(s.sealed(again), Ok(sealed));
+    }
+}
+
 /// The embedded log, on a memory disk that syncs and reads when the suite steps.
 struct Embedded {
     bench: Option<disk::Bench>,
@@ -439,6 +515,8 @@ struct Embedded {
 }
 
 impl Harness for Embedded {
+    const SUCCESSOR: &str = "elsewhere:1";
+
     /// Its owner is a consumer once it has released something.
     fn new(seed: u64, _: bool) -> Self {
         let cfg =
@@ -478,22 +556,33 @@ impl Harness for Embedded {
     }
 }
 
-/// A log client in the world, used from outside it.
-#[derive(Clone, Default)]
-struct Held(Rc<RefCell<Option<LogClient>>>, Rc<RefCell<VecDeque<LogEvent>>>);
+/// A log in the world, used from outside it.
+struct Held<L>(Rc<RefCell<Option<L>>>, Rc<RefCell<VecDeque<LogEvent>>>);
 
-struct Client {
-    held: Held,
+impl<L> Clone for Held<L> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), self.1.clone())
+    }
+}
+
+impl<L> Default for Held<L> {
+    fn default() -> Self {
+        Self(Rc::default(), Rc::default())
+    }
+}
+
+struct Client<L> {
+    held: Held<L>,
     now: Instant,
 }
 
-impl Client {
-    fn log<R>(&self, f: impl FnOnce(&mut LogClient) -> R) -> R {
+impl<L> Client<L> {
+    fn log<R>(&self, f: impl FnOnce(&mut L) -> R) -> R {
         f(self.held.0.borrow_mut().as_mut().expect("it lives"))
     }
 }
 
-impl Process for Client {
+impl<L: SharedLog> Process for Client<L> {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
         self.now = now;
         self.log(|log| log.handle(now, uncommanded(input)));
@@ -516,15 +605,19 @@ impl Process for Client {
         self.log(|log| log.next_deadline()).into_iter().chain([look]).min()
     }
 
+    fn may_checkpoint(&self) -> bool {
+        self.log(|log| log.may_checkpoint())
+    }
+
     fn checkpoint(&self) -> Bytes {
-        Bytes::new()
+        self.log(|log| log.checkpoint())
     }
 }
 
 /// The client of the sharded log: three orderers, three servers, two shards of two replicas.
 struct Sharded {
     world: World,
-    held: Held,
+    held: Held<LogClient>,
     client: NodeId,
 }
 
@@ -542,6 +635,8 @@ impl Sharded {
 }
 
 impl Harness for Sharded {
+    const SUCCESSOR: &str = "elsewhere:1";
+
     fn new(seed: u64, consumer: bool) -> Self {
         let mut o = Options::calm(seed);
         // The world's own checks take nothing for granted that may be trimmed by hand.
@@ -605,6 +700,115 @@ impl Harness for Sharded {
     }
 }
 
+/// With this seed the log is not exchanged by itself.
+const UNSWITCHED: u64 = 10;
+
+type Chain = ChainLog<LocalLog, LogClient>;
+
+/// An embedded log that goes on in a cluster, at some time in each test, underneath it.
+struct Switched {
+    world: World,
+    held: Held<Chain>,
+    client: NodeId,
+    /// Steps until it is sealed; `None` once that was asked for in this life.
+    until: Option<u32>,
+}
+
+impl Switched {
+    fn run(&mut self, time: Duration) {
+        let until = self.world.now() + time;
+        self.world.run_until(until);
+        assert_eq!(self.world.violation, None);
+    }
+
+    fn wait_for_client(&mut self) {
+        let held = self.held.clone();
+        assert!(self.world.run_while(Duration::from_secs(20), |_| held.0.borrow().is_some()));
+    }
+}
+
+impl Harness for Switched {
+    const SUCCESSOR: &str = "10.0.1.1:7000,10.0.1.2:7000,10.0.1.3:7000";
+
+    fn new(seed: u64, _: bool) -> Self {
+        let mut o = Options::calm(seed);
+        (o.trims, o.trims_by_hand, o.successor) = (true, true, true);
+        (o.orderers, o.servers, o.shards, o.replicas) = (3, 3, 2, 2);
+        (o.zk, o.zk_clients, o.writers, o.readers) = (0, 0, 0, 0);
+        let embedded = Role::Embedded(1);
+        let roles = [roles(&o), vec![embedded]].concat();
+        let mut world = World::new(o, &roles, TraceMode::Off);
+        let held = Held::default();
+        let client: Held<Chain> = held.clone();
+        world.builder = Box::new(move |birth| {
+            if birth.role != embedded {
+                return cluster::build(birth);
+            }
+            let recovered = birth.recovered.expect("it has a disk");
+            let first = LocalLog::new(LocalConfig::new(CLUSTER), &recovered, birth.seed)?;
+            let (ended, seed) = (first.sealed(), birth.seed ^ 1 << 63);
+            let follow = move |now: Instant, sealed: &Sealed, first_seq: Seq| {
+                let orderers = sealed.successor.split(',').map(String::from).collect();
+                let succeeds = Some(sealed.tail);
+                let cfg = ClientConfig {
+                    cluster: CLUSTER,
+                    orderers,
+                    succeeds,
+                    first_seq,
+                    ..ClientConfig::default()
+                };
+                LogClient::new(cfg, seed, now)
+            };
+            let log = ChainLog::new(first, ended, Box::new(follow), birth.now);
+            *client.0.borrow_mut() = Some(log);
+            Ok(Box::new(Client { held: client.clone(), now: birth.now }))
+        });
+        world.start_all();
+        let client = world.node(embedded);
+        let until = (seed != UNSWITCHED).then(|| 3 + (seed % 7) as u32);
+        let mut this = Self { world, held, client, until };
+        this.wait_for_client();
+        this
+    }
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut dyn SharedLog) -> R) -> R {
+        f(self.held.0.borrow_mut().as_mut().expect("it lives"))
+    }
+
+    fn step(&mut self) -> Vec<LogEvent> {
+        if let Some(left) = &mut self.until {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.until = None;
+                self.with(|log| log.seal(Self::SUCCESSOR)).expect("it can be");
+            }
+        }
+        self.run(Duration::from_millis(2));
+        self.held.1.borrow_mut().drain(..).collect()
+    }
+
+    /// A server or an orderer dies and comes back.
+    fn disturb(&mut self, rng: &mut Rng) {
+        let down = Duration::from_millis(rng.between(20, 400));
+        let id = match rng.chance(50) {
+            true => self.world.node(Role::Orderer(rng.between(1, 4))),
+            false => self.world.node(Role::Server(rng.between(1, 4) as u32)),
+        };
+        self.world.crash_for(id, down);
+    }
+
+    fn reopen(&mut self) {
+        // What it was given leaves with it only if a turn came before.
+        self.world.crash_for(self.client, Duration::from_millis(5));
+        self.held.1.borrow_mut().clear();
+        let asked = self.held.0.borrow_mut().take().is_some_and(|log| log.second().is_some());
+        if !asked && self.until.is_none() {
+            self.until = Some(2);
+        }
+        self.wait_for_client();
+    }
+}
+
 /// The suite, for one kind of log.
 macro_rules! conforms {
     ($module:ident, $harness:ty, $($promise:ident)*) => {
@@ -628,9 +832,20 @@ macro_rules! conforms {
             appends_survive_disturbances_exactly_once
             what_was_acknowledged_outlives_its_writer
             refusals_leave_no_trace
+            a_seal_is_the_end_of_a_log
         );
     };
 }
 
 conforms!(embedded: super::Embedded);
 conforms!(sharded: super::Sharded);
+// A range that reaches over the seam takes two reads; what is trimmed of one log says nothing of the other.
+conforms!(switched, super::Switched,
+    appends_have_dense_positions_in_order
+    a_subscription_goes_from_the_past_to_the_present
+    a_tail_lies_behind_all_that_was_acknowledged
+    appends_survive_disturbances_exactly_once
+    what_was_acknowledged_outlives_its_writer
+    refusals_leave_no_trace
+    a_seal_is_the_end_of_a_log
+);

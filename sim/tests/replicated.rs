@@ -257,6 +257,7 @@ impl<S: Drawn> Member<S> {
                     self.all_ready.store(true, Ordering::Relaxed);
                 }
             }
+            ReplicatedEvent::SealDone { .. } => panic!("nobody asked for it"),
             ReplicatedEvent::Snapshot { .. }
             | ReplicatedEvent::Cluster { .. }
             | ReplicatedEvent::Orderers { .. } => {}

@@ -1,6 +1,6 @@
 //! Where does which position lie? Every batch that is kept, in order: on the disk, the newest in memory as well.
 
-use super::marks::{BASE, BATCH, Checkpoint, TRIM};
+use super::marks::{self, BASE, BATCH, Checkpoint, SEAL, TRIM};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use zoolog_core::Gsn;
@@ -31,6 +31,8 @@ impl Entry {
 pub(super) struct Index {
     /// As a segment that begins now would say it.
     pub point: Checkpoint,
+    /// Where the log goes on, once it is decided that it ends.
+    pub successor: Option<String>,
     entries: VecDeque<Entry>,
     /// How many of `entries` are durable.
     durable: usize,
@@ -47,8 +49,8 @@ impl Index {
     pub fn recover(recovered: &Recovered, base: Gsn) -> Result<Self, String> {
         let fresh = Checkpoint { base, trim: base, tail: base, last: 0 };
         let stored = recovered.checkpoint.as_deref().filter(|b| !b.is_empty());
-        let point = stored.map_or(Ok(fresh), Checkpoint::decode)?;
-        let mut index = Self { point, ..Self::default() };
+        let (point, successor) = stored.map_or(Ok((fresh, None)), Checkpoint::decode)?;
+        let mut index = Self { point, successor, ..Self::default() };
         let entry = |e: &WalEntry| Entry { first: Gsn(e.key1), count: e.aux, pos: Some(e.pos) };
         for e in recovered.sealed.iter().filter(|e| e.kind == BATCH).map(entry) {
             if index.entries.back().is_some_and(|last| last.end() != e.first) {
@@ -61,6 +63,13 @@ impl Index {
         }
         for e in &recovered.tail {
             match e.kind {
+                BATCH if index.successor.is_some() => {
+                    return Err(format!("there is a batch at {}, behind the log's end", e.key1));
+                }
+                SEAL if Gsn(e.key1) == index.point.tail => {
+                    let bytes = e.data.as_ref().ok_or("the log's end came without its bytes")?;
+                    index.successor = Some(marks::successor(bytes)?);
+                }
                 BATCH => {
                     let mut bytes = e.data.clone().ok_or("a batch came without its bytes")?;
                     let placed = check(&mut bytes, entry(e).first)?;

@@ -1,6 +1,7 @@
 //! What does an embedded log write to its disk? Batches, where it begins once it is trimmed; and the checkpoint that
 //! opens a segment.
 
+use crate::SUCCESSOR_BYTES_MAX;
 use bytes::Bytes;
 use zoolog_core::Gsn;
 use zoolog_core::batch::PlacedBatch;
@@ -12,6 +13,8 @@ pub(super) const BATCH: u8 = 1;
 pub(super) const TRIM: u8 = 2;
 /// A log that begins behind another: key1 its first position. The first record of all, if there is one.
 pub(super) const BASE: u8 = 3;
+/// The log has ended: key1 its tail, the data where it goes on. No batch follows.
+pub(super) const SEAL: u8 = 4;
 
 /// The record of a batch.
 pub(super) fn batch_record(placed: &PlacedBatch) -> WalRecord {
@@ -30,9 +33,22 @@ pub(super) fn mark(kind: u8, at: Gsn) -> WalRecord {
     WalRecord { kind, in_index: false, aux: 0, key1: at.0, key2: 0, data: Vec::new() }
 }
 
-/// The version of [`Checkpoint`] that this build writes.
+/// The record that ends the log.
+pub(super) fn seal_record(tail: Gsn, successor: &str) -> WalRecord {
+    WalRecord { data: vec![Bytes::copy_from_slice(successor.as_bytes())], ..mark(SEAL, tail) }
+}
+
+/// Where the log goes on, as such a record or a checkpoint has it.
+pub(super) fn successor(bytes: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(bytes).ok().filter(|t| (1..=SUCCESSOR_BYTES_MAX).contains(&t.len()));
+    Ok(text.ok_or("it was sealed for something that can't be read")?.to_string())
+}
+
+/// The version of [`Checkpoint`] of a log that goes on,
 const VERSION: u32 = 1;
-/// Bytes of one.
+/// and of one that has ended.
+const SEALED: u32 = 2;
+/// Bytes of one; where the log goes on comes behind them.
 const BYTES: usize = 40;
 
 /// All that can't be read off the indexes of older segments.
@@ -49,34 +65,37 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Its bytes: version, `last`, base, trim, tail, and zeros to 40.
-    pub fn encode(&self) -> Bytes {
+    /// Its bytes: version, `last`, base, trim, tail, and zeros to 40; behind them where the log goes on, if it has ended.
+    pub fn encode(&self, successor: Option<&str>) -> Bytes {
         let mut b = Vec::with_capacity(BYTES);
-        b.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if successor.is_some() { SEALED } else { VERSION };
+        b.extend_from_slice(&version.to_le_bytes());
         b.extend_from_slice(&self.last.to_le_bytes());
         [self.base, self.trim, self.tail].iter().for_each(|gsn| b.extend_from_slice(&gsn.0.to_le_bytes()));
         b.resize(BYTES, 0);
+        b.extend_from_slice(successor.unwrap_or_default().as_bytes());
         b.into()
     }
 
-    /// What such bytes say.
+    /// What such bytes say, and where the log goes on, if it has ended.
     ///
     /// # Errors
     /// Text for a person: they are of another version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> Result<(Self, Option<String>), String> {
         let u32_at = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().expect("4")));
         let gsn_at = |at: usize| Gsn(u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")));
-        match u32_at(0) {
-            Some(VERSION) if bytes.len() == BYTES => {}
-            Some(v) if v > VERSION => {
+        let successor = match u32_at(0) {
+            Some(VERSION) if bytes.len() == BYTES => None,
+            Some(SEALED) if bytes.len() > BYTES => Some(successor(&bytes[BYTES..])?),
+            Some(v) if v > SEALED => {
                 return Err(format!(
                     "its checkpoint is of version {v}: written by a newer build; use that one"
                 ));
             }
             _ => return Err("its checkpoint is not one of an embedded log".into()),
-        }
+        };
         let last = u32_at(4).expect("long enough");
-        Ok(Self { base: gsn_at(8), trim: gsn_at(16), tail: gsn_at(24), last })
+        Ok((Self { base: gsn_at(8), trim: gsn_at(16), tail: gsn_at(24), last }, successor))
     }
 }
 
@@ -87,11 +106,14 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_back_and_another_versions_is_refused() {
         let point = Checkpoint { base: Gsn(3), trim: Gsn(5), tail: Gsn(u64::MAX), last: 7 };
-        let bytes = point.encode();
-        assert_eq!(Checkpoint::decode(&bytes), Ok(point));
+        let bytes = point.encode(None);
+        assert_eq!(Checkpoint::decode(&bytes), Ok((point, None)));
+        let ended = point.encode(Some("a:1"));
+        assert_eq!(Checkpoint::decode(&ended), Ok((point, Some("a:1".to_string()))));
+        (0..=BYTES).for_each(|n| assert!(Checkpoint::decode(&ended[..n]).is_err(), "{n}"));
         (0..BYTES).for_each(|n| assert!(Checkpoint::decode(&bytes[..n]).is_err(), "{n}"));
         let mut newer = bytes.to_vec();
-        newer[0] = 2;
+        newer[0] = 3;
         assert!(Checkpoint::decode(&newer).unwrap_err().contains("newer"));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - `marks`: what it writes; `index`: where which position lies; `cursor`: how somebody comes through it.
 //! - `writer`: appends. `readers`: the subscription, and range reads.
+//! - `seal`: its end.
 //! - `dir` (feature `rt`): the directory that it lies in.
 //!
 //! # How it is durable, and in which order
@@ -16,12 +17,17 @@ pub(crate) mod dir;
 mod index;
 mod marks;
 mod readers;
+mod seal;
 mod writer;
 
-use crate::{AppendError, LogCommand, LogEvent, RequestId, SharedLog, TrimError, Trimmed};
+use crate::{
+    AppendError, LogCommand, LogEvent, RequestId, SUCCESSOR_BYTES_MAX, SealError, Sealed, SharedLog,
+    TrimError, Trimmed,
+};
 use bytes::Bytes;
 use index::Index;
 use readers::Readers;
+use seal::{Seal, Stage};
 use std::collections::VecDeque;
 use writer::Writer;
 use zoolog_core::wal::{Recovered, WalPos, WalRecord};
@@ -70,6 +76,8 @@ enum Saving {
     Trim(Token, Gsn, Option<RequestId>),
     /// Where it began at all.
     Base(Token),
+    /// Where it ends.
+    Seal(Token),
 }
 
 /// The log of one process. See [`SharedLog`] for what it does. What its disk loses, nobody else has.
@@ -82,6 +90,7 @@ pub struct LocalLog {
     /// First position that the owner still needs, if it ever said so.
     released: Option<Gsn>,
     saving: VecDeque<Saving>,
+    seal: Seal,
     /// A mark that the log begins elsewhere is under way.
     trimming: bool,
     /// The log is new, and its beginning is not written yet.
@@ -119,6 +128,7 @@ impl LocalLog {
             readers: Readers::default(),
             released: None,
             saving: VecDeque::new(),
+            seal: Seal::default(),
             trimming: false,
             unborn: is_new && cfg.base > Gsn(0),
             tokens: 0,
@@ -129,6 +139,9 @@ impl LocalLog {
             cfg,
         };
         log.event(LogEvent::Ready { cluster: log.cfg.cluster, view: ViewNumber(0) });
+        if log.index.successor.is_some() {
+            log.ended();
+        }
         if let Some(segment) = log.index.first_segment() {
             log.out.push_back(Output::Release { segment });
         }
@@ -148,6 +161,27 @@ impl LocalLog {
     /// How much room its disk has.
     pub fn room(&self) -> DiskRoom {
         self.writer.room
+    }
+
+    /// Where it has ended, if it has.
+    pub fn sealed(&self) -> Option<Sealed> {
+        let successor = self.index.successor.clone().filter(|_| self.seal.stage == Stage::Durable)?;
+        Some(Sealed { tail: self.index.point.tail, successor })
+    }
+
+    /// The record that ends it is durable.
+    fn ended(&mut self) {
+        (self.seal.stage, self.writer.ends) = (Stage::Durable, true);
+        self.answer_seals();
+        let sealed = self.sealed().expect("just now");
+        self.event(LogEvent::Sealed(sealed));
+    }
+
+    fn answer_seals(&mut self) {
+        let tail = self.index.point.tail;
+        while let Some((request, result)) = self.seal.answer(tail, self.index.successor.as_deref()) {
+            self.event(LogEvent::SealDone { request, result });
+        }
     }
 
     fn event(&mut self, event: LogEvent) {
@@ -265,6 +299,15 @@ impl LocalLog {
                 }
             }
             Saving::Base(due) => assert!(due == token, "logs complete in order"),
+            Saving::Seal(due) => {
+                assert!(due == token, "logs complete in order");
+                assert_eq!(
+                    self.index.durable(),
+                    self.index.point.tail,
+                    "LOG-11: all that it takes lies before its end"
+                );
+                self.ended();
+            }
         }
     }
 
@@ -281,6 +324,12 @@ impl LocalLog {
         if !records.is_empty() {
             let n = records.len();
             self.persist(records, |token| Saving::Batches(token, n));
+        }
+        if self.seal.stage == Stage::Asked {
+            self.seal.stage = Stage::Written;
+            let successor = self.index.successor.as_deref().expect("it was said");
+            let record = marks::seal_record(self.index.point.tail, successor);
+            self.persist(vec![record], Saving::Seal);
         }
         self.trim_released();
         let Self { index, readers, cfg, tokens, out, .. } = self;
@@ -349,6 +398,18 @@ impl SharedLog for LocalLog {
     fn base_gsn(&self) -> Gsn {
         self.index.point.base
     }
+
+    fn seal(&mut self, successor: &str) -> Result<RequestId, SealError> {
+        let bytes = successor.len();
+        if !(1..=SUCCESSOR_BYTES_MAX).contains(&bytes) || successor.contains(['\n', '\r']) {
+            return Err(SealError::Malformed { bytes });
+        }
+        let request = self.request();
+        self.seal.ask(request, successor, &mut self.index.successor);
+        self.writer.ends = true;
+        self.answer_seals();
+        Ok(request)
+    }
 }
 
 impl Machine for LocalLog {
@@ -410,6 +471,9 @@ impl Machine for LocalLog {
         // It stands also for the mark that is under way, which lies before it.
         let marked = |s: &Saving| if let Saving::Trim(_, gsn, _) = s { Some(*gsn) } else { None };
         let trim = self.saving.iter().filter_map(marked).fold(self.index.point.trim, Gsn::max);
-        marks::Checkpoint { trim, ..self.index.point }.encode()
+        // So does it for the end, whose record lies before it once it is written.
+        let ended = self.seal.stage != Stage::Asked;
+        let successor = self.index.successor.as_deref().filter(|_| ended);
+        marks::Checkpoint { trim, ..self.index.point }.encode(successor)
     }
 }

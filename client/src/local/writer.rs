@@ -17,6 +17,8 @@ pub(super) struct Writer {
     pub id: WriterId,
     incarnation: Incarnation,
     pub room: DiskRoom,
+    /// Nothing more is taken.
+    pub ends: bool,
     open: BatchBuilder,
     /// Number of the open batch.
     next: Seq,
@@ -33,6 +35,7 @@ impl Writer {
             id: WriterId(Rng::new(seed, "writer").next_u128()),
             incarnation,
             room: DiskRoom::Ample,
+            ends: false,
             open: BatchBuilder::new(),
             next: Seq(0),
             full: VecDeque::new(),
@@ -46,7 +49,7 @@ impl Writer {
     }
 
     pub fn has_room(&self, cfg: &LocalConfig) -> bool {
-        self.open.has_room(RECORD_BYTES_MAX) || self.window_open(cfg)
+        !self.ends && (self.open.has_room(RECORD_BYTES_MAX) || self.window_open(cfg))
     }
 
     pub fn pending_batches(&self) -> usize {
@@ -59,6 +62,9 @@ impl Writer {
         record: &[u8],
         vital: bool,
     ) -> Result<(Seq, u32), AppendError> {
+        if self.ends {
+            return Err(AppendError::Sealed);
+        }
         if record.len() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLong { bytes: record.len(), limit: RECORD_BYTES_MAX });
         }
@@ -85,9 +91,9 @@ impl Writer {
         self.full.push_back(batch);
     }
 
-    /// The next batch of the turn, placed behind `point`.
+    /// The next batch of the turn, placed behind `point`. Of a log that ends all goes out.
     pub fn close(&mut self, cfg: &LocalConfig, point: Checkpoint) -> Option<PlacedBatch> {
-        if self.full.is_empty() && !self.open.is_empty() && self.window_open(cfg) {
+        if self.full.is_empty() && !self.open.is_empty() && (self.ends || self.window_open(cfg)) {
             self.finish();
         }
         let batch = self.full.pop_front()?;

@@ -119,6 +119,8 @@ impl<S: StateMachine, L: SharedLog> Driven<S, L> {
             ReplicatedEvent::Orderers { addrs } => News::Orderers(addrs),
             ReplicatedEvent::Ready => News::Ready,
             ReplicatedEvent::Snapshot { gsn } => News::Snapshot(gsn),
+            // Nobody asks for it here: that is done over the log's directory.
+            ReplicatedEvent::SealDone { .. } => return None,
             ReplicatedEvent::Note(text) => News::Note(text),
             ReplicatedEvent::Failed { why, beware } => {
                 self.close(&why);

@@ -2,6 +2,7 @@
 
 use super::proposals::{ProposalId, ProposeError};
 use super::queries::QueryId;
+use crate::{RequestId, SealError, Sealed};
 use zoolog_core::{ClusterId, Gsn};
 
 /// A command that was applied.
@@ -44,6 +45,13 @@ pub enum ReplicatedEvent<O> {
     Orderers {
         /// `host:port` of each.
         addrs: Vec<String>,
+    },
+    /// The answer to [`Replicated::seal_log`](super::Replicated::seal_log).
+    SealDone {
+        /// Which one.
+        request: RequestId,
+        /// Where the log has ended, or why it hasn't.
+        result: Result<Sealed, SealError>,
     },
     /// For the log of the program.
     Note(String),

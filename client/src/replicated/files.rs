@@ -21,6 +21,21 @@ pub(super) struct Files {
     _lock: std::fs::File,
 }
 
+/// Where a cluster's orderers were.
+#[derive(Debug)]
+pub(super) struct Remembered(PathBuf);
+
+impl Remembered {
+    /// Those that were heard of last, then those that were given.
+    pub fn orderers(&self, given: &[String]) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        let mut all: Vec<String> =
+            text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Into::into).collect();
+        all.extend(given.iter().filter(|addr| !all.contains(addr)).cloned().collect::<Vec<_>>());
+        all
+    }
+}
+
 impl Files {
     /// Opens the directory, which is made if it isn't there.
     ///
@@ -70,13 +85,9 @@ impl Files {
         }
     }
 
-    /// Those that were heard of last, then those that were given.
-    pub fn orderers(&self, given: &[String]) -> Vec<String> {
-        let text = std::fs::read_to_string(self.dir.join("orderers")).unwrap_or_default();
-        let mut all: Vec<String> =
-            text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Into::into).collect();
-        all.extend(given.iter().filter(|addr| !all.contains(addr)).cloned().collect::<Vec<_>>());
-        all
+    /// What is remembered of the cluster's orderers.
+    pub fn remembering(&self) -> Remembered {
+        Remembered(self.dir.join("orderers"))
     }
 
     /// Writes them down; that it couldn't is only worth a line in the log.
@@ -191,7 +202,7 @@ mod tests {
         drop(files);
         let mut files = Files::open(dir.path()).expect("again");
         assert_eq!((&files.node, files.cluster), (&node, ClusterId(7)));
-        assert_eq!(files.orderers(&["c:1".into(), "a:1".into()]), ["a:1", "b:1", "c:1"]);
+        assert_eq!(files.remembering().orderers(&["c:1".into(), "a:1".into()]), ["a:1", "b:1", "c:1"]);
         assert!(files.belongs_to(ClusterId(8)).expect_err("another").contains("another directory"));
         assert_eq!(files.belongs_to(ClusterId(7)), Ok(()));
     }

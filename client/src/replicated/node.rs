@@ -15,7 +15,7 @@ use super::proposals::{ProposalId, Proposals, ProposeError};
 use super::queries::{Consistency, Queries, QueryError, QueryId};
 use super::record::Writing;
 use super::snapshots::Snapshots;
-use crate::{AppendError, RequestId, SharedLog};
+use crate::{AppendError, RequestId, SealError, SharedLog};
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use zoolog_core::{ClusterId, Gsn, Input, Instant, Machine, Output};
@@ -172,6 +172,15 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// Takes a snapshot as soon as can be, unless nothing was applied since the last.
     pub const fn snapshot(&mut self) {
         self.snapshots.want();
+    }
+
+    /// Ends the log below, for all its nodes and for good, so that it goes on in `successor`:
+    /// [`ReplicatedEvent::SealDone`] follows. Over a [`ChainLog`](crate::ChainLog) this node goes on by itself.
+    ///
+    /// # Errors
+    /// It can't be.
+    pub fn seal_log(&mut self, successor: &str) -> Result<RequestId, SealError> {
+        self.log.seal(successor)
     }
 
     fn event(&mut self, event: ReplicatedEvent<S::Outcome>) {

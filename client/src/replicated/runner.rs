@@ -7,7 +7,7 @@ use super::handle::{Asking, Proposing, QUEUE_MAX, ReplicatedHandle, Shared};
 use super::machine::StateMachine;
 use super::node::Replicated;
 use super::record::Writing;
-use crate::{ClientConfig, LocalDir, LogClient, SharedLog, local_birth};
+use crate::{ChainLog, ClientConfig, Control, LocalDir, LogClient, Sealed, SharedLog, local_birth};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -82,17 +82,33 @@ impl<S: StateMachine> Run<S> {
         let birth = local_birth(place)?;
         let LocalDir { log, disk, dir } = LocalDir::open(place, &birth)?;
         self.files.belongs_to(birth.cluster())?;
+        // Should it be sealed, the node goes on in the cluster that it was sealed for.
+        let (client, remembered) = (self.client(), self.files.remembering());
+        let mut seed = Some(u64::from_le_bytes(rt::random_bytes()?));
+        let follow = move |now, sealed: &Sealed, first_seq| {
+            let given: Vec<String> = sealed.successor.split(',').map(String::from).collect();
+            let orderers = remembered.orderers(&given);
+            let client = ClientConfig { orderers, first_seq, succeeds: Some(sealed.tail), ..client.clone() };
+            LogClient::new(client, seed.take().expect("a log ends once"), now)
+        };
+        let ended = log.sealed();
+        let log = ChainLog::new(log, ended, Box::new(follow), clock::now());
+        let log = log.controlled(Control::listen(place, host.waker())?);
         self.on(host, log, Some(disk), dir)
     }
 
-    fn on_cluster(self, host: &mut Host<'_>, orderers: &[String]) -> Result<(), String> {
-        let client = ClientConfig {
+    /// Settings of a client of the cluster, but for where that is.
+    fn client(&self) -> ClientConfig {
+        ClientConfig {
             cluster: self.files.cluster,
-            orderers: self.files.orderers(orderers),
             // What it has applied and not yet in a snapshot must stay in the log.
             consumer: Some(format!("{}/{}", self.cfg.name, self.files.node)),
             ..ClientConfig::default()
-        };
+        }
+    }
+
+    fn on_cluster(self, host: &mut Host<'_>, orderers: &[String]) -> Result<(), String> {
+        let client = ClientConfig { orderers: self.files.remembering().orderers(orderers), ..self.client() };
         let seed = u64::from_le_bytes(rt::random_bytes()?);
         self.on(host, LogClient::new(client, seed, clock::now()), None, ())
     }

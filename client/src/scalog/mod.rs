@@ -173,6 +173,9 @@ impl LogClient {
 
     fn connected(&mut self, conn: ConnId) {
         if self.orderers.owns(conn) {
+            if let Some(first_gsn) = self.cx.cfg.succeeds {
+                return self.orderers.begin(&mut self.cx, first_gsn);
+            }
             let registration = self.position.registration(&mut self.cx);
             self.orderers.connected(&mut self.cx, registration);
         } else {
@@ -445,7 +448,7 @@ impl SharedLog for LogClient {
     }
 
     fn base_gsn(&self) -> Gsn {
-        Gsn(0)
+        self.cx.cfg.succeeds.unwrap_or_default()
     }
 }
 

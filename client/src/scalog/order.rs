@@ -6,7 +6,7 @@ use super::LogClient;
 use zoolog_core::cut::{Cut, Order};
 use zoolog_core::limits::{LANES_MAX, REPLICAS_MAX};
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{ConsumerIs, Message, OrderIs};
+use zoolog_core::wire::{BeginEnd, BeginIs, ConsumerIs, Message, OrderIs};
 use zoolog_core::{ClusterId, Gsn, LaneId};
 
 /// Positions and lengths beyond this are nobody's honest ones; below it, sums can't overflow.
@@ -22,6 +22,7 @@ impl LogClient {
             Message::CutIs(m) if self.orderers.following() => self.cut_is(&m.cut),
             Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
             Message::ConsumerIs(m) => self.consumer_is(&m),
+            Message::BeginIs(m) => self.begin_is(&m),
             Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
             Message::TailIs(m) => {
                 self.tails.answer(&mut self.cx, &m);
@@ -57,6 +58,26 @@ impl LogClient {
         self.offers.lost();
         self.position.lost();
         self.writer.orderer_gone();
+    }
+
+    /// Where the log begins: there, or this is not the log that was meant.
+    fn begin_is(&mut self, m: &BeginIs) {
+        if !self.orderers.is_begin(m) {
+            return self.orderer_failed();
+        }
+        match m.end {
+            BeginEnd::Begun(gsn) if Some(gsn) == self.cx.cfg.succeeds => {
+                let registration = self.position.registration(&mut self.cx);
+                self.orderers.connected(&mut self.cx, registration);
+            }
+            // Asked again: it was not decided.
+            BeginEnd::Awaits => self.orderer_failed(),
+            BeginEnd::Begun(_) | BeginEnd::Own(_) => {
+                tracing::error!(end = ?m.end, ours = ?self.cx.cfg.succeeds, "the log there is not the one that follows");
+                self.writer.has_no_successor(&mut self.cx);
+                self.orderer_failed();
+            }
+        }
     }
 
     fn consumer_is(&mut self, m: &ConsumerIs) {

@@ -4,8 +4,8 @@
 
 use super::cx::Cx;
 use crate::log::LogEvent;
-use zoolog_core::wire::{Consumer, Message, OrderersAre, WatchCuts, WatchViews};
-use zoolog_core::{ConnId, Instant};
+use zoolog_core::wire::{Begin, BeginIs, Consumer, Message, OrderersAre, WatchCuts, WatchViews};
+use zoolog_core::{ConnId, Gsn, Instant};
 
 /// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
 /// an election runs.
@@ -23,6 +23,12 @@ enum State {
     Dialing {
         conn: ConnId,
         since: Instant,
+    },
+    /// `Begin` is sent: nothing is asked before this is the log that was meant.
+    Beginning {
+        conn: ConnId,
+        since: Instant,
+        request: u64,
     },
     /// `Consumer` is sent: nothing is asked before we are registered.
     Registering {
@@ -85,6 +91,7 @@ impl Orderers {
         match self.state {
             State::Down { .. } => None,
             State::Dialing { conn, .. }
+            | State::Beginning { conn, .. }
             | State::Registering { conn, .. }
             | State::Asked { conn, .. }
             | State::Following { conn, .. } => Some(conn),
@@ -101,8 +108,14 @@ impl Orderers {
 
     /// The connection is up: we register, if we have a name, and then ask for the order.
     pub fn connected(&mut self, cx: &mut Cx, registration: Option<Consumer>) {
-        let State::Dialing { conn, .. } = self.state else { return };
-        cx.hello(conn);
+        let conn = match self.state {
+            State::Dialing { conn, .. } => {
+                cx.hello(conn);
+                conn
+            }
+            State::Beginning { conn, .. } => conn,
+            _ => return,
+        };
         match registration {
             Some(consumer) => {
                 cx.send_message(conn, consumer);
@@ -110,6 +123,20 @@ impl Orderers {
             }
             None => self.watch(cx, conn),
         }
+    }
+
+    /// The connection is up: first of all we say where the log begins.
+    pub fn begin(&mut self, cx: &mut Cx, first_gsn: Gsn) {
+        let State::Dialing { conn, .. } = self.state else { return };
+        cx.hello(conn);
+        let request = cx.request();
+        cx.send_message(conn, Begin { request, first_gsn: Some(first_gsn) });
+        self.state = State::Beginning { conn, since: cx.now, request };
+    }
+
+    /// Whether this answers where the log begins.
+    pub fn is_begin(&self, m: &BeginIs) -> bool {
+        matches!(self.state, State::Beginning { request, .. } if request == m.request)
     }
 
     /// We are registered.
@@ -227,7 +254,10 @@ impl Orderers {
         let timeout = cx.cfg.request_timeout;
         match self.state {
             State::Down { .. } => self.dial_due(cx),
-            State::Dialing { since, .. } | State::Registering { since, .. } | State::Asked { since, .. }
+            State::Dialing { since, .. }
+            | State::Beginning { since, .. }
+            | State::Registering { since, .. }
+            | State::Asked { since, .. }
                 if since + timeout <= cx.now =>
             {
                 self.lost(cx);
@@ -244,9 +274,10 @@ impl Orderers {
         match self.state {
             State::Down { .. } if self.count(cx) == 0 && self.hint.is_none() => None,
             State::Down { dial_at } => Some((dial_at, "dial an orderer")),
-            State::Dialing { since, .. } | State::Registering { since, .. } | State::Asked { since, .. } => {
-                Some((since + timeout, "an orderer takes too long"))
-            }
+            State::Dialing { since, .. }
+            | State::Beginning { since, .. }
+            | State::Registering { since, .. }
+            | State::Asked { since, .. } => Some((since + timeout, "an orderer takes too long")),
             State::Following { .. } if probing => None,
             State::Following { heard, .. } => Some((heard + 2 * timeout, "is the leader still there")),
         }

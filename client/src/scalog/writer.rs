@@ -107,13 +107,13 @@ impl Writer {
             naming,
             opening: Epoch(0),
             open: BatchBuilder::new(),
-            next: Seq(0),
+            next: cfg.first_seq,
             pending: VecDeque::new(),
             pending_bytes: 0,
             sent: 0,
-            ever_sent: Seq(0),
+            ever_sent: cfg.first_seq,
             lane: None,
-            start: Seq(0),
+            start: cfg.first_seq,
             link: None,
             leaving: None,
             closed: BTreeMap::new(),
@@ -687,6 +687,13 @@ impl Writer {
         tracing::warn!(writer = %self.id, %why, "writer lost");
         self.lost = Some(why);
         cx.event(LogEvent::WriterLost { why, unknown_from: self.first() });
+    }
+
+    /// This is not the log that it was to write to.
+    pub fn has_no_successor(&mut self, cx: &mut Cx) {
+        if self.lost.is_none() {
+            self.end_with(cx, WriterLost::NoSuccessor);
+        }
     }
 
     /// Since when acknowledgements are overdue, if they are.

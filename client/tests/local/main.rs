@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod seal;
 
 use bench::{Bench, tiny};
 use bytes::Bytes;

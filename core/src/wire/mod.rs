@@ -182,6 +182,11 @@ messages! {
     /// Operator -> leader: make a copy in place of the lost one of that shard.
     80 RebuildShard;
 
+    /// Any client -> leader: your log goes on there, where another has ended. Or: does it wait for that?
+    85 Begin;
+    /// The answer: where it begins.
+    86 BeginIs;
+
     /// Node -> leader: my newest snapshot is to be had there.
     90 Offer;
     /// Node -> leader: who offers snapshots?

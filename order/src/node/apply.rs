@@ -91,6 +91,7 @@ impl Orderer {
         self.consumers_applied(index, &applied);
         self.name_decided(index, &applied);
         self.trims_applied(index, &applied, before);
+        self.begin_applied(index);
         // An address or the trim point may have changed it. With new shards it goes out below.
         let formed = matches!(applied, Applied::Formed { .. });
         if self.state.view().number != view && !formed {
@@ -99,6 +100,7 @@ impl Orderer {
         self.members_applied(now, index, &applied);
         match applied {
             Applied::Members | Applied::Name(_) => {}
+            Applied::Begun(gsn) => tracing::info!(%gsn, "the log goes on where another has ended"),
             Applied::Trimmed(gsn) => tracing::debug!(index, %gsn, "trimmed"),
             Applied::NotTrimmed(why) => tracing::debug!(index, ?why, "not trimmed"),
             Applied::Nothing(why) => tracing::debug!(index, why, "entry without effect"),

@@ -131,6 +131,7 @@ impl Orderer {
                 | Message::Trim(_)
                 | Message::Held(_)
                 | Message::ChangeOrderers(_)
+                | Message::Begin(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -168,6 +169,7 @@ impl Orderer {
                 self.status(conn, s.request)
             }
             (Who::Client, Message::ChangeOrderers(m)) => self.change_orderers(now, conn, m),
+            (Who::Client, Message::Begin(m)) => self.begin(conn, m),
             (Who::Client, Message::Stages(m)) => self.answer_stages(conn, &m),
             (_, other) => {
                 let text = format!("{} has no place on this connection, of {who:?}", other.name());

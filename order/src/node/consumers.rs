@@ -156,7 +156,7 @@ impl Orderer {
 
     /// An entry was applied: answers who waited for it, and tells the slots if the trim point has moved.
     pub(super) fn consumers_applied(&mut self, index: u64, applied: &Applied) {
-        if let Applied::Trimmed(gsn) = *applied {
+        if let Applied::Trimmed(gsn) | Applied::Begun(gsn) = *applied {
             self.push_trim(gsn);
         }
         let Some(lead) = &mut self.lead else { return };

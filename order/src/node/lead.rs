@@ -10,6 +10,7 @@ use super::offers::Offers;
 use super::retention::Watch;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
+use super::succession::Beginning;
 use super::trims::Trims;
 use super::views::Views;
 use crate::node::OrderEvent;
@@ -57,6 +58,8 @@ pub(super) struct Lead {
     pub watch: Watch,
     /// Changes of the orderers.
     pub changing: Changing,
+    /// Where the log begins, if it follows another.
+    pub beginning: Beginning,
 }
 
 impl Lead {
@@ -82,6 +85,7 @@ impl Lead {
             trims: Trims::default(),
             watch: Watch::new(now),
             changing: Changing::default(),
+            beginning: Beginning::default(),
         }
     }
 
@@ -140,6 +144,7 @@ impl Orderer {
             return;
         }
         self.admit_newcomers(now);
+        self.tend_beginning();
         self.admit_watchers();
         self.tend_views(now);
         self.propose_cut(now);

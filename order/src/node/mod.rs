@@ -18,6 +18,7 @@ mod roster;
 mod slots;
 mod status;
 mod subscribers;
+mod succession;
 mod tail;
 mod trims;
 mod views;

@@ -34,6 +34,10 @@ impl Orderer {
 
     /// Answers who has asked for cuts.
     pub(super) fn admit_watchers(&mut self) {
+        // An order that is yet to begin elsewhere is none that anybody should go on from.
+        if self.waits_to_begin() {
+            return;
+        }
         let Some(lead) = &mut self.lead else { return };
         let watchers = std::mem::take(&mut lead.watchers);
         lead.pushing.extend(watchers.iter().map(|(conn, _)| *conn));

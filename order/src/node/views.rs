@@ -79,12 +79,16 @@ impl Orderer {
 
     /// Does what is due, unless a change is under way.
     pub(super) fn tend_views(&mut self, now: Instant) {
+        let waits = self.waits_to_begin();
         let Some(lead) = &mut self.lead else { return };
         if lead.views.proposed.is_some() {
             return;
         }
         if let Some(asked) = lead.views.asked.pop_front() {
             return self.grant(now, asked);
+        }
+        if waits {
+            return;
         }
         if self.state.view().number == ViewNumber(0) {
             return self.form_first_view();

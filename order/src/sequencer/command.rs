@@ -51,6 +51,10 @@ pub enum Command {
     Parted(OrdererId),
     /// What becomes of a lost copy of a finalized shard.
     Rebuild(RebuildStep),
+    /// The log follows another, whose tail is to be told before anything is taken.
+    Await,
+    /// That is the other's tail, and the first position of this log.
+    Begin(Gsn),
 }
 
 /// A change of the view that concerns a copy of one finalized shard.

@@ -12,12 +12,13 @@
 //! - ORD-10: only a finalized shard has a copy in the making, of a replica that it has, on a server that has no other.
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 //! - ORD-8: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
+//! - ORD-11: a log that follows another begins once, where it was told, with all before that trimmed; until then it is empty.
 //! - ORD-9: at most one orderer comes and at most one goes at a time, somebody votes, and no id is above the newest;
 //!   raft's set of members is what follows from the state's (asserted where it is changed).
 
 use super::{
     Applied, CONSUMERS_MAX, GSN_MAX, Members, NAMES_MAX, ORDERERS_MAX, SHARDS_MAX, SLOTS_MAX, Standing,
-    State, is_addr, is_name,
+    State, Succession, is_addr, is_name,
 };
 use std::collections::BTreeSet;
 use zoolog_core::view::{ShardState, ShardView};
@@ -58,6 +59,15 @@ pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &App
                 sum(state).unwrap_or_else(|e| panic!("{e}"));
             }
         }
+        Applied::Begun(gsn) => {
+            let begins = number == CutNumber(0) && tail == Gsn(0) && state.number == number;
+            assert!(
+                begins && state.tail == *gsn && state.trim == *gsn && state.view.shards.is_empty(),
+                "ORD-11: begun at {gsn}, from {before:?} to {:?}, trim {}",
+                (state.number, state.tail),
+                state.trim
+            );
+        }
         _ => assert!(
             (state.number, state.tail) == before,
             "ORD-1: {applied:?} moved the order from {before:?} to {:?}",
@@ -66,7 +76,10 @@ pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &App
     }
     if matches!(
         applied,
-        Applied::Formed { .. } | Applied::Trimmed(_) | Applied::Registered { view_changed: true, .. }
+        Applied::Formed { .. }
+            | Applied::Trimmed(_)
+            | Applied::Begun(_)
+            | Applied::Registered { view_changed: true, .. }
     ) {
         all(state).unwrap_or_else(|e| panic!("{e}"));
     }
@@ -83,6 +96,7 @@ pub(super) fn trim_after(state: &State, before: Gsn, applied: &Applied) {
             );
             consumers(state).unwrap_or_else(|e| panic!("{e}"));
         }
+        Applied::Begun(_) => {}
         _ => assert!(state.trim == before, "ORD-6: {applied:?} moved trim from {before} to {}", state.trim),
     }
 }
@@ -150,9 +164,25 @@ pub(super) fn all(state: &State) -> Result<(), String> {
     sum(state)?;
     shards(state)?;
     consumers(state)?;
+    succession(state)?;
     state.retention.check(state.tail, &state.consumers)?;
     members(&state.members)?;
     (0..state.parts.len()).try_for_each(|i| parts(state, i, false))
+}
+
+fn succession(state: &State) -> Result<(), String> {
+    let (tail, trim) = (state.tail, state.trim);
+    let fits = match state.succession {
+        Succession::Own => true,
+        Succession::Awaits => state.view.shards.is_empty() && tail == Gsn(0),
+        Succession::Begun(gsn) => tail >= gsn && trim >= gsn && state.gone >= gsn.0,
+    };
+    match fits {
+        true => Ok(()),
+        false => {
+            Err(format!("ORD-11: {:?}, but the tail is {tail}, the trim point {trim}", state.succession))
+        }
+    }
 }
 
 /// Each cut adds a record and each number has room to grow, so no counter of ours can overflow.

@@ -16,6 +16,7 @@ mod reports;
 mod retention;
 mod sizes;
 mod snapshot;
+mod succession;
 mod trim;
 mod views;
 
@@ -31,6 +32,7 @@ pub(crate) use reports::{Refusal, Reports};
 pub(crate) use retention::Retention;
 pub use retention::Tick;
 pub(crate) use sizes::Sizes;
+pub use succession::Succession;
 pub use trim::ConsumerAt;
 pub(crate) use trim::is_name;
 
@@ -93,6 +95,8 @@ pub struct State {
     pub(crate) retention: Retention,
     /// The orderers themselves.
     pub(crate) members: Members,
+    /// Whether this log follows another.
+    pub(crate) succession: Succession,
 }
 
 /// What an entry did.
@@ -135,6 +139,8 @@ pub enum Applied {
     NotTrimmed(TrimEnd),
     /// More is known of the orderers, or something else: births, addresses.
     Members,
+    /// The log goes on there, where another has ended.
+    Begun(Gsn),
 }
 
 impl State {
@@ -155,6 +161,7 @@ impl State {
             trim: Gsn(0),
             retention: Retention::default(),
             members: Members::default(),
+            succession: Succession::default(),
         }
     }
 
@@ -178,6 +185,8 @@ impl State {
             Some(Command::MoveOrderers(addrs)) => self.move_orderers(addrs),
             Some(Command::Parted(id)) => self.parted(id),
             Some(Command::Rebuild(step)) => self.rebuild(step),
+            Some(Command::Await) => self.await_begin(),
+            Some(Command::Begin(gsn)) => self.begin(gsn),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);

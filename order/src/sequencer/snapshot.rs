@@ -2,12 +2,14 @@
 //! as a foreign value when it comes back.
 
 use super::retention::RetentionImage;
-use super::{Member, Members, Named, Parts, SlotEntry, State, invariants};
+use super::{Member, Members, Named, Parts, SlotEntry, State, Succession, invariants};
 use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, OrdererId, ShardId, SlotId};
 
 const VERSION: u8 = 5;
+/// Of a log that follows another: 9 bytes say where it begins, and an image of [`VERSION`] follows.
+const SUCCESSOR: u8 = 6;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {
@@ -74,6 +76,10 @@ impl State {
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
+        if self.succession != Succession::Own {
+            out.push(SUCCESSOR);
+            out.extend_from_slice(&self.succession.encode());
+        }
         out.push(VERSION);
         out.extend_from_slice(&body);
         out
@@ -84,6 +90,14 @@ impl State {
     /// # Errors
     /// When it is of another cluster or version, or contradicts itself; says how.
     pub fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Self, String> {
+        let (succession, bytes) = match bytes {
+            [SUCCESSOR, rest @ ..] => {
+                let (said, rest) = rest.split_first_chunk::<9>().ok_or("an image that ends too early")?;
+                let said = Succession::decode(*said).filter(|s| *s != Succession::Own);
+                (said.ok_or("an image that doesn't say where its log begins")?, rest)
+            }
+            bytes => (Succession::Own, bytes),
+        };
         let (&version, body) = bytes.split_first().ok_or("an empty image")?;
         if version != VERSION {
             return Err(format!("an image of version {version}, this build reads {VERSION}"));
@@ -114,6 +128,7 @@ impl State {
                 parting: image.parting,
                 changes: image.member_changes,
             },
+            succession,
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;

@@ -2,6 +2,7 @@
 
 use super::{
     Applied, FormView, NAME_BYTES_MAX, Parts, Registration, SHARDS_MAX, SLOTS_MAX, SlotEntry, State,
+    Succession,
 };
 use std::collections::BTreeSet;
 use zoolog_core::limits::REPLICAS_MAX;
@@ -61,6 +62,9 @@ impl State {
     pub(super) fn form_view(&mut self, form: FormView) -> Applied {
         if form.expected != self.view.number {
             return Applied::Nothing("a view made for another view");
+        }
+        if self.succession == Succession::Awaits {
+            return Applied::Nothing("a view of a log that has not begun");
         }
         if form.shards.is_empty() && form.finalize.is_empty() {
             return Applied::Nothing("a view that changes nothing");

@@ -119,6 +119,7 @@ pub fn config(orderers: u64) -> OrdererConfig {
         cut_interval: CutInterval::default(),
         failures: Failures::default(),
         retention: RetentionConfig::default(),
+        successor: false,
     }
 }
 

@@ -14,6 +14,7 @@ mod rebuild;
 mod schedules;
 mod stages;
 mod strangers;
+mod succession;
 mod tails;
 mod trims;
 mod views;

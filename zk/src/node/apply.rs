@@ -16,7 +16,7 @@ use crate::jute::responses;
 use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
-use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, SharedLog};
+use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, Sealed, SharedLog};
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output, Seq};
 
@@ -49,6 +49,15 @@ impl<L: SharedLog> Back<L> {
             LogEvent::Orderers { addrs } => self.outbox.push_back(Output::Event(NodeEvent::Orderers(addrs))),
             LogEvent::Ready { cluster, .. } => self.snapshots.cluster = cluster,
             LogEvent::Room { room } => self.room_is(room),
+            LogEvent::Moved(Sealed { tail, successor }) => {
+                self.note(format!("the log goes on at {successor}, from {tail} on"));
+                self.snapshots.moved(tail);
+            }
+            LogEvent::Sealed(Sealed { tail, successor }) => {
+                self.fail(format!(
+                    "the log has ended at {tail}, and goes on at {successor}: start this node there"
+                ));
+            }
             LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),
             // Appended is followed by what matters here; the others answer what was never asked.
             LogEvent::Appended { .. }
@@ -56,6 +65,7 @@ impl<L: SharedLog> Back<L> {
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
+            | LogEvent::SealDone { .. }
             | LogEvent::ReadDone { .. } => {}
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Snapshots {
     /// Bytes of the last snapshot, or of the one that is being taken, so far.
     bytes: u64,
     taking: Option<Taking>,
+    /// One is wanted, be it time or not.
+    wanted: bool,
     /// None begins before.
     retry_at: Instant,
     newest: Option<Gsn>,
@@ -45,6 +47,7 @@ impl Snapshots {
             since: (0, 0),
             bytes: 0,
             taking: None,
+            wanted: false,
             retry_at: now,
             newest: restored.newest,
             second_newest: restored.second_newest,
@@ -95,6 +98,11 @@ impl Snapshots {
         (self.newest, self.second_newest) = (Some(gsn), None);
     }
 
+    /// The log goes on elsewhere from there: what it was before can go once snapshots reach that far.
+    pub(super) fn moved(&mut self, tail: Gsn) {
+        self.wanted = self.newest.is_none_or(|newest| newest < tail);
+    }
+
     /// A record of that length was applied.
     pub(super) const fn applied(&mut self, bytes: usize) {
         self.since.0 += 1;
@@ -106,8 +114,9 @@ impl Snapshots {
         let much = |have: u64, limit: u64| limit > 0 && have >= limit;
         self.taking.is_none()
             && self.retry_at <= now
-            && bytes >= self.bytes
-            && (much(records, cfg.snapshot_records) || much(bytes, cfg.snapshot_bytes))
+            && (self.wanted
+                || bytes >= self.bytes
+                    && (much(records, cfg.snapshot_records) || much(bytes, cfg.snapshot_bytes)))
     }
 }
 
@@ -117,7 +126,7 @@ impl<L: SharedLog> Back<L> {
         if self.snapshots.is_due(now, &self.cfg) && !self.behind.fetch.is_saving() {
             let taking = Taking::begin(state, self.snapshots.cluster, Pace::default());
             self.snapshots.taking = Some(taking);
-            self.snapshots.since = (0, 0);
+            (self.snapshots.since, self.snapshots.wanted) = ((0, 0), false);
             self.snapshots.bytes = 0;
             self.snapshots.begun_at = now;
             self.save_piece(state);

@@ -6,7 +6,7 @@ use crate::replicated::image::{SKIPS_MAX, Taking};
 use crate::replicated::lookahead::Next;
 use crate::replicated::machine::StateMachine;
 use crate::replicated::snapshots::Saved;
-use crate::{LogEvent, SharedLog};
+use crate::{LogEvent, Sealed, SharedLog};
 use zoolog_core::{ClusterId, Gsn, Instant, Output};
 
 impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
@@ -48,6 +48,17 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                     self.fail(why);
                 }
             }
+            LogEvent::SealDone { request, result } => {
+                self.event(ReplicatedEvent::SealDone { request, result })
+            }
+            LogEvent::Moved(Sealed { tail, successor }) => {
+                self.note(format!("the log goes on at {successor}, from {tail} on"));
+                // What lies before it can go once there are two snapshots behind it.
+                self.snapshots.want();
+            }
+            LogEvent::Sealed(Sealed { tail, successor }) => self.fail(format!(
+                "the log has ended at {tail}, and goes on at {successor}: start this node on that one"
+            )),
             // These say nothing, or answer what was never asked.
             LogEvent::Conflict { .. }
             | LogEvent::Opened { .. }

@@ -27,6 +27,7 @@ mod read;
 mod replicate;
 mod resolve;
 mod room;
+mod succession;
 mod trim;
 mod views;
 
@@ -41,5 +42,6 @@ pub use read::*;
 pub use replicate::*;
 pub use resolve::*;
 pub use room::*;
+pub use succession::*;
 pub use trim::*;
 pub use views::*;

@@ -68,6 +68,7 @@ impl Cluster {
                 cut_interval: CutInterval::default(),
                 failures: Failures::default(),
                 retention: zoolog_order::RetentionConfig::default(),
+                successor: false,
             };
             let machine = Orderer::new(cfg, &Recovered::empty(1), id.0, Instant(0)).expect("a sound orderer");
             net.add(addr.clone(), false, host::orderer(machine))
