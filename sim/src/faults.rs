@@ -33,6 +33,7 @@ impl World {
     /// Ends the weather: partitions heal, disks and clocks behave, all nodes come back.
     pub fn heal(&mut self) {
         self.stormy = false;
+        self.options.misread_percent = 0;
         self.network.calm();
         for partition in self.network.partitions() {
             self.network.heal(&mut self.schedule, partition);

@@ -287,7 +287,6 @@ impl World {
     ) {
         let mut result = self.nodes[id.0].snapshots.piece(of, from, bytes).ok_or("it is gone".to_string());
         if let Ok(piece) = &mut result
-            && self.stormy
             && self.snapshot_rng.chance(self.options.misread_percent)
         {
             self.misread += 1;
