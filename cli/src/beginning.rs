@@ -43,7 +43,7 @@ mod tests {
         let mut state = State::new();
         for i in 0..nodes {
             let acl = vec![Acl { perms: 1, id: AuthId { scheme: "digest".into(), id: "a:b".into() } }];
-            let (path, data) = (format!("/{i}"), Some(vec![1; 20].into()));
+            let (path, data) = (format!("/{i}"), Some(vec![1; 20]));
             let op = Op::Create { path, data, acl, mode: CreateMode::Persistent };
             let record = encode(&Txn { session: 0, attach: 0, wall: WallMs(1), ids: vec![], op });
             state.apply(state.applied(), &record, &mut Vec::new());

@@ -159,23 +159,23 @@ impl Serve {
         for conn in behind.into_iter().chain(before) {
             let peer = self.peers.get_mut(&conn).expect("listed");
             let Some(wanted) = peer.wanted.front().filter(|_| !peer.busy && !peer.backlog) else { continue };
-            match wanted.which {
-                like if wanted.bytes == 0 => {
-                    if self.finding.is_none() {
-                        (self.finding, peer.busy) = (Some(conn), true);
-                        self.out.push_back(Output::FindSnapshot { like });
-                    }
+            if wanted.bytes == 0 {
+                if self.finding.is_none() {
+                    let like = wanted.which;
+                    (self.finding, peer.busy) = (Some(conn), true);
+                    self.out.push_back(Output::FindSnapshot { like });
                 }
-                Some(of) if self.reads.len() < READS_MAX && self.pace.waits_until(now).is_none() => {
-                    let (from, bytes) = (wanted.from, wanted.bytes);
-                    self.tokens += 1;
-                    let token = Token(self.tokens);
-                    self.reads.insert(token, conn);
-                    self.pace.spend(now, bytes);
-                    (peer.busy, self.last) = (true, conn);
-                    self.out.push_back(Output::ReadSnapshot { token, of, from, bytes });
-                }
-                _ => {}
+            } else if let Some(of) = wanted.which
+                && self.reads.len() < READS_MAX
+                && self.pace.waits_until(now).is_none()
+            {
+                let (from, bytes) = (wanted.from, wanted.bytes);
+                self.tokens += 1;
+                let token = Token(self.tokens);
+                self.reads.insert(token, conn);
+                self.pace.spend(now, bytes);
+                (peer.busy, self.last) = (true, conn);
+                self.out.push_back(Output::ReadSnapshot { token, of, from, bytes });
             }
         }
     }
