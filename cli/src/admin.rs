@@ -1,13 +1,15 @@
 //! How is a cluster born, and how is it now?
 //!
 //! - here: birth, and the orderers' status. `orderers`, `shards`, `servers`, `consumers`: what their names say.
-//!   `views`: what an operator decides about the shards. `log`: one log in place of another.
+//!   `views`: what an operator decides about the shards. `log`: one log in place of another. `skip`: a record that ends
+//!   ZooKeeper nodes is passed over.
 
 mod consumers;
 mod log;
 pub mod orderers;
 mod servers;
 mod shards;
+mod skip;
 mod views;
 
 use crate::args::{AdminCommand, AdminLogCommand, AskArgs, InitArgs};
@@ -36,6 +38,7 @@ pub fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::Consumers(args) => consumers::run(&args),
         AdminCommand::Orderers(args) => orderers::run(&args),
         AdminCommand::Log(AdminLogCommand::Switch(args)) => log::switch(&args),
+        AdminCommand::Skip(args) => skip::run(&args),
         AdminCommand::Stages(args) => stages::show(&args),
         AdminCommand::Selftest(args) => selftest::run(&args),
     }

@@ -325,6 +325,9 @@ pub struct ZkArgs {
     /// `local:DIR`: the log is DIR, in this process; no orderers, no data servers, no file of settings needed
     #[arg(long, value_name = "LOG")]
     pub log: Option<LogPlace>,
+    /// Pass over the record at this position, on which the node ended, from now on (of a cluster: `zoolog admin skip`)
+    #[arg(long, value_name = "GSN", requires = "log")]
+    pub skip: Vec<u64>,
     /// Where its snapshots are, instead of `data_dir` in FILE
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -390,6 +393,8 @@ pub enum AdminCommand {
     /// Exchange the log underneath a running application
     #[command(subcommand)]
     Log(AdminLogCommand),
+    /// Have all ZooKeeper nodes pass over a record on which they end, as their last words say
+    Skip(SkipArgs),
     /// Ask all nodes how long each stage of a request takes in them
     Stages(StagesArgs),
     /// Measure for half a minute whether this machine is fit: disk, io_uring, clocks, limits, wake-ups
@@ -492,6 +497,20 @@ pub enum ConsumersCommand {
         #[command(flatten)]
         ask: AskArgs,
     },
+}
+
+/// `zoolog admin skip`.
+#[derive(Debug, clap::Args)]
+pub struct SkipArgs {
+    /// Its position. Refused if a node has applied it
+    pub gsn: u64,
+    #[command(flatten)]
+    pub place: Place,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
 }
 
 /// `zoolog admin stages`.

@@ -1,33 +1,55 @@
 //! From which state does a ZooKeeper node begin? That of its newest snapshot that is good. Which ones are not is said, with
 //! the reason; if none is, it begins with nothing, and gets what the log has no more from another node.
 
+use crate::beware;
+use std::path::Path;
 use zoolog_core::ClusterId;
-use zoolog_core::rt::snapshots::SnapshotStore;
+use zoolog_core::rt::snapshots::{SnapshotFile, SnapshotStore};
 use zoolog_zk::snapshot::Restored;
 
 /// The state to start from. Each file was read back when it was made, so that the next older one than that which is loaded
-/// counts without being read again.
+/// counts without being read again. One that may be of a wrong state, as the end of the last life says, is put aside.
 ///
 /// # Errors
 /// Text for a person: the directory can't be read.
-pub fn restored(name: &str, store: &SnapshotStore, cluster: ClusterId) -> Result<Restored, String> {
+pub fn restored(
+    name: &str,
+    dir: &Path,
+    store: &SnapshotStore,
+    cluster: ClusterId,
+) -> Result<Restored, String> {
+    let beware = beware::recall(dir)?;
+    let put_aside = |file: &SnapshotFile| {
+        tracing::warn!(node = name, "{} may be of a wrong state: it is put aside", file.path.display());
+        beware::put_aside(file)
+    };
+    let mut restored = Restored::default();
     let mut files = store.newest()?.into_iter();
     while let Some(file) = files.next() {
+        if !beware.permits(file.gsn, |_| true) {
+            put_aside(&file)?;
+            continue;
+        }
         match crate::zk::load_snapshot(store, &file, cluster) {
+            Ok(state) if !beware.permits(file.gsn, |gsn| state.has_skipped(gsn)) => put_aside(&file)?,
             Ok(state) => {
                 tracing::info!(node = name, "starting from the snapshot at {}", file.gsn);
-                return Ok(Restored::from_snapshot(state, files.next().map(|f| f.gsn)));
+                restored = Restored::from_snapshot(state, files.next().map(|f| f.gsn));
+                break;
             }
             Err(why) => tracing::warn!(node = name, "{why}; trying the one before it"),
         }
     }
-    Ok(Restored::default())
+    restored.look_ahead = beware.command.is_some();
+    restored.outline = beware::recall_outline(dir);
+    beware::keep(dir, beware.left(restored.second_newest))?;
+    Ok(restored)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use zoolog_core::snapshot::{Framer, HEADER_BYTES, Unframer};
     use zoolog_core::{Gsn, WallMs};
     use zoolog_zk::snapshot::{Pace, Taking};
@@ -75,7 +97,7 @@ mod tests {
         change(&mut bytes);
         std::fs::write(path(dir.path(), gsns[0]), bytes).unwrap();
         let store = SnapshotStore::open(dir.path(), CLUSTER).unwrap();
-        (restored("zk-0", &store, CLUSTER).unwrap(), gsns)
+        (restored("zk-0", dir.path(), &store, CLUSTER).unwrap(), gsns)
     }
 
     /// The newest is passed over, and nothing of it is used.
@@ -179,7 +201,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(path(dir.path(), Gsn(5)), b"no snapshot").unwrap();
         let store = SnapshotStore::open(dir.path(), CLUSTER).unwrap();
-        let restored = restored("zk-0", &store, CLUSTER).unwrap();
+        let restored = restored("zk-0", dir.path(), &store, CLUSTER).unwrap();
         assert_eq!((restored.newest, restored.state.applied()), (None, Gsn(0)));
         assert!(path(dir.path(), Gsn(5)).exists(), "it may be worth something to somebody");
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use zoolog_client::{ChainLog, Control, Follow, LocalDir, LogClient, Sealed, local_birth};
+use zoolog_core::Gsn;
 use zoolog_core::config::{ClusterConfig, Config, ZkConfig};
 use zoolog_core::policy::Fetch;
 use zoolog_core::rt::{self, clock};
@@ -46,11 +47,13 @@ pub fn zk_process(args: &ZkArgs, log_dir: &Path) -> Result<(), String> {
     let birth = local_birth(log_dir)?;
     let listener = rt::listen_when_free(&config.listen)?;
     let (dir, spin_us) = (log_dir.to_path_buf(), config.spin_us);
+    let skip = args.skip.iter().map(|gsn| Gsn(*gsn)).collect();
     nodes::run(spin_us, 1, move |stop, ready| {
         // There are no orderers to be found: all that is known of the cluster is who it is.
         let cluster =
             ClusterConfig { id: birth.id.clone(), secret: birth.secret.clone(), ..ClusterConfig::default() };
-        let (name, machine) = nodes::zk_machine(&config, &cluster)?;
+        let (name, mut machine) = nodes::zk_machine(&config, &cluster)?;
+        machine.skip = skip;
         let asked = nodes::serve_zk(&config, &machine.facts)?;
         Ok(vec![Box::new(move |host| {
             let LocalDir { log, disk, dir: log_dir } = LocalDir::open(&dir, &birth)?;

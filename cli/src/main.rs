@@ -2,7 +2,7 @@
 //!
 //! - `args`: the command line. `start`: what every command does first (logs, limits, signals).
 //! - `nodes`: how one node of each kind is started; `executors`: a ZooKeeper node on several threads;
-//!   `remembered`: where the orderers were.
+//!   `remembered`: where the orderers were; `beware`: with what a node's last life ended.
 //! - `dev`: a whole topology on this machine, `settings`: what its nodes have in common; `supervise`: its nodes as
 //!   processes of their own. `http`: the admin port.
 //! - `log`: the log from a shell, and a stopped node's log looked at.
@@ -14,6 +14,7 @@ mod admin;
 mod args;
 mod asking;
 mod beginning;
+mod beware;
 mod dev;
 mod executors;
 mod exit;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     // Nodes tell of their life in a log; commands have something to say only when it is about the command.
     let level = if matches!(args.command, Command::Log(_) | Command::Admin(_)) { "error" } else { "info" };
     start::logs(args.log_format, level);
-    exit::report(match args.command {
+    let code = exit::report(match args.command {
         Command::Dev(dev) => dev::run(dev).map_err(Failure::from),
         Command::Order(node) => nodes::order_process(&node.config, node.join).map_err(Failure::from),
         Command::Shard(node) => nodes::shard_process(&node.config).map_err(Failure::from),
@@ -68,5 +69,7 @@ fn main() -> ExitCode {
         },
         Command::Log(command) => log::run(command),
         Command::Admin(command) => admin::run(command),
-    })
+    });
+    start::again_if_wanted();
+    code
 }

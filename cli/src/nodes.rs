@@ -6,7 +6,7 @@ use crate::asking::{self, Asked};
 use crate::http::stored::StoredPages;
 use crate::http::zk::ZkPages;
 use crate::local::{self, LogPlace};
-use crate::{beginning, executors, facts, giving, http, remembered, start, zoo_cfg};
+use crate::{beginning, beware, executors, facts, giving, http, remembered, start, zoo_cfg};
 use std::fmt::{Debug, Display};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -526,7 +526,7 @@ pub fn zk_files(
 ) -> Result<(DataDir, SnapshotStore, Restored), String> {
     let dir = DataDir::open(&config.data_dir, machine.cluster, name)?;
     let snapshots = SnapshotStore::open(&dir.path().join("snapshots"), machine.cluster)?;
-    let restored = beginning::restored(name, &snapshots, machine.cluster)?;
+    let restored = beginning::restored(name, dir.path(), &snapshots, machine.cluster)?;
     Ok((dir, snapshots, restored))
 }
 
@@ -562,6 +562,11 @@ pub fn zk_events(
         match event {
             NodeEvent::Orderers(addrs) => remembered::remember(dir, &addrs),
             NodeEvent::Ready => ready_now(&ready, &name),
+            NodeEvent::Beware(beware) => {
+                beware::remember(dir, beware).map_err(|why| format!("{name}: {why}"))?
+            }
+            NodeEvent::Outline(outline) => beware::remember_outline(dir, &outline),
+            NodeEvent::Heals => start::again_at_the_end(),
             NodeEvent::Failed(why) => return Err(format!("{name}: {why}")),
             NodeEvent::Note(note) => tracing::info!(node = name, "{note}"),
             // Whoever asked may be gone.

@@ -2,6 +2,9 @@
 
 use crate::args::LogFormat;
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use zoolog_core::rt::Stop;
 
 /// Log lines go to stderr, those of `level` and above unless RUST_LOG says otherwise; stdout is for what was asked
@@ -24,7 +27,7 @@ pub fn logs(format: LogFormat, level: &str) {
 const KEEP_FREE_BYTES: i32 = 16 << 20;
 
 /// Checks the machine and makes sure that a panic anywhere ends the process: a node that has broken its own
-/// rules must not go on with half of its tasks.
+/// rules must not go on with half of its tasks. But for one behind a guard, after which the node says what it was.
 ///
 /// # Errors
 /// What is missing, with the cure.
@@ -32,7 +35,9 @@ pub fn prepare() -> Result<(), String> {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         default(info);
-        std::process::abort();
+        if !zoolog_core::guard::is_guarded() {
+            std::process::abort();
+        }
     }));
     // SAFETY: plain calls, before any other thread runs. Whatever they answer, the allocator works.
     unsafe {
@@ -40,6 +45,34 @@ pub fn prepare() -> Result<(), String> {
         libc::mallopt(libc::M_TOP_PAD, KEEP_FREE_BYTES / 16);
     }
     zoolog_core::rt::preflight::check()
+}
+
+/// Whether this process is to begin again when it ends.
+static AGAIN: AtomicBool = AtomicBool::new(false);
+/// Until it does.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A node in this process ends with what its next life is without: that is not to wait for a person, nor for whoever
+/// watches over processes.
+pub fn again_at_the_end() {
+    AGAIN.store(true, Ordering::Relaxed);
+}
+
+/// Begins again as the process that this is, with the same arguments, if that is wanted. It comes back if it is not, or if
+/// that can't be.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "nothing runs any more, and what crashes at once is not to fill the disk with logs"
+)]
+pub fn again_if_wanted() {
+    if !AGAIN.load(Ordering::Relaxed) {
+        return;
+    }
+    std::thread::sleep(PAUSE);
+    let Ok(program) = std::env::current_exe() else { return };
+    tracing::warn!("starting again");
+    let why = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    tracing::error!("could not start again: {why}");
 }
 
 /// Stops when SIGINT or SIGTERM comes; a second one ends the process at once.

@@ -11,7 +11,8 @@
 //! - [`wire`]: every message, in one table, and the frame around it.
 //! - [`wal`]: the one write-ahead log, of slots and of orderers.
 //! - [`snapshot`]: the frame around an image of an application's state.
-//! - [`limits`], [`config`], [`policy`], [`error`]: bounds with their reasons, settings, choices, failures.
+//! - [`limits`], [`config`], [`policy`], [`error`]: bounds with their reasons, settings, choices, failures. [`guard`]: which
+//!   panics are survived.
 //!
 //! # Words
 //! A **record** is the opaque bytes one caller appended; a **batch** the records one writer sends in one
@@ -24,6 +25,7 @@ pub mod batch;
 pub mod config;
 pub mod cut;
 pub mod error;
+pub mod guard;
 pub mod ids;
 pub mod limits;
 pub mod machine;

@@ -123,6 +123,8 @@ pub enum Observation {
     },
     /// A change of the orderers was decided or begun.
     Decided,
+    /// A process is about to say that, and its next life must know this.
+    Beware(zoolog_zk::snapshot::Beware),
     /// A process says that it can't go on and must be started anew.
     Failed(String),
     /// A process of the workload has done all it was told to.

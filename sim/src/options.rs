@@ -201,6 +201,12 @@ pub struct Options {
     pub restless: bool,
     /// Records after which a ZooKeeper node takes its next snapshot; 0: never.
     pub snapshot_records: u64,
+    /// Records, and the time, after which ZooKeeper nodes compare their states.
+    pub mark_records: u64,
+    /// The time.
+    pub mark_interval: Duration,
+    /// Time in which a ZooKeeper node looks once at all of its memory.
+    pub check_pass: Duration,
     /// Executors of a ZooKeeper node for connections, beside the one that applies; 0: one executor does it all.
     pub zk_fronts: u16,
     /// Policy of all ZooKeeper nodes but the first, which ends the sessions that none of the others may end.
@@ -250,6 +256,7 @@ impl Options {
         let full_disk_every = Duration::from_millis(fills.between(500, 4_000));
         let full_disk_every = fills.chance(30).then_some(full_disk_every);
         let mut policies = Rng::new(seed, "policies");
+        let mut marks = Rng::new(seed, "marks");
         // One server's, always the same: what R replicas lose together is lost.
         let mut bad = Rng::new(seed, "rot");
         let rot =
@@ -313,6 +320,9 @@ impl Options {
             request_depth: [1, 4, 16][rng.below(3) as usize],
             restless: true,
             snapshot_records: [0, 20, 60, 200, 1_000][rng.below(5) as usize],
+            mark_records: marks.between(20, 400),
+            mark_interval: Duration::from_millis(marks.between(100, 2_000)),
+            check_pass: Duration::from_millis(marks.between(200, 4_000)),
             policy: if policies.chance(20) { Policy::draw(&mut policies) } else { Policy::USUAL },
             zk_fronts: [0, 0, 1, 3][Rng::new(seed, "executors").below(4) as usize],
         };

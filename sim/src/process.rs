@@ -15,6 +15,10 @@ pub trait Process {
     fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>>;
     /// As [`Machine::next_deadline`].
     fn next_deadline(&self) -> Option<(Instant, &'static str)>;
+    /// Changes a bit of its memory behind its back; says which.
+    fn corrupt(&mut self, choice: u64) -> String {
+        panic!("of this process no bit can be changed (choice {choice})")
+    }
     /// As [`Machine::may_checkpoint`].
     fn may_checkpoint(&self) -> bool {
         true

@@ -8,7 +8,7 @@ use zoolog_core::Gsn;
 use zoolog_core::rng::Rng;
 use zoolog_core::snapshot::Unframer;
 use zoolog_core::wire::SnapshotAt;
-use zoolog_zk::snapshot::{Loader, Restored};
+use zoolog_zk::snapshot::{Beware, Loader, Restored};
 
 /// Files kept beside the newest.
 const OLDER_KEPT: usize = 2;
@@ -21,6 +21,8 @@ pub struct Snapshots {
     good: BTreeSet<Gsn>,
     /// Position, bytes so far, whether all of it.
     writing: Option<(Gsn, Vec<u8>, bool)>,
+    /// With what the last life ended.
+    beware: Beware,
 }
 
 impl Snapshots {
@@ -91,6 +93,11 @@ impl Snapshots {
         Some(file[from as usize..][..bytes as usize].to_vec())
     }
 
+    /// A life ends with this.
+    pub fn beware(&mut self, beware: Beware) {
+        self.beware = self.beware.and(beware);
+    }
+
     /// The newest file that was answered as saved.
     pub fn newest_good(&self) -> Option<(Gsn, Vec<u8>)> {
         let gsn = *self.good.last()?;
@@ -106,8 +113,9 @@ impl Snapshots {
     ///
     /// # Errors
     /// When one that was answered can't be loaded.
-    pub fn restore(&self) -> Result<Restored, String> {
+    pub fn restore(&mut self) -> Result<Restored, String> {
         let mut found: Option<Restored> = None;
+        let (beware, mut aside) = (self.beware, Vec::new());
         for (gsn, bytes) in self.files.iter().rev() {
             let mut loader = Loader::new(CLUSTER);
             let pushed = bytes.chunks(1000).try_for_each(|chunk| loader.push(chunk));
@@ -119,6 +127,10 @@ impl Snapshots {
             if state.applied() != *gsn || state.hash() != state.hash_from_scratch() {
                 return Err(format!("the snapshot at {gsn} gave {} with a wrong hash", state.applied()));
             }
+            if !beware.permits(*gsn, |gsn| state.has_skipped(gsn)) {
+                aside.push(*gsn);
+                continue;
+            }
             match &mut found {
                 None => found = Some(Restored::from_snapshot(state, None)),
                 Some(restored) => {
@@ -127,6 +139,13 @@ impl Snapshots {
                 }
             }
         }
-        Ok(found.unwrap_or_default())
+        for gsn in aside {
+            self.files.remove(&gsn);
+            self.good.remove(&gsn);
+        }
+        let mut restored = found.unwrap_or_default();
+        restored.look_ahead = beware.command.is_some();
+        self.beware = beware.left(restored.second_newest);
+        Ok(restored)
     }
 }

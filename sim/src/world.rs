@@ -432,11 +432,22 @@ impl World {
         }
         let verdict = self.checks.seen(self.now(), id, &self.nodes[id.0].name, &seen);
         self.judge(verdict);
-        if let Observation::Failed(why) = seen {
+        if let Observation::Beware(beware) = seen {
+            self.nodes[id.0].snapshots.beware(beware);
+        } else if let Observation::Failed(why) = seen {
             // Its owner starts it anew.
             self.note(id, || format!("is started anew: {why}"));
             self.schedule.after(Duration::ZERO, Event::Fault(Fault::CrashOne(id, Duration::from_millis(20))));
         }
+    }
+
+    /// A bit of a ZooKeeper node's memory changes by itself. Whether the node runs.
+    pub fn corrupt(&mut self, id: NodeId, choice: u64) -> bool {
+        let Some(run) = self.nodes[id.0].running.as_mut() else { return false };
+        let what = run.process.corrupt(choice);
+        self.checks.convergence.corrupted(id);
+        self.note(id, || format!("a bit changes: {what}"));
+        true
     }
 
     /// Stops the world if a checker found something.

@@ -30,6 +30,7 @@ struct ZkProcess<M> {
     serve: Serve,
     state: fn(&M) -> &State,
     serves: fn(&M) -> bool,
+    flip: fn(&mut M, u64) -> String,
     shown: Gsn,
 }
 
@@ -52,6 +53,9 @@ pub fn build(
         max_connections_per_ip: 0,
         snapshot_records: o.snapshot_records,
         container_check_interval: Duration::from_millis(300),
+        mark_records: o.mark_records,
+        mark_interval: o.mark_interval,
+        check_pass: o.check_pass,
         ..NodeConfig::default()
     };
     if seed.is_multiple_of(2) {
@@ -72,10 +76,12 @@ pub fn build(
     let serve = Serve::new(ServeConfig { cluster: CLUSTER, bytes_per_s: 0, fetchers_max: 1 });
     if o.zk_fronts > 0 {
         let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);
-        return Box::new(ZkProcess { node, serve, state: Team::state, serves: Team::is_serving, shown });
+        let (state, serves, flip) = (Team::state, Team::is_serving, Team::flip_a_bit);
+        return Box::new(ZkProcess { node, serve, state, serves, flip, shown });
     }
     let node = Node::restore(cfg, seed, now, restored);
-    Box::new(ZkProcess { node, serve, state: Node::state, serves: Node::is_serving, shown })
+    let (state, serves, flip) = (Node::state, Node::is_serving, Node::flip_a_bit);
+    Box::new(ZkProcess { node, serve, state, serves, flip, shown })
 }
 
 impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess<M> {
@@ -99,6 +105,7 @@ impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess
     fn poll_output(&mut self, now: Instant) -> Option<Output<Observation>> {
         if let Some(output) = self.node.poll_output(now) {
             return Some(map_event(output, |event| match event {
+                NodeEvent::Beware(beware) => Observation::Beware(beware),
                 NodeEvent::Failed(why) => Observation::Failed(why),
                 other => Observation::Note(format!("{other:?}")),
             }));
@@ -111,6 +118,10 @@ impl<M: Machine<Command = NodeCommand, Event = NodeEvent>> Process for ZkProcess
             self.shown = applied;
             Output::Event(Observation::State { applied, hash: (self.state)(&self.node).hash() })
         })
+    }
+
+    fn corrupt(&mut self, choice: u64) -> String {
+        (self.flip)(&mut self.node, choice)
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {

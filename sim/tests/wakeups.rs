@@ -95,6 +95,9 @@ fn measure(seed: u64) -> (Vec<(String, f64)>, f64) {
     (o.writers, o.readers, o.zk_clients, o.small_caches) = (0, 0, 1, false);
     (o.delay, o.sync, o.segment_bytes) = (Duration::from_micros(20), Duration::from_micros(150), 1 << 20);
     (o.fault_phase, o.session_timeout_ms) = (Duration::from_secs(60), 10_000);
+    // As often as in service.
+    (o.mark_records, o.mark_interval) = (65_536, Duration::from_secs(10));
+    o.check_pass = Duration::from_secs(600);
     let roles = roles(&o);
     let mut world = World::new(o, &roles, TraceMode::Off);
     let answered = Rc::new(Cell::new(0));

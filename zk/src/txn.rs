@@ -6,7 +6,7 @@
 
 use crate::jute::ErrorCode;
 use std::sync::Arc;
-use zoolog_core::WallMs;
+use zoolog_core::{Gsn, WallMs};
 
 /// Version of the record format, its first byte.
 pub const TXN_VERSION: u8 = 1;
@@ -267,6 +267,23 @@ mod op {
             /// Parents before children.
             nodes: Vec<ImportedNode>,
         },
+        /// Every node notes which hash its state has behind this record. Changes nothing.
+        Mark,
+        /// What a node noted at a mark. Changes nothing.
+        Hashed {
+            /// Which node.
+            node: u32,
+            /// GSN of the mark.
+            at: u64,
+            /// Hash of its state; `None` takes back what it said, since it was wrong.
+            hash: Option<u64>,
+        },
+        /// The record at that GSN, which lies before this one, is passed over: applying it ends a node. Changes nothing
+        /// here: who comes to that record has looked for this one before.
+        Skip {
+            /// Which.
+            gsn: u64,
+        },
     }
 }
 
@@ -334,10 +351,33 @@ pub enum Outcome {
     },
     /// A `CloseSession`, `Touch`, `Expire`, `Sweep`, `Import`, `Nothing` or `RaiseApplyVersion`.
     Done,
+    /// Nothing: it is from node to node.
+    Word(Word),
     /// Refused under ZooKeeper's rules; nothing was done.
     Failed(ErrorCode),
     /// The record can't be understood by the rules of this `apply_version`; nothing was done.
     Rejected,
+}
+
+/// What a record says to nodes, and not to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Here states are compared.
+    Mark,
+    /// A node's state had this hash behind the mark at `at`; `None`: what it said was wrong.
+    Hashed {
+        /// Which node.
+        node: u32,
+        /// Position of the mark.
+        at: Gsn,
+        /// Of its state.
+        hash: Option<u64>,
+    },
+    /// The record at this position is passed over.
+    Skip {
+        /// Which.
+        gsn: Gsn,
+    },
 }
 
 /// What one part of a multi came to.

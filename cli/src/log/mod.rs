@@ -27,6 +27,7 @@ mod view;
 pub use input::{Source, start as start_input};
 pub use interrupt::Interrupt;
 pub use range::Range;
+pub use read::trimmed;
 pub use resolve::writer;
 pub use session::{Said, Session};
 

@@ -2,7 +2,6 @@
 //! command, or is to write a skip, first looks through all that there is, and only then begins to apply.
 
 use super::image::SKIPS_MAX;
-use super::record::{Entry, Writing};
 use crate::{Committed, RequestId};
 use std::collections::BTreeSet;
 use zoolog_core::wire::ReadEnd;
@@ -13,20 +12,21 @@ const READ_BYTES: usize = 1 << 20;
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Nothing until something comes.
     Wait,
     /// This range is to be read.
     Read(Gsn, Gsn, usize),
     /// The skip of this command is to be appended.
     Write(Gsn),
-    /// All is known: these are skipped.
-    Done,
+    /// All is known: what is skipped is in [`Lookahead::found`], and the log is applied from here on.
+    Done(Gsn),
 }
 
-/// A search under way.
+/// A search under way, which whoever applies the log gets on with before he does.
 #[derive(Debug)]
-pub(super) struct Lookahead {
+pub struct Lookahead {
+    from: Gsn,
     at: Gsn,
     /// How far it goes, once known.
     tail: Option<Gsn>,
@@ -35,6 +35,7 @@ pub(super) struct Lookahead {
     wanted: BTreeSet<Gsn>,
     /// The skip that is being appended.
     writing: Option<(Gsn, Seq)>,
+    /// What is to be skipped, as far as known.
     pub found: BTreeSet<Gsn>,
 }
 
@@ -43,7 +44,7 @@ impl Lookahead {
     pub fn new(at: Gsn, found: BTreeSet<Gsn>, wanted: &BTreeSet<Gsn>) -> Self {
         // What is in the state already can't be skipped any more; it is for who loads it to see to that.
         let wanted = wanted.range(at..).copied().collect();
-        Self { at, tail: None, reading: None, wanted, writing: None, found }
+        Self { from: at, at, tail: None, reading: None, wanted, writing: None, found }
     }
 
     /// The log ends there.
@@ -51,15 +52,17 @@ impl Lookahead {
         self.tail = Some(tail);
     }
 
+    /// What [`Next::Read`] wanted was asked for.
     pub const fn asked(&mut self, request: RequestId) {
         self.reading = Some(request);
     }
 
+    /// What [`Next::Write`] wanted is being appended, in that batch.
     pub const fn wrote(&mut self, skipped: Gsn, seq: Seq) {
         self.writing = Some((skipped, seq));
     }
 
-    /// Part of the log, if it is what was asked for.
+    /// Part of the log, if it is what was asked for; `skips` says what a record has skipped, if it is of that kind.
     ///
     /// # Errors
     /// There are more skips than a node remembers.
@@ -68,14 +71,14 @@ impl Lookahead {
         request: RequestId,
         batches: &[Committed],
         (covers, end): (Gsn, ReadEnd),
-        writing: Writing,
+        skips: impl Fn(&[u8]) -> Option<Gsn>,
     ) -> Result<(), String> {
         if self.reading != Some(request) {
             return Ok(());
         }
         self.reading = None;
         for (gsn, _, record) in batches.iter().flat_map(Committed::records) {
-            if let Entry::Skip(skipped) = Entry::read(&record, writing)
+            if let Some(skipped) = skips(&record)
                 && skipped < gsn
             {
                 self.found.insert(skipped);
@@ -102,13 +105,16 @@ impl Lookahead {
         }
     }
 
+    /// What is to be done.
     pub fn next(&self) -> Next {
         match self.tail {
             None => Next::Wait,
             Some(_) if self.reading.is_some() || self.writing.is_some() => Next::Wait,
             Some(tail) if self.at < tail => Next::Read(self.at, tail, READ_BYTES),
             // What isn't in the log yet can't be skipped: nobody knows what it will be.
-            Some(tail) => self.wanted.range(..tail).next().map_or(Next::Done, |gsn| Next::Write(*gsn)),
+            Some(tail) => {
+                self.wanted.range(..tail).next().map_or(Next::Done(self.from), |gsn| Next::Write(*gsn))
+            }
         }
     }
 }

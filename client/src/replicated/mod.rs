@@ -50,6 +50,7 @@ pub use event::{Applied, Figures, ReplicatedEvent};
 #[cfg(feature = "rt")]
 pub use handle::{Pending, ReplicatedHandle};
 pub use image::{Loader, Restored};
+pub use lookahead::{Lookahead, Next as LookaheadNext};
 pub use machine::{Command, Image, StateMachine, unarchive};
 pub use node::Replicated;
 pub use proposals::{ProposalId, ProposeError};

@@ -195,7 +195,12 @@ impl Checks {
     /// A process said something.
     pub fn seen(&mut self, now: Instant, node: NodeId, name: &str, seen: &Observation) -> Verdict {
         match seen {
-            Observation::Note(_) | Observation::Failed(_) => {}
+            Observation::Note(_) | Observation::Beware(_) => {}
+            Observation::Failed(why) => {
+                let differs = why.contains("ZK-5") && self.convergence.corruptions() == 0;
+                promise!("ZK-5", !differs, "{name} stops, though nobody has touched its state: {why}");
+                promise!("SYS-1", !why.contains("panicked"), "{name}: {why}");
+            }
             Observation::Broken { promise, text } => return Err(Violation::new(promise, text.clone())),
             Observation::Appending { writer, seq, index, record } => {
                 self.content.record(*writer, *seq, *index, record.clone());

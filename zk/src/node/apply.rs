@@ -10,6 +10,7 @@ use super::queue::{Entry, What, WriteOp};
 use super::reads::{Leave, Reads};
 use super::served::abbreviation;
 use super::share::weight;
+use super::skips::Ended;
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
 use crate::jute::responses;
@@ -17,6 +18,7 @@ use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
 use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, Sealed, SharedLog};
+use zoolog_core::guard::guarded;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output, Seq};
 
@@ -29,6 +31,7 @@ impl<L: SharedLog> Back<L> {
         self.order_tail = self.order_tail.max(gsn);
         if self.boot_tail.0 == Some(request) {
             self.boot_tail = (None, Some(gsn));
+            self.skips.ends_at(gsn);
         }
         self.syncs.answer(request, gsn);
         self.log.want(gsn);
@@ -58,15 +61,17 @@ impl<L: SharedLog> Back<L> {
                     "the log has ended at {tail}, and goes on at {successor}: start this node there"
                 ));
             }
+            LogEvent::ReadDone { request, batches, covers, end } => {
+                self.on_searched(request, &batches, (covers, end));
+            }
+            LogEvent::Appended { seq, .. } => self.skips.appended(seq),
             LogEvent::Committed(_) | LogEvent::Tail { .. } => panic!("{event:?} concerns the state"),
-            // Appended is followed by what matters here; the others answer what was never asked.
-            LogEvent::Appended { .. }
-            | LogEvent::Conflict { .. }
+            // They answer what was never asked.
+            LogEvent::Conflict { .. }
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
-            | LogEvent::SealDone { .. }
-            | LogEvent::ReadDone { .. } => {}
+            | LogEvent::SealDone { .. } => {}
         }
     }
 
@@ -90,8 +95,10 @@ impl<L: SharedLog> Back<L> {
         let seq = committed.placed.batch.seq();
         if !committed.placed.batch.holds_at(committed.first_gsn) {
             // It has a place in the order, and says nothing to this state.
-            let all = committed.from().0..committed.end().0;
-            all.for_each(|gsn| self.apply_one(now, state, Gsn(gsn), b"", None));
+            let mut all = committed.from().0..committed.end().0;
+            if all.any(|gsn| self.apply_one(now, state, Gsn(gsn), b"", None).is_err()) {
+                return;
+            }
         }
         if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
             self.stats.stages.record(status::LOG, now.since(since), 1);
@@ -104,7 +111,9 @@ impl<L: SharedLog> Back<L> {
                 self.check_gap(now);
                 self.own.take(seq, index)
             });
-            self.apply_one(now, state, gsn, &record, owner);
+            if self.apply_one(now, state, gsn, &record, owner).is_err() {
+                return;
+            }
             self.snapshots.applied(record.len());
         }
         let version = state.apply_version();
@@ -112,17 +121,36 @@ impl<L: SharedLog> Back<L> {
             return self
                 .fail(format!("the state follows rules of version {version}, newer than this build's"));
         }
+        self.mark_if_due(now, records, committed.placed.batch.bytes().len() as u64);
         self.snapshot_if_due(now, state);
         self.arm_sweeper(now, state);
         self.reached(now, state);
     }
 
-    fn apply_one(&mut self, now: Instant, state: &mut State, gsn: Gsn, record: &[u8], owner: Option<Owner>) {
+    /// Applies a record, or passes over it.
+    ///
+    /// # Errors
+    /// The node has ended with it.
+    fn apply_one(
+        &mut self,
+        now: Instant,
+        state: &mut State,
+        gsn: Gsn,
+        record: &[u8],
+        owner: Option<Owner>,
+    ) -> Result<(), Ended> {
         if let Some(Owner::Request(slot, id)) = owner {
             self.serve_up_to_write(now, state, slot, id);
         }
         let mut changes = std::mem::take(&mut self.changes);
-        let outcome = state.apply(gsn, record, &mut changes);
+        let applied = match self.skips.has(gsn) {
+            false => guarded(|| state.apply(gsn, record, &mut changes)),
+            true => Ok(self.pass_over(state, gsn)),
+        };
+        let outcome = match applied {
+            Ok(outcome) => outcome,
+            Err(said) => return Err(self.panicked(now, gsn, &said)),
+        };
         let zxid = state.zxid();
         let (mut ended, mut swept) = (None, 0);
         for change in changes.drain(..) {
@@ -147,11 +175,21 @@ impl<L: SharedLog> Back<L> {
             Some(Owner::Handshake(slot, id)) => self.settle_handshake(now, state, slot, id, gsn, &outcome),
             Some(Owner::Touch) => self.settle_touch(),
             Some(Owner::Sweep) => self.settle_sweep(now, state, swept),
+            Some(Owner::Mark) => self.settle_mark(),
             Some(Owner::Nobody) | None => {}
         }
         if let Some(session) = ended {
             self.session_ended(session);
         }
+        match outcome {
+            Outcome::Word(word) => self.on_said(now, state, gsn, word),
+            Outcome::Rejected => self.name_rejected(state, gsn, record),
+            _ => {}
+        }
+        if self.outline.as_ref().is_some_and(|outline| outline.at <= state.applied()) {
+            self.compare_outline(state);
+        }
+        if self.failed { Err(Ended) } else { Ok(()) }
     }
 
     /// Events go out before the reply of the write that caused them, and any later one (ZK-3): here, or where the
@@ -228,7 +266,7 @@ impl<L: SharedLog> Back<L> {
                     waited_for |= self.conns.live(slot, id).is_some_and(|c| !c.queue.is_all_answered());
                 }
                 Owner::Handshake(..) | Owner::Touch => waited_for = true,
-                Owner::Sweep | Owner::Nobody => {}
+                Owner::Sweep | Owner::Mark | Owner::Nobody => {}
             }
         }
         if waited_for {
@@ -378,6 +416,7 @@ impl<L: SharedLog> Back<L> {
             self.serving = true;
             self.end_read_only();
             self.start_clocks(now, state);
+            self.start_scrub(now);
             self.arm_sweeper(now, state);
             match std::mem::replace(&mut self.was_ready, true) {
                 false => self.outbox.push_back(Output::Event(NodeEvent::Ready)),

@@ -6,12 +6,15 @@ use super::behind::Behind;
 use super::clocks::Clocks;
 use super::connection::{Conns, Phase, Slot};
 use super::fronts::{Asker, Counting};
+use super::marks::Marks;
 use super::own::{Own, Owner};
 use super::password::Passwords;
 use super::pending::Pending;
 use super::places::Client as _;
 use super::published::{Draft, Item};
+use super::scrub::Scrub;
 use super::share::Share;
+use super::skips::Skips;
 use super::snapshots::Snapshots;
 use super::status::{Counts, Stats};
 use super::sweep::Sweeper;
@@ -19,14 +22,30 @@ use super::syncs::Syncs;
 use super::turn::Turn;
 use super::{NodeCommand, NodeConfig, NodeEvent, framing};
 use crate::bootstrap::Fetch;
-use crate::snapshot::Restored;
-use crate::state::{APPLY_VERSION_MAX, State};
+use crate::snapshot::{Beware, Restored};
+use crate::state::{APPLY_VERSION_MAX, Outline, State};
 use crate::txn::{Change, Op};
 use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, Seq, WallMs};
+
+/// Until a node that has failed says so, if it has just told the log something.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// How a node ends.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub why: String,
+    /// What its next life must know.
+    pub beware: Beware,
+    /// The next life, begun at once, will be without what has ended this one.
+    pub heals: bool,
+    /// The log was just told something, and that is to go out before.
+    pub told: bool,
+}
 
 /// What a [`Back`] does next.
 #[derive(Debug)]
@@ -121,6 +140,11 @@ pub struct Back<L = LogClient> {
     pub(super) snapshots: Snapshots,
     pub(super) behind: Behind,
     pub(super) sweeper: Sweeper,
+    pub(super) marks: Marks,
+    pub(super) scrub: Scrub,
+    pub(super) skips: Skips,
+    /// Of an earlier life that differed, until this one comes there.
+    pub(super) outline: Option<Outline>,
     pub(super) clocks: Clocks,
     pub(super) pulse_at: Option<Instant>,
     pub(super) touched_at: Instant,
@@ -139,6 +163,8 @@ pub struct Back<L = LogClient> {
     /// Whether it was told that it serves.
     pub(super) was_ready: bool,
     pub(super) failed: bool,
+    /// It has failed, and this is said of it then: what it has told the log last goes out before.
+    last_words: Option<(Instant, String)>,
     /// Newer rules were proposed.
     pub(super) rules_proposed: bool,
     pub(super) order_tail: Gsn,
@@ -167,7 +193,10 @@ impl<L: SharedLog> Back<L> {
         let pending = Pending::new(cfg.max_pending_bytes_of_all);
         let name = cfg.log.consumer.clone().unwrap_or_default();
         let behind = Behind::new(Fetch::new(cfg.bootstrap.clone(), cfg.cluster, name), now);
-        log.subscribe(restored.state.applied());
+        let skips = Skips::new(&cfg.skip, restored);
+        if !skips.is_searching() {
+            log.subscribe(restored.state.applied());
+        }
         let boot_tail = (Some(log.tail()), None);
         let mut back = Self {
             passwords: Passwords::new(&cfg.secret),
@@ -195,6 +224,10 @@ impl<L: SharedLog> Back<L> {
             snapshots,
             behind,
             sweeper: Sweeper::default(),
+            marks: Marks::default(),
+            scrub: Scrub::default(),
+            skips,
+            outline: restored.outline.clone(),
             clocks: Clocks::new(),
             pulse_at: None,
             touched_at: now,
@@ -207,6 +240,7 @@ impl<L: SharedLog> Back<L> {
             applied_at: now,
             was_ready: false,
             failed: false,
+            last_words: None,
             rules_proposed: false,
             order_tail: Gsn(0),
             room: DiskRoom::Ample,
@@ -233,6 +267,18 @@ impl<L: SharedLog> Back<L> {
     /// Whether it has caught up and serves clients.
     pub fn is_serving(&self) -> bool {
         self.serving
+    }
+
+    /// The newest mark at which most nodes had this one's state.
+    #[cfg(test)]
+    pub(super) fn agreed(&self) -> Option<Gsn> {
+        self.marks.agreed()
+    }
+
+    /// How often all of the state in memory was looked at.
+    #[cfg(test)]
+    pub(super) fn scrub_passes(&self) -> u64 {
+        self.scrub.passes()
     }
 
     pub(super) fn on_frame(&mut self, now: Instant, state: &State, conn: ConnId, frame: Bytes) {
@@ -282,12 +328,20 @@ impl<L: SharedLog> Back<L> {
     }
 
     fn on_timer(&mut self, now: Instant, state: &State) {
+        if self.failed {
+            if let Some((_, why)) = self.last_words.take_if(|(at, _)| *at <= now) {
+                self.outbox.push_back(Output::Event(NodeEvent::Failed(why)));
+            }
+            return;
+        }
         self.go_on_at = self.go_on_at.filter(|at| *at > now);
         self.expire_handshakes(now, state);
         self.try_handshakes(now, state);
         self.pulse(now);
         self.look_at_sessions(now, state);
         self.sweep(now, state);
+        self.mark_in_time(now);
+        self.scrub(now, state);
         self.raise_rules(now, state);
         self.pump_deferred(now, state);
         self.behind.fetch.tick(now);
@@ -362,6 +416,12 @@ impl<L: SharedLog> Back<L> {
 
     /// The log can't go on: clients go elsewhere, the owner starts the node anew.
     pub(super) fn fail(&mut self, why: String) {
+        self.end(self.now, End { why, ..End::default() });
+    }
+
+    /// The same, with what the next life must know. If the log was just told something, that is given time to go out.
+    pub(super) fn end(&mut self, now: Instant, end: End) {
+        let End { why, beware, heals, told } = end;
         if std::mem::replace(&mut self.failed, true) {
             return;
         }
@@ -371,7 +431,19 @@ impl<L: SharedLog> Back<L> {
         for slot in slots {
             self.cut_conn(slot);
         }
-        self.outbox.push_back(Output::Event(NodeEvent::Failed(why)));
+        if beware != Beware::default() {
+            self.outbox.push_back(Output::Event(NodeEvent::Beware(beware)));
+        }
+        if heals {
+            self.outbox.push_back(Output::Event(NodeEvent::Heals));
+        }
+        match told {
+            false => self.outbox.push_back(Output::Event(NodeEvent::Failed(why))),
+            true => {
+                self.note(why.clone());
+                self.last_words = Some((now + LAST_WORDS, why));
+            }
+        }
     }
 
     /// A service that began by older rules follows this build's from now on; older nodes stop.
@@ -384,7 +456,10 @@ impl<L: SharedLog> Back<L> {
 
     /// What can be done only when the turn's inputs are in. Returns whether the log was given something.
     fn end_turn(&mut self, now: Instant) -> bool {
-        let mut any = self.submit_blocked(now) | self.touch_if_hastened(now);
+        if self.failed {
+            return false;
+        }
+        let mut any = self.submit_blocked(now) | self.touch_if_hastened(now) | self.look_ahead(now);
         if self.syncs.should_ask() {
             self.syncs.asked(self.log.tail());
             any = true;
@@ -497,6 +572,7 @@ impl<L: SharedLog> Back<L> {
                 Some(Output::Event(LogEvent::Appended { seq, first_gsn, count }))
                     if self.cfg.hears_acks() =>
                 {
+                    self.skips.appended(seq);
                     return Step::Learn(Learned(News::Logged(seq, first_gsn.plus(u64::from(count)))));
                 }
                 Some(Output::Event(event)) => self.on_log(event),
@@ -539,6 +615,10 @@ impl<L: SharedLog> Back<L> {
 
     /// Applies a batch that [`Back::step`] gave.
     pub fn apply(&mut self, now: Instant, state: &mut State, committed: &Committed) {
+        // It may have waited for its turn meanwhile.
+        if self.failed {
+            return;
+        }
         self.on_committed(now, state, committed);
         if let Some(draft) = &mut self.draft {
             self.conns.publish(draft);
@@ -570,11 +650,15 @@ impl<L: SharedLog> Back<L> {
             (self.clocks.next_look(), "session expiry"),
             (self.pulse_at, "touch"),
             (self.sweeper.next(), "sweep"),
+            (self.marks.next(), "mark"),
+            (self.scrub.next(), "look at memory"),
             (self.deferred_at, "deferred reads"),
             (self.go_on_at, "what is done in steps"),
             (self.behind.fetch.next_deadline(), "another's snapshot"),
         ];
-        let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
+        let words = [(self.last_words.as_ref().map(|w| w.0), "last words")];
+        let own = if self.failed { words.iter() } else { own.iter() };
+        let own = own.filter_map(|&(at, why)| Some((at?, why)));
         own.chain(self.log.next_deadline()).min_by_key(|d| d.0)
     }
 }

@@ -5,6 +5,8 @@
 use super::back::{Replacement, Step};
 use super::clocks::Clocks;
 use super::connection::Slot;
+use super::marks::Marks;
+use super::scrub::Scrub;
 use super::sweep::Sweeper;
 use super::{Back, NodeEvent};
 use crate::bootstrap::{Act, Fetch};
@@ -86,6 +88,7 @@ impl<L: SharedLog> Back<L> {
         (self.pulse_at, self.touch_now) = (None, false);
         self.clocks = Clocks::new();
         self.sweeper = Sweeper::default();
+        (self.marks, self.scrub, self.outline) = (Marks::default(), Scrub::default(), None);
         self.rules_proposed = false;
     }
 

@@ -6,10 +6,11 @@ use super::read_only::READ_ONLY_PATIENCE;
 use super::whitelist::Whitelist;
 use crate::bootstrap::FetchConfig;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use zoolog_client::{ClientConfig, LogClient};
 use zoolog_core::policy::Fetch;
-use zoolog_core::{ClusterId, Instant};
+use zoolog_core::{ClusterId, Gsn, Instant};
 
 /// How much of what can be large is done at a time, so that nobody waits for all of it. Tests make these small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,16 @@ pub struct NodeConfig {
     pub gives_at: Option<String>,
     /// How it gets another's, if it needs one.
     pub bootstrap: FetchConfig,
+    /// Records after which a mark is put into the log, at which all nodes compare their states. Default 65,536: well before a
+    /// snapshot could be taken of a state that is not the others'.
+    pub mark_records: u64,
+    /// Time after which it is put, if anything was applied. Default 10 s.
+    pub mark_interval: Duration,
+    /// Time in which all of the state in memory is looked at once. Default 10 min.
+    pub check_pass: Duration,
+    /// Records that an operator wants passed over, since applying them panics: unless the log says so already, a record that
+    /// does is written before anything is applied. Default none.
+    pub skip: BTreeSet<Gsn>,
     /// Four-letter words that are answered (`4lw.commands.whitelist`). Default those that change nothing and name no node
     /// of the tree, unlike the original.
     pub words: Whitelist,
@@ -143,6 +154,10 @@ impl Default for NodeConfig {
             snapshot_bytes: 256 << 20,
             gives_at: None,
             bootstrap: FetchConfig::default(),
+            mark_records: 65_536,
+            mark_interval: Duration::from_secs(10),
+            check_pass: Duration::from_secs(600),
+            skip: BTreeSet::new(),
             words: Whitelist::default(),
             acks: Acks::default(),
             reads: Reads::default(),
@@ -184,7 +199,9 @@ impl NodeConfig {
         self.log.cluster = self.cluster;
         self.log.orderers = self.orderers.clone();
         // What becomes of a write is seen when it is applied.
-        self.log.prompt_acks = self.hears_acks();
+        self.log.prompt_acks = self.hears_acks() || !self.skip.is_empty();
+        self.mark_records = self.mark_records.max(1);
+        self.mark_interval = self.mark_interval.max(Duration::from_millis(10));
         self
     }
 

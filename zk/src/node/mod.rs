@@ -16,7 +16,7 @@
 //! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
 //! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
-//! `snapshots`: when they are taken; `behind`: when another's is needed; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
+//! `marks`: are the nodes' states the same; `scrub`: is memory what it was; `skips`: records that are passed over, or end the node; `snapshots`: when they are taken; `behind`: when another's is needed; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
 mod apply;
 mod auth;
@@ -32,6 +32,7 @@ mod fronts;
 mod handshake;
 mod held;
 mod listing;
+mod marks;
 mod owed;
 mod own;
 mod password;
@@ -44,9 +45,11 @@ mod read_only;
 mod reads;
 mod reply;
 mod report;
+mod scrub;
 mod served;
 mod session;
 mod share;
+mod skips;
 mod snapshots;
 mod status;
 mod submit;
@@ -78,8 +81,8 @@ pub use words::{
     total_lines, totals,
 };
 
-use crate::snapshot::Restored;
-use crate::state::State;
+use crate::snapshot::{Beware, Restored};
+use crate::state::{Outline, State};
 use std::sync::Arc;
 use zoolog_client::{LogClient, SharedLog};
 use zoolog_core::{Input, Instant, Machine, Output};
@@ -117,6 +120,12 @@ pub enum NodeEvent {
     Note(String),
     /// The orderers are these from now on: worth remembering for the next start.
     Orderers(Vec<String>),
+    /// It is about to fail, and the next life must know this before it starts: it comes with [`Restored`].
+    Beware(Beware),
+    /// It is about to fail since its state differs: the next life, given this, can tell where. It comes with [`Restored`].
+    Outline(Box<Outline>),
+    /// It is about to fail, and to start it anew at once heals it, without a person.
+    Heals,
     /// It can't go on and has closed its connections: start it anew.
     Failed(String),
 }
@@ -166,6 +175,12 @@ impl<L: SharedLog> Node<L> {
     /// Whether it has caught up and serves clients.
     pub fn is_serving(&self) -> bool {
         self.back.is_serving()
+    }
+
+    /// As [`State::flip_a_bit`].
+    #[doc(hidden)]
+    pub fn flip_a_bit(&mut self, choice: u64) -> String {
+        self.state.flip_a_bit(choice)
     }
 
     /// How it is, as of the last input.

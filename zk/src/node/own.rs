@@ -16,6 +16,8 @@ pub(super) enum Owner {
     Touch,
     /// The sweeper.
     Sweep,
+    /// Who puts marks.
+    Mark,
     /// Nobody: an expiry.
     Nobody,
 }

@@ -31,6 +31,8 @@ pub(super) struct Snapshots {
     wanted: bool,
     /// None begins before.
     retry_at: Instant,
+    /// Of the one that this life began with.
+    began_with: Option<Gsn>,
     newest: Option<Gsn>,
     second_newest: Option<Gsn>,
     /// When the last one began.
@@ -49,6 +51,7 @@ impl Snapshots {
             taking: None,
             wanted: false,
             retry_at: now,
+            began_with: restored.newest,
             newest: restored.newest,
             second_newest: restored.second_newest,
             begun_at: now,
@@ -96,11 +99,17 @@ impl Snapshots {
     pub(super) const fn restored(&mut self, gsn: Gsn, bytes: u64) {
         (self.since, self.bytes) = ((0, 0), bytes);
         (self.newest, self.second_newest) = (Some(gsn), None);
+        self.began_with = Some(gsn);
     }
 
     /// The log goes on elsewhere from there: what it was before can go once snapshots reach that far.
     pub(super) fn moved(&mut self, tail: Gsn) {
         self.wanted = self.newest.is_none_or(|newest| newest < tail);
+    }
+
+    /// Position of the one that this life began with.
+    pub(super) const fn began_with(&self) -> Option<Gsn> {
+        self.began_with
     }
 
     /// A record of that length was applied.
@@ -129,14 +138,18 @@ impl<L: SharedLog> Back<L> {
             (self.snapshots.since, self.snapshots.wanted) = ((0, 0), false);
             self.snapshots.bytes = 0;
             self.snapshots.begun_at = now;
-            self.save_piece(state);
+            self.save_piece(now, state);
         }
     }
 
-    fn save_piece(&mut self, state: &mut State) {
+    fn save_piece(&mut self, now: Instant, state: &mut State) {
         let taking = self.snapshots.taking.as_mut().expect("a snapshot is being taken");
         let gsn = taking.gsn();
         let (bytes, last) = taking.next(state);
+        if let Some(damage) = taking.damage() {
+            let what = damage.what.clone();
+            return self.found_damage(now, &what);
+        }
         self.snapshots.bytes += bytes.len() as u64;
         self.outbox.push_back(Output::SaveSnapshot { gsn, bytes, last });
     }
@@ -167,7 +180,7 @@ impl<L: SharedLog> Back<L> {
                 self.release_log();
                 self.offer();
             }
-            Ok(()) => self.save_piece(state),
+            Ok(()) => self.save_piece(now, state),
             Err(why) => {
                 let taking = self.snapshots.taking.take().expect("it was just there");
                 taking.abandon(state);

@@ -85,6 +85,12 @@ impl<L: SharedLog> Team<L> {
         self.back.is_serving()
     }
 
+    /// As [`State::flip_a_bit`].
+    #[doc(hidden)]
+    pub fn flip_a_bit(&mut self, choice: u64) -> String {
+        self.state.flip_a_bit(choice)
+    }
+
     /// How it is; of what fronts count, as far as it was asked for.
     pub fn status(&self) -> NodeStatus {
         let (status, fronts) = (self.back.status(&self.state), || self.lanes.iter().map(|l| &l.front));

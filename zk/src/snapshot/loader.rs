@@ -31,6 +31,11 @@ impl Loader {
         self.frame.push(bytes, &mut piece)
     }
 
+    /// Whether the state has passed over the record at `gsn`, as far as was read: nodes come behind that.
+    pub fn has_skipped(&self, gsn: Gsn) -> bool {
+        self.content.state.has_skipped(gsn)
+    }
+
     /// All bytes are in: the state, whose [`State::applied`] is the snapshot's position.
     ///
     /// # Errors
@@ -75,6 +80,7 @@ impl Content {
             }
             kind::SESSIONS => self.read[1] += self.state.sessions(std::mem::take(&mut rest))?,
             kind::OLD_SESSIONS => self.read[1] += self.state.old_sessions(std::mem::take(&mut rest))?,
+            kind::SKIPPED => self.state.skipped(std::mem::take(&mut rest))?,
             kind::NODES => self.read[0] += self.state.tree.nodes(std::mem::take(&mut rest))?,
             kind::FOOT => {
                 self.hash = Some(long(&mut rest)?);

@@ -2,7 +2,7 @@
 //! between calls the state may change as it likes.
 
 use super::kind;
-use crate::state::{Image, State};
+use crate::state::{Damage, Image, State};
 use crate::txn::Acl;
 use bytes::Bytes;
 use zoolog_core::snapshot::Framer;
@@ -28,6 +28,7 @@ impl Default for Pace {
 enum Stage {
     Head,
     Acls,
+    Skipped,
     Sessions,
     Nodes,
     Foot,
@@ -44,18 +45,24 @@ pub struct Taking {
     stage: Stage,
     /// ACLs, or bytes of sessions, that are in the file already.
     written: usize,
+    damage: Option<Damage>,
 }
 
 impl Taking {
     /// Begins a snapshot of `state` as it is now. Panics while one is being taken of it.
     pub fn begin(state: &mut State, cluster: ClusterId, pace: Pace) -> Self {
         let image = state.begin_image();
-        Self { image, cluster, pace, framer: None, stage: Stage::Head, written: 0 }
+        Self { image, cluster, pace, framer: None, stage: Stage::Head, written: 0, damage: None }
     }
 
     /// Its position: the first record that it doesn't hold.
     pub const fn gsn(&self) -> Gsn {
         self.image.applied
+    }
+
+    /// What was found damaged, if anything: then it must be given up.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
     }
 
     /// Gives it up.
@@ -104,7 +111,13 @@ impl Taking {
                         return;
                     }
                 }
-                (self.stage, self.written) = (Stage::Sessions, 0);
+                let next = if image.skipped.is_empty() { Stage::Sessions } else { Stage::Skipped };
+                (self.stage, self.written) = (next, 0);
+            }
+            Stage::Skipped => {
+                out.push(kind::SKIPPED);
+                out.extend_from_slice(&image.skipped);
+                self.stage = Stage::Sessions;
             }
             Stage::Sessions => {
                 out.push(kind::SESSIONS);
@@ -121,8 +134,13 @@ impl Taking {
                 out.push(kind::NODES);
                 // A call that gets nowhere would be the last one, too.
                 let bytes = self.pace.piece_bytes.max(out.len() + 1);
-                if state.go_on_imaging(out, bytes, self.pace.piece_slots) {
-                    self.stage = Stage::Foot;
+                match state.go_on_imaging(out, bytes, self.pace.piece_slots) {
+                    Ok(false) => {}
+                    Ok(true) => self.stage = Stage::Foot,
+                    Err(damage) => {
+                        self.damage.get_or_insert(damage);
+                        self.stage = Stage::Foot;
+                    }
                 }
             }
             Stage::Foot => {

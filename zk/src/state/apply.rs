@@ -1,8 +1,8 @@
 //! What does a record do? A pure function of the state, the record's GSN and its bytes.
 
-use super::{APPLY_VERSION_MAX, State, record, write, zxid};
+use super::{APPLY_VERSION_MAX, SKIPPED_MAX, State, record, write, zxid};
 use crate::access::address_of;
-use crate::txn::{ArchivedOp, ArchivedTxn, Change, Outcome};
+use crate::txn::{ArchivedOp, ArchivedTxn, Change, Outcome, Word};
 use std::net::IpAddr;
 use zoolog_core::Gsn;
 
@@ -15,12 +15,25 @@ impl State {
         if self.apply_version > APPLY_VERSION_MAX {
             return Outcome::Rejected;
         }
+        #[cfg(test)]
+        assert!(PANICS_AT.get() != Some(gsn), "a test has it so");
         match record::access(record) {
             Some((flags, txn)) if write::is_meaningful(txn, self.apply_version) => {
                 self.apply_txn(gsn, flags, txn, changes)
             }
             _ => Outcome::Rejected,
         }
+    }
+
+    /// The record at `gsn`, which must be the next one, is passed over: it takes its place and does nothing.
+    pub fn pass_over(&mut self, gsn: Gsn) -> Outcome {
+        assert_eq!(gsn, self.applied, "records are applied one after the other");
+        self.applied = gsn.next();
+        self.skipped.insert(gsn);
+        while self.skipped.len() > SKIPPED_MAX {
+            self.skipped.pop_first();
+        }
+        Outcome::Rejected
     }
 
     fn apply_txn(&mut self, gsn: Gsn, flags: u8, txn: &ArchivedTxn, changes: &mut Vec<Change>) -> Outcome {
@@ -78,6 +91,13 @@ impl State {
                 nodes.iter().for_each(|node| self.import(gsn, node, changes));
                 Outcome::Done
             }
+            ArchivedOp::Mark => Outcome::Word(Word::Mark),
+            ArchivedOp::Hashed { node, at, hash } => Outcome::Word(Word::Hashed {
+                node: node.to_native(),
+                at: Gsn(at.to_native()),
+                hash: hash.as_ref().map(|hash| hash.to_native()),
+            }),
+            ArchivedOp::Skip { gsn } => Outcome::Word(Word::Skip { gsn: Gsn(gsn.to_native()) }),
             _ => self.write(gsn, flags, txn, address, changes),
         }
     }
@@ -122,6 +142,12 @@ impl State {
         }
         changes.push(Change::SessionEnded { session });
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Applying the record there panics, in this thread.
+    pub(crate) static PANICS_AT: std::cell::Cell<Option<Gsn>> = const { std::cell::Cell::new(None) };
 }
 
 /// The address of the connection that gets the session.

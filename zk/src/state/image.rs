@@ -1,9 +1,10 @@
 //! How is the state taken apart for a snapshot, and put together again? What is small is copied when the image
 //! begins; the nodes follow in turns, see [`tree::walk`](crate::tree).
 
-use super::{Session, Sessions, State};
-use crate::tree::{Tree, TreeLoader};
+use super::{SKIPPED_MAX, Session, Sessions, State};
+use crate::tree::{Damage, Tree, TreeLoader};
 use crate::txn::Acl;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use zoolog_core::Gsn;
@@ -31,6 +32,8 @@ pub(crate) struct Image {
     pub hash: u64,
     /// Number of nodes.
     pub znodes: u64,
+    /// Records that were passed over.
+    pub skipped: Vec<u8>,
     /// All sessions.
     pub sessions: Vec<u8>,
     /// Number of sessions.
@@ -67,6 +70,7 @@ impl State {
             apply_version: self.apply_version,
             hash: self.hash(),
             znodes: self.tree.len() as u64,
+            skipped: self.skipped.iter().flat_map(|gsn| gsn.0.to_le_bytes()).collect(),
             sessions,
             session_count: self.sessions.iter().len() as u64,
             acls: self.tree.begin_image(),
@@ -74,7 +78,12 @@ impl State {
     }
 
     /// As [`Tree::go_on_imaging`].
-    pub(crate) fn go_on_imaging(&mut self, out: &mut Vec<u8>, bytes: usize, slots: u32) -> bool {
+    pub(crate) fn go_on_imaging(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes: usize,
+        slots: u32,
+    ) -> Result<bool, Damage> {
         self.tree.go_on_imaging(out, bytes, slots)
     }
 
@@ -90,11 +99,27 @@ pub(crate) struct StateLoader {
     /// Where ACLs and nodes go.
     pub tree: TreeLoader,
     sessions: Sessions,
+    skipped: BTreeSet<Gsn>,
 }
 
 impl StateLoader {
     pub fn new() -> Self {
-        Self { tree: TreeLoader::new(), sessions: Sessions::default() }
+        Self { tree: TreeLoader::new(), sessions: Sessions::default(), skipped: BTreeSet::new() }
+    }
+
+    /// Positions of records that were passed over.
+    pub fn skipped(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        let (all, rest) = bytes.as_chunks::<8>();
+        self.skipped.extend(all.iter().map(|gsn| Gsn(u64::from_le_bytes(*gsn))));
+        if self.skipped.len() > SKIPPED_MAX {
+            return Err("more records were passed over than a state remembers");
+        }
+        if rest.is_empty() { Ok(()) } else { Err("a position is cut off") }
+    }
+
+    /// Positions of records that were passed over, as far as they have come.
+    pub fn has_skipped(&self, gsn: Gsn) -> bool {
+        self.skipped.contains(&gsn)
     }
 
     /// Sessions, a whole number of them. Returns how many.
@@ -140,7 +165,7 @@ impl StateLoader {
                 return Err(format!("session {session:#x} of an ephemeral is missing"));
             }
         }
-        let state = State { tree, sessions, applied, apply_version };
+        let state = State { tree, sessions, applied, apply_version, skipped: self.skipped };
         let found = state.hash();
         if found == hash { Ok(state) } else { Err(format!("its hash is {found:016x}, not {hash:016x}")) }
     }

@@ -2,16 +2,18 @@
 //! after the other: equal positions, equal states, on every node. Invariant ZK-5.
 
 mod acl;
-mod apply;
+pub(crate) mod apply;
 mod image;
 mod import;
+mod outline;
 mod record;
 mod sessions;
 mod write;
 
-pub use crate::tree::{Candidate, ChildNames, NodeView};
+pub use crate::tree::{Candidate, ChildNames, Damage, NodeView, Place};
 pub(crate) use image::{Image, StateLoader};
-pub use record::{encode, encode_with};
+pub use outline::Outline;
+pub use record::{encode, encode_with, is_txn, shows_applied, skips};
 pub use sessions::Session;
 
 use crate::access::Caller;
@@ -19,12 +21,16 @@ use crate::jute::ErrorCode;
 use crate::tree::{Tree, hash_words};
 use crate::txn::{Acl, Stat};
 use sessions::Sessions;
+use std::collections::BTreeSet;
 use zoolog_core::Gsn;
 
 /// Highest version of the rules of [`State::apply`] that this build knows. New services begin with it. By the
 /// rules of version 1, ACLs are stored and don't count, and there are neither containers, times to live, multis
 /// nor `setACL`; by those of version 2 nothing is imported.
 pub const APPLY_VERSION_MAX: u32 = 3;
+
+/// Records passed over that a state remembers: of older ones, what says so lies far behind, too.
+pub(crate) const SKIPPED_MAX: usize = 1024;
 
 /// The replicated state of a ZooKeeper service after the first [`State::applied`] records of its log.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub struct State {
     sessions: Sessions,
     applied: Gsn,
     apply_version: u32,
+    /// Records that were passed over because one behind them says so: the newest of them.
+    skipped: BTreeSet<Gsn>,
 }
 
 impl Default for State {
@@ -54,6 +62,7 @@ impl State {
             sessions: Sessions::default(),
             applied: Gsn(0),
             apply_version: APPLY_VERSION_MAX,
+            skipped: BTreeSet::new(),
         }
     }
 
@@ -90,6 +99,40 @@ impl State {
         let owned: usize = self.sessions.iter().map(|(_, s)| s.ephemeral_count()).sum();
         assert_eq!(owned, self.tree.ephemerals(), "ephemerals of sessions, and in the tree");
         self.combine(self.tree.hash_from_scratch(), self.sessions.hash_from_scratch())
+    }
+
+    /// How many calls of [`State::look_at_memory`] go once through all nodes, if their data is small.
+    pub fn pages(&self) -> usize {
+        self.tree.pages()
+    }
+
+    /// Looks whether some nodes, from `at` on, are still what was stored: about a thousand, and about `bytes` of data at
+    /// most. Returns where to go on; the default place once all were looked at.
+    ///
+    /// # Errors
+    /// What is not, and where.
+    pub fn look_at_memory(&self, at: Place, bytes: usize) -> Result<Place, Damage> {
+        self.tree.look_at_memory(at, bytes)
+    }
+
+    /// Changes a bit of what is stored, as broken memory does: for tests of those that are to find it. Says what.
+    #[doc(hidden)]
+    pub fn flip_a_bit(&mut self, choice: u64) -> String {
+        self.tree.flip_a_bit(choice)
+    }
+
+    /// Why a record is rejected that was: for a person.
+    pub fn why_rejected(&self, record: &[u8]) -> String {
+        if self.apply_version > APPLY_VERSION_MAX {
+            return format!("the state follows rules of version {}", self.apply_version);
+        }
+        record::why_none(record)
+            .unwrap_or_else(|| "by the rules of this version it asks for what can't be".into())
+    }
+
+    /// Whether the record at `gsn` was passed over, since one behind it says so.
+    pub fn has_skipped(&self, gsn: Gsn) -> bool {
+        self.skipped.contains(&gsn)
     }
 
     fn combine(&self, tree: u64, sessions: u64) -> u64 {

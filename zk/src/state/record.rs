@@ -1,7 +1,8 @@
 //! How does a transaction become a record of the log, and a record a transaction again?
 
-use crate::txn::{ArchivedTxn, TXN_HEADER_BYTES, TXN_VERSION, Txn, flags};
+use crate::txn::{ArchivedOp, ArchivedTxn, TXN_HEADER_BYTES, TXN_VERSION, Txn, flags};
 use rkyv::rancor::Error;
+use zoolog_core::Gsn;
 
 /// The record's bytes. Panics when there is no memory for it: nothing else can go wrong.
 pub fn encode(txn: &Txn) -> Vec<u8> {
@@ -24,6 +25,49 @@ pub fn access(record: &[u8]) -> Option<(u8, &ArchivedTxn)> {
         return None;
     }
     rkyv::access::<ArchivedTxn, Error>(archive).ok().map(|txn| (given, txn))
+}
+
+/// Why a record is no transaction; `None` if it is one.
+pub fn why_none(record: &[u8]) -> Option<String> {
+    let Some((header, archive)) = record.split_first_chunk::<TXN_HEADER_BYTES>() else {
+        return Some("it is too short to be a transaction".into());
+    };
+    let [version, given, zeros @ ..] = *header;
+    if zeros != [0; 6] || version == 0 {
+        return Some("it is no transaction, but something else's".into());
+    }
+    if version != TXN_VERSION || given & !flags::ALL != 0 {
+        return Some(format!(
+            "its header says version {version}, flags {given:#x}, which this build doesn't know"
+        ));
+    }
+    rkyv::access::<ArchivedTxn, Error>(archive).err().map(|why| format!("it can't be decoded: {why}"))
+}
+
+/// Whether the record is one of ours, as its header says: whether or not it can be decoded.
+pub fn is_txn(record: &[u8]) -> bool {
+    matches!(record, [version, _, 0, 0, 0, 0, 0, 0, ..] if *version > 0)
+}
+
+/// Up to which position whoever wrote this record had applied the log, as far as it shows that.
+pub fn shows_applied(record: &[u8]) -> Option<Gsn> {
+    let txn = access(record)?.1;
+    let by_op = match &txn.op {
+        ArchivedOp::Touch { sessions } => sessions.iter().map(|heard| heard.1.to_native()).max(),
+        ArchivedOp::Expire { attach, touch, .. } => Some(attach.to_native().max(touch.to_native())),
+        ArchivedOp::Hashed { at, .. } => Some(at.to_native()),
+        _ => None,
+    };
+    let by_session = Some(txn.attach.to_native()).filter(|_| txn.session != 0);
+    by_op.into_iter().chain(by_session).max().map(Gsn)
+}
+
+/// Which record this one has passed over, if it is of that kind.
+pub fn skips(record: &[u8]) -> Option<Gsn> {
+    match access(record)?.1.op {
+        ArchivedOp::Skip { gsn } => Some(Gsn(gsn.to_native())),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Tree {
         let more = new.data.map_or(0, <[u8]>::len) as i64 - node.data_len() as i64;
         let (old_acl, above) = (node.acl, node.parent);
         self.sweepable.leave(slot, node);
-        self.hash = self.hash.wrapping_sub(node.hash(self.acls.hash(old_acl)));
+        let before = node.hash(self.acls.hash(old_acl));
         let acl = new.acl.map_or(super::acls::AclId::OPEN, |acl| self.acls.hold(acl));
         let node = self.nodes.get_mut(slot);
         node.set_data(new.data);
@@ -103,7 +103,7 @@ impl Tree {
         [node.version, node.aversion] = new.versions;
         [node.ctime, node.mtime] = new.times;
         node.mzxid = zxid;
-        self.hash = self.hash.wrapping_add(node.hash(self.acls.hash(acl)));
+        self.sums.change(slot, before, node.hash(self.acls.hash(acl)));
         self.acls.release(old_acl);
         self.sweepable.enter(slot, self.nodes.get(slot));
         self.bytes = self.bytes.checked_add_signed(more).expect("bytes are counted");

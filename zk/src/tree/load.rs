@@ -9,6 +9,7 @@ use super::lifetime::Sweepable;
 use super::node::{ROOT_HASH, child_hash};
 use super::quota::Quotas;
 use super::slab::{Slab, Slot};
+use super::sums::Sums;
 use super::{Lifetime, ROOT, Tree, image};
 use crate::txn::Acl;
 use std::collections::BTreeMap;
@@ -92,10 +93,10 @@ impl TreeLoader {
         self.acl_ids.values().for_each(|id| self.acls.release(*id));
         let bytes = self.resolve_paths()?;
         self.sort_children();
-        let (mut hash, mut index) = (0u64, Index::with_room_for(self.slots.len()));
+        let (mut sums, mut index) = (Sums::default(), Index::with_room_for(self.slots.len()));
         for slot in 0..self.slots.len() as Slot {
             let node = self.nodes.get(slot);
-            hash = hash.wrapping_add(node.hash(self.acls.hash(node.acl)));
+            sums.change(slot, 0, node.hash(self.acls.hash(node.acl)));
             if slot != ROOT {
                 index.insert(node.path_hash, slot, |&s| self.nodes.get(s).path_hash);
             }
@@ -104,7 +105,7 @@ impl TreeLoader {
             nodes: self.nodes,
             index,
             acls: self.acls,
-            hash,
+            sums,
             bytes,
             ephemerals: self.ephemerals.len(),
             sweepable: Sweepable::default(),

@@ -15,11 +15,14 @@ mod import;
 mod index;
 mod lifetime;
 mod load;
+mod memory;
 mod node;
+mod outline;
 pub mod path;
 mod quota;
 mod read;
 mod slab;
+mod sums;
 mod undo;
 mod walk;
 mod write;
@@ -30,14 +33,16 @@ use index::Index;
 use lifetime::Sweepable;
 use node::{ROOT_HASH, child_hash};
 use quota::Quotas;
-use slab::Slab;
+use slab::{PAGE, Slab};
 use std::sync::Arc;
+use sums::Sums;
 use undo::Undo;
 
 pub use acls::world;
 pub use import::{Import, Imported};
 pub use lifetime::{Candidate, Lifetime, TTL_MS_MAX};
 pub(crate) use load::TreeLoader;
+pub use memory::{Damage, Place};
 pub(crate) use node::hash_words;
 pub use read::{ChildNames, NodeView};
 pub use slab::Slot;
@@ -53,7 +58,7 @@ pub struct Tree {
     nodes: Slab,
     index: Index,
     acls: Acls,
-    hash: u64,
+    sums: Sums,
     bytes: u64,
     ephemerals: usize,
     sweepable: Sweepable,
@@ -76,7 +81,7 @@ impl Tree {
             nodes,
             index: Index::new(),
             acls,
-            hash: 0,
+            sums: Sums::default(),
             bytes: 0,
             ephemerals: 0,
             sweepable: Sweepable::default(),
@@ -162,7 +167,7 @@ impl Tree {
 
     /// Hash of everything in the tree, kept up to date by every change.
     pub const fn hash(&self) -> u64 {
-        self.hash
+        self.sums.all()
     }
 
     /// The same, computed from names, data and ACLs as they are now, trusting no stored hash. For checks:
@@ -179,6 +184,7 @@ impl Tree {
             let acl_hash = acls::acl_hash(self.acls.get(n.acl));
             sum = sum.wrapping_add(n.hash(acl_hash));
         }
+        (0..self.pages()).for_each(|page| self.check_page(page).expect("the sums of pages"));
         self.check_sweepable();
         self.check_quotas();
         sum
@@ -205,8 +211,26 @@ impl Tree {
 
     /// Appends the next nodes of the image to `out`, till that has at least `bytes`, or `slots` slots were
     /// looked at. Whether those were the last, which ends it. Panics if none was begun.
-    pub(crate) fn go_on_imaging(&mut self, out: &mut Vec<u8>, bytes: usize, slots: u32) -> bool {
-        self.nodes.go_on_walking(out, bytes, slots)
+    ///
+    /// # Errors
+    /// Something that it passed is not what was stored there: the image is of no use.
+    pub(crate) fn go_on_imaging(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes: usize,
+        slots: u32,
+    ) -> Result<bool, Damage> {
+        let (walked, done, damaged) = self.nodes.go_on_walking(out, bytes, slots);
+        if let Some(slot) = damaged {
+            return Err(match self.nodes.at(slot) {
+                Some(_) => self.damage(slot, "data"),
+                None => Damage { what: "the data of a node that is gone now".into() },
+            });
+        }
+        // Each page once, by whoever is the first in it.
+        let first_pages = walked.start.div_ceil(PAGE as Slot)..walked.end.div_ceil(PAGE as Slot);
+        first_pages.map(|page| page as usize).try_for_each(|page| self.check_page(page))?;
+        Ok(done)
     }
 
     /// Gives the image up, if one is being taken.

@@ -4,12 +4,13 @@
 use super::children::Children;
 use super::node::Node;
 use super::walk::Walk;
+use std::ops::Range;
 
 /// A node's address. Freed slots are used again, the last one freed first.
 pub type Slot = u32;
 
 /// Nodes per page.
-const PAGE: usize = 1024;
+pub const PAGE: usize = 1024;
 
 /// All nodes.
 #[derive(Debug, Default)]
@@ -28,12 +29,20 @@ impl Slab {
         self.walk = Some(Box::new(Walk::new(self.end())));
     }
 
-    /// Goes on with it, see [`Walk::go_on`]. Whether that was the last of it. Panics if none was begun.
-    pub fn go_on_walking(&mut self, out: &mut Vec<u8>, bytes: usize, slots: u32) -> bool {
+    /// Goes on with it, see [`Walk::go_on`]. The slots it has passed, whether those were the last, and one, if there is one,
+    /// whose data was not what it should be. Panics if none was begun.
+    pub fn go_on_walking(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes: usize,
+        slots: u32,
+    ) -> (Range<Slot>, bool, Option<Slot>) {
         let mut walk = self.walk.take().expect("a walk was begun");
+        let from = walk.at();
         let done = walk.go_on(out, bytes, slots, |slot| self.place(slot).as_ref());
+        let (to, damaged) = (walk.at(), walk.damaged());
         self.walk = (!done).then_some(walk);
-        done
+        (from..to, done, damaged)
     }
 
     /// Gives the image up, if one is being taken.
@@ -47,7 +56,7 @@ impl Slab {
     }
 
     /// One past the last slot ever used.
-    fn end(&self) -> Slot {
+    pub fn end(&self) -> Slot {
         (self.len + self.free.len()) as Slot
     }
 
@@ -98,6 +107,11 @@ impl Slab {
         node
     }
 
+    /// The node at `slot`, if there is one; below [`Slab::end`].
+    pub fn at(&self, slot: Slot) -> Option<&Node> {
+        self.pages.get(slot as usize / PAGE)?.get(slot as usize % PAGE)?.as_ref()
+    }
+
     /// The node at `slot`. Panics if there is none.
     pub fn get(&self, slot: Slot) -> &Node {
         self.place(slot).as_ref().unwrap_or_else(|| panic!("slot {slot} is free"))
@@ -113,8 +127,13 @@ impl Slab {
     /// The children of the node at `slot`, to change what follows from other nodes and is in no image. Panics if
     /// there is no node.
     pub fn children_mut(&mut self, slot: Slot) -> Option<&mut Children> {
+        self.behind_all_backs(slot).children.as_deref_mut()
+    }
+
+    /// The node at `slot`, to change what nobody keeps account of. Panics if there is none.
+    pub fn behind_all_backs(&mut self, slot: Slot) -> &mut Node {
         let node = self.pages[slot as usize / PAGE][slot as usize % PAGE].as_mut();
-        node.unwrap_or_else(|| panic!("slot {slot} is free")).children.as_deref_mut()
+        node.unwrap_or_else(|| panic!("slot {slot} is free"))
     }
 
     /// All slots in use, ascending.

@@ -3,7 +3,7 @@
 //! costs what it is given, and a change costs one copy of the node that changes, at most once per walk.
 
 use super::image;
-use super::node::Node;
+use super::node::{Node, data_hash};
 use super::slab::Slot;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -18,12 +18,24 @@ pub struct Walk {
     /// Slots in `at..end` that have changed since: their bytes as they were, `None` where there was no node.
     aside: HashMap<Slot, Option<Box<[u8]>>, FixedState>,
     aside_bytes: usize,
+    /// Where data was found that is not what was stored.
+    damaged: Option<Slot>,
 }
 
 impl Walk {
     /// Of the slots below `end`.
     pub fn new(end: Slot) -> Self {
-        Self { at: 0, end, aside: HashMap::default(), aside_bytes: 0 }
+        Self { at: 0, end, aside: HashMap::default(), aside_bytes: 0, damaged: None }
+    }
+
+    /// The next slot to be written.
+    pub const fn at(&self) -> Slot {
+        self.at
+    }
+
+    /// A slot, if there was one, whose data was not what was stored there: what was written is of no use.
+    pub const fn damaged(&self) -> Option<Slot> {
+        self.damaged
     }
 
     /// Bytes put aside.
@@ -38,6 +50,7 @@ impl Walk {
 
     /// Puts aside what is at `slot`.
     pub fn put_aside(&mut self, slot: Slot, node: Option<&Node>) {
+        self.look_at(slot, node);
         let bytes = node.map(|node| {
             let mut bytes = Vec::with_capacity(image::bytes(node));
             image::encode(&mut bytes, slot, node);
@@ -45,6 +58,13 @@ impl Walk {
         });
         self.aside_bytes += bytes.as_ref().map_or(0, |b| b.len());
         self.aside.insert(slot, bytes);
+    }
+
+    /// Data that changed behind the tree's back must not become a snapshot.
+    fn look_at(&mut self, slot: Slot, node: Option<&Node>) {
+        if node.is_some_and(|n| data_hash(n.data.as_deref()) != n.data_hash) {
+            self.damaged = Some(slot);
+        }
     }
 
     /// Appends the next nodes to `out`, till that has at least `bytes` or `slots` slots were looked at. Whether
@@ -68,6 +88,7 @@ impl Walk {
                 Some(None) => {}
                 None => {
                     if let Some(node) = place(self.at) {
+                        self.look_at(self.at, Some(node));
                         image::encode(out, self.at, node);
                     }
                 }

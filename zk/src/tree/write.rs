@@ -129,7 +129,7 @@ impl Tree {
             path_hash: ROOT_HASH,
             data_hash: data_hash(Some(&[])),
         };
-        self.hash = root.hash(self.acls.hash(AclId::OPEN));
+        self.sums.change(ROOT, 0, root.hash(self.acls.hash(AclId::OPEN)));
         self.bytes = 1;
         let slot = self.nodes.insert(root);
         assert_eq!(slot, ROOT, "the root comes first");
@@ -154,7 +154,7 @@ impl Tree {
         let acl_hash = self.acls.hash(node.acl);
         let before = node.hash(acl_hash);
         let result = f(node);
-        self.hash = self.hash.wrapping_sub(before).wrapping_add(node.hash(acl_hash));
+        self.sums.change(slot, before, node.hash(acl_hash));
         result
     }
 
@@ -254,10 +254,11 @@ impl Tree {
 
     /// Puts a node where it says that it belongs. Its parent has then made `created` more.
     pub(super) fn put(&mut self, node: Node, zxid: i64, created: u64) -> Slot {
-        self.hash = self.hash.wrapping_add(node.hash(self.acls.hash(node.acl)));
+        let hash = node.hash(self.acls.hash(node.acl));
         self.ephemerals += usize::from(node.is_ephemeral());
         let (parent, path_hash, lives_long) = (node.parent, node.path_hash, node.owner >= 0);
         let slot = self.nodes.insert(node);
+        self.sums.change(slot, 0, hash);
         let nodes = &self.nodes;
         self.index.insert(path_hash, slot, |&s| nodes.get(s).path_hash);
         self.with_children(parent, zxid, created, |children, nodes| {
@@ -291,7 +292,7 @@ impl Tree {
         above.children = (children.len() > 0).then_some(children);
         above.pzxid = zxid;
         above.created += created;
-        self.hash = self.hash.wrapping_sub(before).wrapping_add(above.hash(acl_hash));
+        self.sums.change(parent, before, above.hash(acl_hash));
         if may_be_swept {
             self.sweepable.enter(parent, above);
         }
@@ -368,7 +369,7 @@ impl Tree {
         self.index.remove(hash, slot);
         let node = self.nodes.remove(slot);
         assert_eq!(node.num_children(), 0, "{} is removed with children", node.name);
-        self.hash = self.hash.wrapping_sub(node.hash(self.acls.hash(node.acl)));
+        self.sums.change(slot, node.hash(self.acls.hash(node.acl)), 0);
         self.ephemerals -= usize::from(node.is_ephemeral());
         node
     }
@@ -454,12 +455,12 @@ impl Tree {
         let node = self.nodes.get(slot);
         check_version(version, node.aversion)?;
         let old = node.acl;
-        self.hash = self.hash.wrapping_sub(node.hash(self.acls.hash(old)));
+        let before = node.hash(self.acls.hash(old));
         let new = acl.map_or(AclId::OPEN, |acl| self.acls.hold(acl));
         let node = self.nodes.get_mut(slot);
         node.acl = new;
         node.aversion = next_version(node.aversion);
-        self.hash = self.hash.wrapping_add(node.hash(self.acls.hash(new)));
+        self.sums.change(slot, before, node.hash(self.acls.hash(new)));
         let stat = node.stat();
         self.acls.release(old);
         Ok(stat)

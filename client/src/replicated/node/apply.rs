@@ -7,8 +7,7 @@ use crate::replicated::proposals::ProposeError;
 use crate::replicated::record::Entry;
 use crate::{Committed, SharedLog};
 use rkyv::Archived;
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use zoolog_core::guard::guarded;
 use zoolog_core::{Gsn, Instant};
 
 /// The first so many rejected commands are named; later ones whenever their number has doubled.
@@ -16,12 +15,6 @@ const NAMED: u64 = 16;
 
 /// Why a node must not go on, and the command that is to blame.
 type End = (String, Option<Gsn>);
-
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it didn't say why")
-}
 
 impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// The next batch of the log: it is applied.
@@ -95,12 +88,11 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         self.figures.applied += 1;
         let state = &mut self.state;
         // What it leaves behind when it panics is not looked at again: the node ends.
-        catch_unwind(AssertUnwindSafe(|| state.apply(gsn, command))).map_err(|panic| {
+        guarded(|| state.apply(gsn, command)).map_err(|said| {
             format!(
-                "the state machine `{}` panicked on the command at {gsn}: {}. It would do so again: start a build \
+                "the state machine `{}` panicked on the command at {gsn}: {said}. It would do so again: start a build \
                  that doesn't, or have {gsn} skipped",
-                self.cfg.name,
-                said(&*panic)
+                self.cfg.name
             )
         })
     }

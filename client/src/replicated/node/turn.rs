@@ -5,6 +5,7 @@ use crate::replicated::event::ReplicatedEvent;
 use crate::replicated::image::{SKIPS_MAX, Taking};
 use crate::replicated::lookahead::Next;
 use crate::replicated::machine::StateMachine;
+use crate::replicated::record::Entry;
 use crate::replicated::snapshots::Saved;
 use crate::{LogEvent, Sealed, SharedLog};
 use zoolog_core::{ClusterId, Gsn, Instant, Output};
@@ -43,7 +44,11 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             }
             LogEvent::ReadDone { request, batches, covers, end } => {
                 let writing = self.writing;
-                let read = self.lookahead.as_mut().map(|l| l.read(request, &batches, (covers, end), writing));
+                let skips = |record: &[u8]| match Entry::read(record, writing) {
+                    Entry::Skip(skipped) => Some(skipped),
+                    _ => None,
+                };
+                let read = self.lookahead.as_mut().map(|l| l.read(request, &batches, (covers, end), skips));
                 if let Some(Err(why)) = read {
                     self.fail(why);
                 }
@@ -124,7 +129,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 Err(e) if e.is_retryable() => return false,
                 Err(e) => self.fail(format!("the skip of {gsn} could not be written: {e}")),
             },
-            Next::Done => {
+            Next::Done(_) => {
                 self.skips = self.lookahead.take().expect("it is there").found;
                 self.log.subscribe(self.applied);
             }

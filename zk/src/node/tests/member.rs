@@ -55,6 +55,9 @@ impl Member {
     pub fn log(&self) -> &MemLog {
         either!(self, m => m.log())
     }
+    pub fn flip_a_bit(&mut self, choice: u64) -> String {
+        either!(self, m => m.flip_a_bit(choice))
+    }
     pub fn status(&self) -> NodeStatus {
         either!(self, m => m.status())
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use zoolog_client::{AppendError, Committed, LogCommand, LogEvent, RequestId, SharedLog};
+use zoolog_client::{AppendError, Committed, LogCommand, LogEvent, ReadEnd, RequestId, SharedLog};
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::wire::OfferAt;
 use zoolog_core::{
@@ -87,6 +87,9 @@ pub struct MemLog {
     finding: Option<RequestId>,
     /// What the owner offers.
     pub offered: Option<(String, Gsn)>,
+    reads: VecDeque<(RequestId, Gsn, Gsn)>,
+    /// Whether anything is delivered.
+    subscribed: bool,
     requests: u64,
 }
 
@@ -109,6 +112,8 @@ impl MemLog {
             tails: VecDeque::new(),
             finding: None,
             offered: None,
+            reads: VecDeque::new(),
+            subscribed: false,
             requests: 0,
         }
     }
@@ -157,13 +162,16 @@ impl SharedLog for MemLog {
         self.pending < self.window
     }
     fn subscribe(&mut self, from: Gsn) {
-        self.from = from;
+        (self.from, self.subscribed) = (from, true);
         let hub = self.hub.borrow();
         let end = |(first, placed): &(Gsn, PlacedBatch)| first.plus(u64::from(placed.batch.count()));
         self.cursor = hub.committed.iter().take_while(|c| end(c) <= from).count();
     }
-    fn read(&mut self, _: Gsn, _: Gsn, _: usize) -> RequestId {
-        panic!("nodes don't read yet")
+    /// All of the range at once, whatever the bytes.
+    fn read(&mut self, from: Gsn, to: Gsn, _: usize) -> RequestId {
+        self.requests += 1;
+        self.reads.push_back((RequestId(self.requests), from, to));
+        RequestId(self.requests)
     }
     fn tail(&mut self) -> RequestId {
         self.requests += 1;
@@ -226,7 +234,8 @@ impl Machine for MemLog {
             }
         }
         let slow = hub.slow.contains(&self.writer);
-        if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow) {
+        if let Some((first_gsn, placed)) = hub.committed.get(self.cursor).filter(|_| !slow && self.subscribed)
+        {
             self.cursor += 1;
             let own = placed.batch.writer() == self.writer;
             // After a new subscription it may come once more.
@@ -236,6 +245,26 @@ impl Machine for MemLog {
             let (first_gsn, placed) = (*first_gsn, placed.clone());
             let committed = Committed { first_gsn, placed, skip, take, own, ordered_at: now };
             return Some(Output::Event(LogEvent::Committed(committed)));
+        }
+        if let Some((request, from, to)) = self.reads.pop_front() {
+            let within = |(first, placed): &&(Gsn, PlacedBatch)| {
+                *first < to && first.plus(u64::from(placed.batch.count())) > from
+            };
+            let part = |(first, placed): &(Gsn, PlacedBatch)| {
+                let count = u64::from(placed.batch.count());
+                let (skip, end) = (from.0.saturating_sub(first.0), to.0.min(first.0 + count) - first.0);
+                Committed {
+                    first_gsn: *first,
+                    placed: placed.clone(),
+                    skip: skip as u32,
+                    take: (end - skip) as u32,
+                    own: false,
+                    ordered_at: now,
+                }
+            };
+            let batches = hub.committed.iter().filter(within).map(part).collect();
+            let (covers, end) = (to.min(hub.tail), ReadEnd::Complete);
+            return Some(Output::Event(LogEvent::ReadDone { request, batches, covers, end }));
         }
         // Answers lag behind while commits are held back, so that syncs have something to wait for.
         if hub.mute || hub.hold && !hub.queued.is_empty() {

@@ -4,6 +4,7 @@ mod acl;
 mod bad_input;
 mod behind;
 mod chaos;
+mod divergence;
 mod executors;
 mod fifo;
 mod held;

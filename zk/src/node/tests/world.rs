@@ -7,13 +7,15 @@ use crate::jute::{
     ConnectRequest, ConnectResponse, EventType, Reader, ReplyHeader, Request, WatcherEvent, xid,
 };
 use crate::node::{Back, NodeCommand, NodeConfig, NodeEvent, framing};
-use crate::snapshot::Restored;
+use crate::snapshot::{Beware, Restored};
+use crate::state::Outline;
 use crate::txn::{Acl, AuthId};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
+use zoolog_client::SharedLog;
 use zoolog_core::limits::OUT_BYTES_PAUSE;
 use zoolog_core::wire::{OfferAt, SnapshotAt};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, WallMs, WriterId};
@@ -88,6 +90,8 @@ struct Host {
     ready: bool,
     notes: Vec<String>,
     failed: Option<String>,
+    beware: Beware,
+    outline: Option<Outline>,
     /// Pieces of snapshots that are not answered.
     saves: VecDeque<(Gsn, Bytes, bool)>,
     /// Whether it had its finished snapshots dropped.
@@ -182,7 +186,16 @@ impl World {
         let mut node = Member::restore(self.cfg.clone(), log, self.now, restored);
         node.handle(self.now, Input::WallClock(WallMs(1_700_000_000_000)));
         let (notes, saves) = (Vec::new(), VecDeque::new());
-        self.hosts.push(Host { node: Some(node), ready: false, notes, failed: None, saves, dropped: false });
+        self.hosts.push(Host {
+            node: Some(node),
+            ready: false,
+            notes,
+            failed: None,
+            beware: Beware::default(),
+            outline: None,
+            saves,
+            dropped: false,
+        });
         self.run();
         self.hosts.len() - 1
     }
@@ -207,6 +220,32 @@ impl World {
     /// Why a node can't go on.
     pub fn failed(&self, node: usize) -> Option<&str> {
         self.hosts[node].failed.as_deref()
+    }
+
+    /// Somebody else, who is no node, appends a record.
+    pub fn append(&mut self, record: &[u8]) -> Gsn {
+        let gsn = self.hub.borrow().tail();
+        let strangers = WriterId(1 << 64 | u128::from(gsn.0));
+        let mut log = MemLog::new(self.hub.clone(), strangers.0);
+        log.append(record).expect("there is room");
+        while log.poll_output(self.now).is_some() {}
+        self.run();
+        gsn
+    }
+
+    /// With what its next life is to begin.
+    pub fn beware(&self, node: usize) -> Beware {
+        self.hosts[node].beware
+    }
+
+    /// Of the state with which it ended.
+    pub fn outline(&self, node: usize) -> Option<Outline> {
+        self.hosts[node].outline.clone()
+    }
+
+    /// Changes a bit of a node's memory.
+    pub fn flip_a_bit(&mut self, node: usize, choice: u64) -> String {
+        self.hosts[node].node.as_mut().expect("the node lives").flip_a_bit(choice)
     }
 
     /// The piece of a snapshot that a node wants saved, if it wants any.
@@ -417,6 +456,9 @@ impl World {
             Output::ReadClock => self.now = self.now + self.stage_takes,
             Output::Event(NodeEvent::Ready) => self.hosts[n].ready = true,
             Output::SaveSnapshot { gsn, bytes, last } => self.hosts[n].saves.push_back((gsn, bytes, last)),
+            Output::Event(NodeEvent::Beware(beware)) => self.hosts[n].beware = beware,
+            Output::Event(NodeEvent::Outline(outline)) => self.hosts[n].outline = Some(*outline),
+            Output::Event(NodeEvent::Heals) => {}
             Output::Event(NodeEvent::Failed(why)) => self.hosts[n].failed = Some(why),
             Output::Event(NodeEvent::Note(note)) => self.hosts[n].notes.push(note),
             other => panic!("{other:?} from a node on a log in memory"),
