@@ -23,7 +23,7 @@ const WINDOW: usize = 3;
 fn snapshot(nodes: usize) -> (State, Vec<u8>) {
     let mut state = State::new();
     for i in 0..nodes {
-        let (path, data) = (format!("/{i}"), Some(vec![i as u8; 40].into()));
+        let (path, data) = (format!("/{i}"), Some(vec![i as u8; 40]));
         let op = Op::Create { path, data, acl: world(31), mode: CreateMode::Persistent };
         let record = encode(&Txn { session: 0, attach: 0, wall: WallMs(1), ids: vec![], op });
         state.apply(state.applied(), &record, &mut Vec::new());
