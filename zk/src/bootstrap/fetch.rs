@@ -140,7 +140,7 @@ enum Stage {
     Saving,
 }
 
-/// Gets a snapshot. See the [module](self).
+/// Gets a snapshot. How: at the head of `bootstrap`.
 #[derive(Debug)]
 pub struct Fetch {
     cfg: FetchConfig,

@@ -47,7 +47,7 @@ struct Peer {
     backlog: bool,
 }
 
-/// Gives snapshots to others. See the [module](self).
+/// Gives snapshots to others. How: at the head of `bootstrap`.
 #[derive(Debug)]
 pub struct Serve {
     cfg: ServeConfig,

@@ -191,7 +191,7 @@ fn reads_whose_answers_are_never_taken_are_bounded_and_go_on_when_they_are() {
         bytes: encode(Read { request, shard, from, to, max_bytes, begun_within: false }),
     }));
     silent.turn(&mut stage.world, inputs);
-    let most = OUT_BYTES_PAUSE + (bounds.reads + 1) * ((1 << 20) + (4 << 10));
+    let most = OUT_BYTES_PAUSE + (bounds.reads + 1) * (bounds.read_bytes + (4 << 10));
     assert!(silent.most() > OUT_BYTES_PAUSE && silent.most() <= most, "{} bytes wait", silent.most());
     assert_eq!(silent.paused, 1, "nothing more is read from it");
     let mut taken = 0;
