@@ -52,6 +52,7 @@ impl Owed {
         self.newest
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.crowds.is_empty()
     }

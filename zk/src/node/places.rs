@@ -320,10 +320,15 @@ impl<C: Client> Places<C> {
         found
     }
 
-    /// Whether [`Places::tell_some`] or [`Places::list_some`] have something to do.
+    /// Whether [`Places::tell_some`] or [`Places::list_some`] have something to do. Asked several times a turn.
+    #[inline]
     pub(super) fn is_behind(&self) -> bool {
+        !self.owed.is_empty() || (!self.listing.is_empty() && self.some_may_list())
+    }
+
+    fn some_may_list(&self) -> bool {
         let lists = |c: &C| !c.way().is_listing() || !c.waits_to_list();
-        !self.owed.is_empty() || self.listing.iter().any(|slot| self.get(*slot).is_none_or(lists))
+        self.listing.iter().any(|slot| self.get(*slot).is_none_or(lists))
     }
 
     /// Gives up the connection's answers that are under way.
