@@ -139,8 +139,9 @@ impl World {
             }
             Fault::CrashOne(..) | Fault::Heal(_) | Fault::Thaw(_) | Fault::RoomAgain(_) => {}
             Fault::Wipe => {
-                if self.options.zk > 0 {
-                    let id = self.any_node(|n| matches!(n.role, Role::Zk(_)));
+                let is_zk = |n: &Node| matches!(n.role, Role::Zk(_));
+                if self.nodes.iter().any(is_zk) {
+                    let id = self.any_node(is_zk);
                     let down = self.pause(Duration::from_millis(300));
                     self.wipe(id, down);
                 }
