@@ -10,6 +10,7 @@ use bytes::Bytes;
 use std::convert::Infallible;
 use std::time::Duration;
 use zoolog_core::limits::FRAME_BYTES_MAX;
+use zoolog_core::policy::Fetch;
 use zoolog_core::{ConnId, Gsn, Input, Instant, Machine, Output, wire};
 use zoolog_zk::bootstrap::{FetchConfig, Serve, ServeConfig};
 use zoolog_zk::node::{Node, NodeCommand, NodeConfig, NodeEvent, Steps, Team, framing};
@@ -54,7 +55,8 @@ pub fn build(
         snapshot_records: o.snapshot_records,
         container_check_interval: Duration::from_millis(300),
         mark_records: o.mark_records,
-        mark_interval: o.mark_interval,
+        // A node that fetches seldom comes to the tail only where the log is still for a while.
+        mark_interval: o.mark_interval * if o.policy.fetch == Fetch::Streamed { 1 } else { 10 },
         check_pass: o.check_pass,
         ..NodeConfig::default()
     };
