@@ -9,8 +9,8 @@
 //!
 //! # Try it
 //! ```text
-//! cargo run -q -p zoolog-client --features rt --example lock -- --log local:/tmp/lock lock printer anna 5000
-//! cargo run -q -p zoolog-client --features rt --example lock -- --log local:/tmp/lock write printer 0 hello
+//! cargo run -q -p zoolog-client --features rt --example lock -- --log local:lock-log lock printer anna 5000
+//! cargo run -q -p zoolog-client --features rt --example lock -- --log local:lock-log write printer 0 hello
 //! ```
 //! The first says `token 0`, which the second shows to the resource. After 5,000 ms let `bert` lock the printer and write with his
 //! token: from then on `write printer 0 ...` is refused, whatever Anna believes. On a cluster give each process

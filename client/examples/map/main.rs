@@ -6,13 +6,13 @@
 //! # Try it
 //! On one disk, without servers; each command is a process of its own, and finds what the one before it did:
 //! ```text
-//! cargo run -q -p zoolog-client --features rt --example map -- --log local:/tmp/map put colour blue
-//! cargo run -q -p zoolog-client --features rt --example map -- --log local:/tmp/map get colour
+//! cargo run -q -p zoolog-client --features rt --example map -- --log local:map-log put colour blue
+//! cargo run -q -p zoolog-client --features rt --example map -- --log local:map-log get colour
 //! ```
 //! On a cluster, in two nodes that stay (start `zoolog dev` first; it prints its orderers). What one puts, the other gets:
 //! ```text
-//! cargo run -q -p zoolog-client --features rt --example map -- --orderers 127.0.0.1:7001 --dir /tmp/one
-//! cargo run -q -p zoolog-client --features rt --example map -- --orderers 127.0.0.1:7001 --dir /tmp/two
+//! cargo run -q -p zoolog-client --features rt --example map -- --orderers 127.0.0.1:7001 --dir map-one
+//! cargo run -q -p zoolog-client --features rt --example map -- --orderers 127.0.0.1:7001 --dir map-two
 //! ```
 //! Then kill one with `kill -9` in the middle of anything, and start it again: whatever it had answered is there.
 //!

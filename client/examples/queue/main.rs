@@ -6,9 +6,9 @@
 //!
 //! # Try it
 //! ```text
-//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:/tmp/queue add paint
-//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:/tmp/queue take anna 5000
-//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:/tmp/queue take bert 5000
+//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:queue-log add paint
+//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:queue-log take anna 5000
+//! cargo run -q -p zoolog-client --features rt --example queue -- --log local:queue-log take bert 5000
 //! ```
 //! Anna has the job for 5,000 ms; Bert gets nothing, unless he asks again after that. On a cluster, workers are processes anywhere:
 //! give each `--orderers HOST:PORT --dir ITS-OWN` in place of `--log`, and lines on its standard input.
