@@ -3,8 +3,9 @@
 
     scripts/drill.sh zk  --zoolog target/release/zoolog
     scripts/drill.sh log --zoolog target/release/zoolog --for 10m
+    scripts/drill.sh examples --for 5m
 
-Without `zk` or `log` in front, it is `zk`.
+Without `zk`, `log` or `examples` in front, it is `zk`.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import signal
 import sys
 
 DRILLS = {"zk": "kill every node of a whole Zoolog, one by one and all at once, under ZooKeeper clients",
-          "log": "kill, pause, cut off, delay, fill and slow down the nodes of a log under its writers, for as long as asked"}
+          "log": "kill, pause, cut off, delay, fill and slow down the nodes of a log under its writers, for as long as asked",
+          "examples": "kill, leave behind and move to a cluster the three examples, and hold every answer against their promises"}
 
 
 def main():

@@ -4,9 +4,11 @@ ACLs, each with several clients against --hosts. Prints `N passed, M failed`; th
 
     scripts/kazoo_recipes.py --hosts 127.0.0.1:2181,127.0.0.1:2182
     scripts/kazoo_recipes.py --zoolog target/release/zoolog
+    scripts/kazoo_recipes.py --apache                         are the tests themselves right? On three Apache servers
 """
 
 import argparse
+import pathlib
 import sys
 import tempfile
 import threading
@@ -14,6 +16,7 @@ import time
 import traceback
 import uuid
 
+from lib.apache import Ensemble
 from lib.deps import ensure_kazoo
 from lib.topology import Topology
 
@@ -368,6 +371,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", default="127.0.0.1:2181", help="H:P,.. (default 127.0.0.1:2181)")
     parser.add_argument("--zoolog", help="start this binary's `dev` in a temporary directory, and use that")
+    parser.add_argument("--apache", action="store_true", help="start three servers of the Debian package, and use those")
     parser.add_argument("--executors", type=int, default=1, help="of each of its ZooKeeper nodes (default 1)")
     parser.add_argument("--port", type=int, default=23181, help="first port of that (default %(default)s)")
     parser.add_argument("--only", default="", help="run only tests whose name contains this")
@@ -381,6 +385,14 @@ def main():
                 return run(topology.hosts, args.only)
             finally:
                 topology.stop()
+    if args.apache:
+        with tempfile.TemporaryDirectory() as directory:
+            ensemble = Ensemble(pathlib.Path(directory), 3, args.port)
+            ensemble.start()
+            try:
+                return run(ensemble.hosts.split(","), args.only)
+            finally:
+                ensemble.stop()
     return run(args.hosts.split(","), args.only)
 
 

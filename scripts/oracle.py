@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from lib import oracle_more_scenes, oracle_scenes
+from lib import oracle_more_scenes, oracle_scenes, oracle_words
 from lib.apache import Ensemble
 from lib.oracle_play import Player, play_both
 from lib.oracle_scenes_lib import Scene
@@ -23,7 +23,8 @@ from lib.oracle_scripts import Script
 from lib.topology import Topology
 
 # Times to live are on in Zoolog; a sweep in the middle of a script would come at another moment in each.
-PROPERTIES = ("zookeeper.extendedTypesEnabled=true", "znode.container.checkIntervalMs=86400000")
+PROPERTIES = ("zookeeper.extendedTypesEnabled=true", "znode.container.checkIntervalMs=86400000",
+              "zookeeper.4lw.commands.whitelist=*")
 
 
 class Oracle:
@@ -32,9 +33,13 @@ class Oracle:
     def __init__(self, args):
         self.args = args
         self.home = pathlib.Path(args.dir or tempfile.mkdtemp(prefix="zoolog-oracle-"))
-        self.apache = Ensemble(self.home / "apache", args.nodes, args.port, PROPERTIES)
+        self.admin = {"Apache": f"127.0.0.1:{args.port + 300}", "Zoolog": f"127.0.0.1:{args.port + 400}"}
+        self.apache = Ensemble(self.home / "apache", args.nodes, args.port, PROPERTIES, args.port + 300,
+                               args.jars)
         self.zoolog = Topology(pathlib.Path(args.zoolog).resolve(), self.home / "zoolog" / "data", args.port + 100,
-                               args.port + 200, zk=args.nodes, more=["--executors", str(args.executors)])
+                               args.port + 200, zk=args.nodes, more=[
+                                   "--executors", str(args.executors), "-D", "4lw.commands.whitelist=*",
+                                   "--set", f"zk.admin_listen={self.admin['Zoolog']}"])
         self.passed = self.failed = 0
         self.started = time.monotonic()
 
@@ -79,9 +84,9 @@ class Oracle:
 
     def play_scenes(self):
         """Everything that is no random script."""
-        scenes = oracle_more_scenes.SCENES + oracle_scenes.SCENES
+        scenes = oracle_more_scenes.SCENES + oracle_words.SCENES + oracle_scenes.SCENES
         for play in (s for s in scenes if self.args.scenes and self.args.only in s.__name__):
-            scene = Scene(self.apache.hosts.split(","), self.zoolog)
+            scene = Scene(self.apache.hosts.split(","), self.zoolog, self.admin)
             try:
                 play(scene)
             except Exception as e:  # noqa: BLE001 - whatever a scene meets is a difference
@@ -101,6 +106,8 @@ def main():
     parser.add_argument("--executors", type=int, default=1, help="of each of Zoolog's nodes (default %(default)s)")
     parser.add_argument("--port", type=int, default=14181, help="first port; some 1000 to 2200 above it are used too")
     parser.add_argument("--dir", help="folder for data and logs, kept (default: a temporary one)")
+    parser.add_argument("--jars", type=pathlib.Path, metavar="DIR", help="*.jar of another version of Apache ZooKeeper, with all "
+                        "that it needs (default: Debian's package)")
     parser.add_argument("--no-scenes", dest="scenes", action="store_false", help="random scripts only")
     parser.add_argument("--only", default="", help="only scenes whose name contains this")
     parser.add_argument("--verbose", action="store_true", help="a line for each seed")

@@ -5,7 +5,7 @@
 //!   ZooKeeper nodes is passed over.
 
 mod consumers;
-mod log;
+pub mod log;
 pub mod orderers;
 mod servers;
 mod shards;
@@ -14,7 +14,6 @@ mod views;
 
 use crate::args::{AdminCommand, AdminLogCommand, AskArgs, InitArgs};
 use crate::exit::{Code, Failure};
-use crate::local::LogPlace;
 use crate::{out, selftest, stages, start, status};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -61,9 +60,10 @@ fn init(args: InitArgs) -> Result<(), String> {
         ));
     }
     let mut cluster = new_cluster(args.orderers, args.shards, args.replicas, args.servers)?;
-    if let Some(LogPlace::Local(dir)) = &args.succeeds {
-        let BirthConfig { id, secret } = log::birth(dir)?;
+    if let Some(ending) = &args.succeeds {
+        let (BirthConfig { id, secret }, generation) = ending.identity()?;
         (cluster.id, cluster.secret, cluster.successor) = (id, secret, true);
+        cluster.generation = generation;
     }
     save(&cluster, &args.out)?;
     println!("cluster {} is in {}: give this file to every node", cluster.id, args.out.display());
@@ -81,8 +81,8 @@ pub fn new_cluster(
     servers: u32,
 ) -> Result<ClusterConfig, String> {
     let BirthConfig { id, secret } = new_birth()?;
-    let successor = false;
-    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers, successor };
+    let (successor, generation) = (false, 0);
+    let cluster = ClusterConfig { id, secret, orderers, shards, replicas, servers, successor, generation };
     cluster.validate().map_err(|e| e.to_string())?;
     Ok(cluster)
 }
@@ -142,8 +142,12 @@ fn show_status(args: &AskArgs) -> Result<(), Failure> {
                 Some(false) => "follower",
                 None => "",
             };
-            let figures = ["term", "view", "cut", "tail", "trim", "error"].map(|key| cell(&o[key]));
-            table.add_row([cell(&o["addr"]), role.into()].into_iter().chain(figures));
+            let figures = ["term", "view", "cut", "tail", "trim"].map(|key| cell(&o[key]));
+            let note = match o["sealed"]["successor"].as_str() {
+                Some(successor) => format!("the log has ended, and goes on at {successor}"),
+                None => cell(&o["error"]),
+            };
+            table.add_row([cell(&o["addr"]), role.into()].into_iter().chain(figures).chain([note]));
         }
         out::print(table)?;
     }

@@ -419,26 +419,26 @@ pub struct InitArgs {
     /// Data servers that must be there before the first shards are formed
     #[arg(long, default_value_t = 3)]
     pub servers: u32,
-    /// `local:DIR`: the cluster is to go on where this embedded log ends: it gets its id and secret, and takes nothing before
-    /// `zoolog admin log switch`
+    /// `local:DIR`, or the `cluster.toml` of another cluster: this one is to go on where that log ends. It gets its id and
+    /// secret, and takes nothing before `zoolog admin log switch`
     #[arg(long, value_name = "LOG")]
-    pub succeeds: Option<LogPlace>,
+    pub succeeds: Option<crate::admin::log::Ending>,
 }
 
 /// What can be done to a log as a whole.
 #[derive(Debug, Subcommand)]
 pub enum AdminLogCommand {
-    /// End an embedded log, and go on in the cluster that was made to follow it (`admin init --succeeds`). Whoever uses the
-    /// log goes on there by itself, with a pause. Can be repeated, by anybody, until it succeeds
+    /// End a log, an embedded one or a cluster's, and go on in the cluster that was made to follow it (`admin init --succeeds`).
+    /// Whoever uses the log goes on there by itself, with a pause. Can be repeated, by anybody, until it succeeds
     Switch(SwitchArgs),
 }
 
 /// `zoolog admin log switch`.
 #[derive(Debug, clap::Args)]
 pub struct SwitchArgs {
-    /// `local:DIR`: the log that ends, whether a process uses it now or not
-    #[arg(long, value_name = "LOG")]
-    pub log: LogPlace,
+    /// The log that ends: `local:DIR`, whether a process uses it now or not; or the `cluster.toml` of a cluster that runs
+    #[arg(long, alias = "log", value_name = "LOG")]
+    pub from: crate::admin::log::Ending,
     /// `cluster.toml` of the cluster that goes on; its orderers and data servers must run
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,

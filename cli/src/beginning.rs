@@ -1,10 +1,13 @@
 //! From which state does a ZooKeeper node begin? That of its newest snapshot that is good. Which ones are not is said, with
-//! the reason; if none is, it begins with nothing, and gets what the log has no more from another node.
+//! the reason; if none is, it begins with nothing, and gets what the log has no more from another node. What it had got of
+//! another's before it ended is read, too, so that it can go on there.
 
 use crate::beware;
 use std::path::Path;
 use zoolog_core::ClusterId;
+use zoolog_core::rt::clock;
 use zoolog_core::rt::snapshots::{SnapshotFile, SnapshotStore};
+use zoolog_zk::bootstrap::Begun;
 use zoolog_zk::snapshot::Restored;
 
 /// The state to start from. Each file was read back when it was made, so that the next older one than that which is loaded
@@ -30,16 +33,24 @@ pub fn restored(
             put_aside(&file)?;
             continue;
         }
+        let began = clock::now();
         match crate::zk::load_snapshot(store, &file, cluster) {
             Ok(state) if !beware.permits(file.gsn, |gsn| state.has_skipped(gsn)) => put_aside(&file)?,
             Ok(state) => {
-                tracing::info!(node = name, "starting from the snapshot at {}", file.gsn);
+                let (znodes, ms) = (state.znode_count(), clock::now().since(began).as_millis());
+                tracing::info!(
+                    node = name,
+                    "starting from the snapshot at {}: {znodes} znodes, {} bytes in {ms} ms",
+                    file.gsn,
+                    file.bytes
+                );
                 restored = Restored::from_snapshot(state, files.next().map(|f| f.gsn));
                 break;
             }
             Err(why) => tracing::warn!(node = name, "{why}; trying the one before it"),
         }
     }
+    restored.begun = Begun::on_disk(name, store, (cluster, ""), restored.state.applied())?;
     restored.look_ahead = beware.command.is_some();
     restored.outline = beware::recall_outline(dir);
     beware::keep(dir, beware.left(restored.second_newest))?;
@@ -50,7 +61,9 @@ pub fn restored(
 mod tests {
     use super::*;
     use std::path::PathBuf;
+    use std::sync::LazyLock;
     use zoolog_core::snapshot::{Framer, HEADER_BYTES, Unframer};
+    use zoolog_core::wire::SnapshotAt;
     use zoolog_core::{Gsn, WallMs};
     use zoolog_zk::snapshot::{Pace, Taking};
     use zoolog_zk::state::{State, encode};
@@ -194,6 +207,53 @@ mod tests {
                 });
             }
         }
+    }
+
+    /// Bytes after which the store syncs.
+    const SYNC_BYTES: usize = 4 << 20;
+
+    /// The file of a state of 50,000 nodes.
+    static LARGE: LazyLock<(Gsn, Vec<u8>)> = LazyLock::new(|| file(CLUSTER, 50_000));
+
+    /// That file, of which `have` bytes are there from an earlier life, changed by `change`: what there is of it afterwards.
+    fn with_part(newest: usize, have: usize, change: impl FnOnce(&mut [u8])) -> (Option<Begun>, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let (gsn, mut bytes) = LARGE.clone();
+        let of = SnapshotAt { gsn, bytes: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
+        assert!(bytes.len() > SYNC_BYTES, "{} bytes", bytes.len());
+        bytes.truncate(have);
+        change(&mut bytes);
+        let part = dir.path().join(format!("{:020}-{}-{:08x}.part", of.gsn.0, of.bytes, of.crc));
+        std::fs::write(&part, bytes).unwrap();
+        if newest > 0 {
+            let (gsn, bytes) = file(CLUSTER, newest);
+            std::fs::write(path(dir.path(), gsn), bytes).unwrap();
+        }
+        let store = SnapshotStore::open(dir.path(), CLUSTER).unwrap();
+        let begun = restored("zk-0", dir.path(), &store, CLUSTER).unwrap().begun;
+        assert!(begun.as_ref().is_none_or(|b| b.of() == of));
+        (begun, part.exists())
+    }
+
+    #[test]
+    fn what_was_got_of_anothers_snapshot_is_gone_on_with_where_it_was_synced() {
+        let (begun, there) = with_part(9, SYNC_BYTES + 1000, |_| ());
+        assert_eq!((begun.unwrap().bytes(), there), (SYNC_BYTES as u64, true));
+        // What was not synced may be anything.
+        let (begun, there) = with_part(0, SYNC_BYTES + 1000, |bytes| bytes[SYNC_BYTES..].fill(7));
+        assert_eq!((begun.unwrap().bytes(), there), (SYNC_BYTES as u64, true));
+    }
+
+    #[test]
+    fn what_was_got_and_is_damaged_too_short_or_older_than_what_there_is_is_removed() {
+        for at in [3, 5000, SYNC_BYTES / 2] {
+            let (begun, there) = with_part(9, SYNC_BYTES, |bytes| bytes[at] ^= 1);
+            assert!(begun.is_none() && !there, "byte {at}");
+        }
+        let (begun, there) = with_part(9, SYNC_BYTES - 1, |_| ());
+        assert!(begun.is_none() && !there);
+        let (begun, there) = with_part(50_001, SYNC_BYTES, |_| ());
+        assert!(begun.is_none() && !there);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn run(args: DevArgs) -> Result<(), String> {
     let _lock = rt::datadir::lock(dir)?;
     let common = Common::new(&args.set, &args.zoo)?;
     let zk_listeners: Vec<TcpListener> = (0..args.zk)
-        .map(|i| rt::listen(&format!("127.0.0.1:{}", zk_port(&args, &common.zk, i)?)))
+        .map(|i| rt::listen_when_free(&format!("127.0.0.1:{}", zk_port(&args, &common.zk, i)?)))
         .collect::<Result<_, _>>()?;
     let (plan, listeners) = plan(&args, common)?;
     let admin_addr = format!("127.0.0.1:{}", args.admin_port);
@@ -209,7 +209,7 @@ impl Ports {
     /// The port of last time if it is still free, else another.
     fn take(&mut self, before: Option<String>) -> Result<(String, TcpListener), String> {
         if let Some(addr) = before
-            && let Ok(listener) = rt::listen(&addr)
+            && let Ok(listener) = rt::listen_when_free(&addr)
         {
             return Ok((addr, listener));
         }

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use zoolog_client::{Committed, LogClient};
+use zoolog_client::{Committed, SharedLog};
 use zoolog_core::rt::Waker;
 use zoolog_core::{Input, Instant, Machine, Output};
 use zoolog_zk::node::{Back, Front, NodeCommand, NodeEvent, Published, Replacement, Said, Step};
@@ -112,7 +112,7 @@ impl BackSeat {
     ///
     /// # Panics
     /// When it has begun before.
-    pub fn take(self, mut back: Back, state: State, waker: Waker) -> BackOn {
+    pub fn take<L: SharedLog>(self, mut back: Back<L>, state: State, waker: Waker) -> BackOn<L> {
         let Self { shared, said, queues } = self;
         shared.back.waker.set(waker).expect("a back has one thread");
         back.set_fronts(queues.len() as u16, &state);
@@ -131,8 +131,8 @@ enum Held {
 
 /// The executor that has the log, and applies.
 #[derive(Debug)]
-pub struct BackOn {
-    back: Back<LogClient>,
+pub struct BackOn<L> {
+    back: Back<L>,
     shared: Arc<Shared>,
     said: Receiver<Vec<Said>>,
     queues: Vec<Sender<Arc<Published>>>,
@@ -143,7 +143,7 @@ pub struct BackOn {
     in_turn: bool,
 }
 
-impl BackOn {
+impl<L: SharedLog> BackOn<L> {
     fn publish(&mut self) {
         let Some(published) = self.back.publish() else { return };
         let published = Arc::new(published);
@@ -190,7 +190,7 @@ impl BackOn {
     }
 }
 
-impl Machine for BackOn {
+impl<L: SharedLog> Machine for BackOn<L> {
     type Command = NodeCommand;
     type Event = NodeEvent;
 
@@ -245,6 +245,10 @@ impl Machine for BackOn {
             return Some((Instant(0), "the fronts have room"));
         }
         self.back.next_deadline()
+    }
+
+    fn checkpoint(&self) -> bytes::Bytes {
+        self.back.log().checkpoint()
     }
 }
 

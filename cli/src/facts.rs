@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use zoolog_client::Way;
 use zoolog_core::config::ZkConfig;
 use zoolog_core::rt::clock;
 use zoolog_zk::node::{Facts, Gauges};
@@ -41,7 +42,13 @@ fn keep_looking(gauges: &Weak<Gauges>, dir: &Path, id: u32, configured: &[String
         // Nothing of the node is held while the orderers are asked: it may end meanwhile.
         let told = match configured {
             [] => None,
-            configured => status::leader(&remembered::with_configured(dir, configured)).ok(),
+            // The newest log's first, if the log went on elsewhere.
+            configured => {
+                let newest =
+                    Way::read(dir).unwrap_or_default().newest().map_or_else(Vec::new, |s| s.orderers);
+                let all = [newest, remembered::with_configured(dir, configured)].concat();
+                status::leader(&all).ok()
+            }
         };
         let Some(gauges) = gauges.upgrade() else { return };
         measure(&gauges, dir);

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
+use zoolog_client::{Passed, Way};
 use zoolog_core::config::{self, ClusterConfig, Config, OrderConfig, ShardConfig, ZkConfig};
 use zoolog_core::rt::datadir::DataDir;
+use zoolog_core::rt::memory::Toucher;
 use zoolog_core::rt::snapshots::SnapshotStore;
-use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, SpaceLimits, Stop, clock};
+use zoolog_core::rt::{self, Disk, Executor, Job, NodeSpec, SpaceLimits, Stop, clock, starts};
 use zoolog_core::wal::{OnDamage, Recovered, WalConfig};
 use zoolog_core::{Machine, OrdererId, ServerId, SlotId};
 use zoolog_order::OrderEvent;
@@ -24,6 +26,9 @@ use zoolog_shard::SlotEvent;
 use zoolog_zk::NodeEvent;
 use zoolog_zk::node::{Facts, Report};
 use zoolog_zk::snapshot::Restored;
+
+/// Memory that is touched ahead of a ZooKeeper node that plays the log: from so many bytes on, and so many at most.
+const TOUCHED_BYTES: (u64, u64) = (32 << 20, 1 << 30);
 
 /// Told once when the node serves.
 pub type Ready = std::sync::mpsc::Sender<String>;
@@ -255,6 +260,7 @@ pub fn order_job(
         },
         retention: retention(&config),
         successor: cluster.successor,
+        generation: cluster.generation,
     };
     let limits = SpaceLimits {
         reserve_bytes: config.disk_reserve_bytes,
@@ -263,7 +269,7 @@ pub fn order_job(
     };
     let wal = WalConfig::new(cluster.cluster(), config.id, OnDamage::Refuse);
     let node = Stored { name, dir: config.data_dir, wal, limits, listener, stop, ready };
-    let make = move |_: &mut DataDir, recovered: Recovered| {
+    let make = move |_: &mut DataDir, _: &mut Disk, recovered: Recovered| {
         zoolog_order::Orderer::new(machine, &recovered, seed, clock::now())
     };
     Ok(node.job(make, |_, event| match event {
@@ -329,8 +335,10 @@ pub fn slot_job(
         ends_when_stuck: false,
     };
     let node = Stored { name, dir, wal, limits, listener, stop, ready };
-    let make = move |dir: &mut DataDir, recovered: Recovered| {
+    let make = move |dir: &mut DataDir, disk: &mut Disk, mut recovered: Recovered| {
         let stamp = dir.log_stamp(recovered.incarnation == 1, seed)?;
+        let number = starts::number(dir.path(), recovered.incarnation, seed()?);
+        disk.take_number(&mut recovered, number);
         let orderers = remembered::with_configured(dir.path(), &machine.orderers);
         let config = zoolog_shard::SlotConfig { stamp, orderers, ..machine };
         zoolog_shard::Slot::new(config, recovered, clock::now()).map_err(|e| e.to_string())
@@ -361,7 +369,7 @@ impl Stored {
     /// event after which it must not go on.
     fn job<M, E>(
         self,
-        make: impl FnOnce(&mut DataDir, Recovered) -> Result<M, E> + Send + 'static,
+        make: impl FnOnce(&mut DataDir, &mut Disk, Recovered) -> Result<M, E> + Send + 'static,
         judge: impl Fn(&Path, &M::Event) -> Result<(), String> + Send + 'static,
     ) -> Job
     where
@@ -372,8 +380,8 @@ impl Stored {
         let Self { name, dir, wal, limits, listener, stop, ready } = self;
         Box::new(move |host| {
             let mut dir = DataDir::open(&dir, wal.cluster, &name)?;
-            let (disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
-            let machine = make(&mut dir, recovered).map_err(|e| format!("{name}: {e}"))?;
+            let (mut disk, recovered) = Disk::open(&dir.path().join("wal"), wal)?;
+            let machine = make(&mut dir, &mut disk, recovered).map_err(|e| format!("{name}: {e}"))?;
             let spec = spec(&name, listener, Some(disk.within(limits)), stop);
             ready_now(&ready, &name);
             host.run(machine, spec, move |event| {
@@ -402,7 +410,9 @@ pub fn zk_job(
     machine.gives_at = giving.as_ref().map(|g| g.addr.clone());
     Ok(Box::new(move |host| {
         let (dir, snapshots, restored) = zk_files(&name, &config, &machine)?;
-        giving.map_or(Ok(()), |g| g.start(&name, snapshots.clone(), stop.clone()))?;
+        machine.log.way = way(dir.path(), &machine);
+        let id = machine.cluster;
+        giving.map_or(Ok(()), |g| g.start(&name, id, snapshots.clone(), stop.clone()))?;
         let spec = zk_spec(&name, &machine, Some(listener), Some(snapshots), stop);
         let machine = zoolog_zk::Node::restore(machine, seed, clock::now(), restored);
         let answers = asked.answers();
@@ -427,17 +437,32 @@ pub fn zk_jobs(
     machine.gives_at = giving.as_ref().map(|g| g.addr.clone());
     let (seat, seats) = executors::split(listeners.len() as u16);
     let mut jobs: Vec<Job> = Vec::new();
-    let (own, back_name, back_stop) = (machine.clone(), name.clone(), stop.clone());
+    let (mut own, back_name, back_stop) = (machine.clone(), name.clone(), stop.clone());
     jobs.push(Box::new(move |host| {
-        let (dir, snapshots, restored) = zk_files(&back_name, &config, &own)?;
-        giving.map_or(Ok(()), |g| g.start(&back_name, snapshots.clone(), back_stop.clone()))?;
+        let (dir, snapshots, mut restored) = zk_files(&back_name, &config, &own)?;
+        own.log.way = way(dir.path(), &own);
+        let id = own.cluster;
+        giving.map_or(Ok(()), |g| g.start(&back_name, id, snapshots.clone(), back_stop.clone()))?;
         let spec = zk_spec(&back_name, &own, None, Some(snapshots), back_stop);
         let (log, now) = (own.log_client(seed, clock::now()), clock::now());
-        let back = zoolog_zk::node::Back::new(own, log, now, &restored);
+        let back = zoolog_zk::node::Back::new(own, log, now, &mut restored);
         let machine = seat.take(back, restored.state, host.waker());
         let answers = asked.answers();
         host.run(asked.take(machine, host.waker()), spec, zk_events(back_name, ready, dir, answers))
     }));
+    jobs.extend(front_jobs(&name, &machine, seats, listeners, stop));
+    Ok(jobs)
+}
+
+/// The executors that have the clients' connections.
+pub fn front_jobs(
+    name: &str,
+    machine: &zoolog_zk::NodeConfig,
+    seats: Vec<executors::FrontSeat>,
+    listeners: Vec<TcpListener>,
+    stop: &Stop,
+) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
     for (seat, listener) in seats.into_iter().zip(listeners) {
         let (name, machine, stop) = (format!("{name}.{}", seat.index() + 1), machine.clone(), stop.clone());
         jobs.push(Box::new(move |host| {
@@ -452,7 +477,7 @@ pub fn zk_jobs(
             })
         }));
     }
-    Ok(jobs)
+    jobs
 }
 
 /// Its name, and the settings of its machine.
@@ -466,7 +491,7 @@ pub fn zk_machine(
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let mut machine = zoolog_zk::NodeConfig {
         id: config.id,
-        cluster: cluster.cluster(),
+        cluster: cluster.order_id(),
         secret: cluster.secret_bytes(),
         orderers: cluster.orderers.clone(),
         tick_ms: config.tick_ms,
@@ -496,6 +521,8 @@ pub fn zk_machine(
         ..zoolog_zk::NodeConfig::default()
     };
     machine.bootstrap.bytes_per_s = config.snapshot_bytes_per_s;
+    machine.bootstrap.log_bytes = config.bootstrap_log_bytes;
+    machine.log.generation = Some(cluster.generation);
     machine.log.fetch = config.fetch;
     machine.log.defer = Duration::from_millis(config.defer_ms.into());
     machine.log.location_limit = config.location_limit as usize;
@@ -530,6 +557,11 @@ pub fn zk_files(
     Ok((dir, snapshots, restored))
 }
 
+/// The logs that an earlier life in that directory went past, behind the one that its settings name.
+pub fn way(dir: &Path, machine: &zoolog_zk::NodeConfig) -> Vec<Passed> {
+    Way::begin(dir, machine.log.generation, &machine.orderers)
+}
+
 pub fn zk_spec(
     name: &str,
     machine: &zoolog_zk::NodeConfig,
@@ -556,12 +588,24 @@ pub fn zk_events(
     dir: DataDir,
     answers: Sender<(u64, Arc<Report>)>,
 ) -> impl FnMut(NodeEvent) -> Result<(), String> {
+    let (mut serves, mut toucher) = (false, None);
     move |event| {
         // The directory is locked as long as the node runs.
         let dir = dir.path();
         match event {
+            // From now on, since what its allocator maps then is for what the log brings.
+            NodeEvent::Plays { bytes } if !serves && bytes >= TOUCHED_BYTES.0 => {
+                toucher = Toucher::start(bytes.min(TOUCHED_BYTES.1));
+            }
+            NodeEvent::Plays { .. } => {}
             NodeEvent::Orderers(addrs) => remembered::remember(dir, &addrs),
-            NodeEvent::Ready => ready_now(&ready, &name),
+            NodeEvent::Moved(sealed) => Way::remember_moved(dir, &sealed),
+            NodeEvent::Left(tail) => Way::remember_left(dir, tail),
+            NodeEvent::Ready => {
+                serves = true;
+                drop(toucher.take());
+                ready_now(&ready, &name);
+            }
             NodeEvent::Beware(beware) => {
                 beware::remember(dir, beware).map_err(|why| format!("{name}: {why}"))?
             }

@@ -153,6 +153,11 @@ fn check_zk(admin: &str, zk: &str) {
     };
     assert_eq!((value("ephemerals_count"), value("watch_count"), value("zoolog_serving")), (1.0, 1.0, 1.0));
     assert!(value("num_alive_connections") >= 1.0 && value("uptime") > 0.0 && value("znode_count") == 6.0);
+    assert_eq!(
+        (value("zoolog_bootstraps"), value("zoolog_bootstrap_limit_bytes_per_s")),
+        (0.0, 536_870_912.0)
+    );
+    assert!(text.contains("\nzoolog_bootstrap{from=\"\"} 0\n"), "{text}");
     assert!(value("open_file_descriptor_count") > 3.0 && value("updatelatency_count") >= 2.0);
     for name in [
         "outstanding_requests",

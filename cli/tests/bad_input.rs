@@ -183,6 +183,22 @@ fn p06_p07_half_frames_and_the_end_leave_nothing_but_the_session() {
     stage.until_all_are_gone();
 }
 
+/// There is no TLS: what is configured for it stays closed, rather than being served to whoever speaks in clear.
+#[test]
+fn p10_a_port_for_tls_is_not_opened() {
+    let (dir, port) = (tempfile::tempdir().unwrap(), common::free_port());
+    let cfg = dir.path().join("zoo.cfg");
+    std::fs::write(
+        &cfg,
+        format!("secureClientPort={port}\nssl.clientAuth=need\nclient.portUnification=true\n"),
+    )
+    .unwrap();
+    let mut stage = Stage::new(&["--zoo-cfg", cfg.to_str().unwrap()]);
+    let refused = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    stage.check();
+}
+
 /// Nothing can be taken or put back over the admin port, whatever a header says of who asks.
 #[test]
 fn p46_p47_the_admin_port_gives_and_takes_no_state_whoever_asks() {

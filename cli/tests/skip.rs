@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 use zoolog_core::WallMs;
 use zoolog_zk::state::encode;
-use zoolog_zk::txn::{Op, Txn};
+use zoolog_zk::txn::{Acl, AuthId, CreateMode, Op, Txn};
 
 fn txn(op: Op) -> Vec<u8> {
     encode(&Txn { session: 0, attach: 0, wall: WallMs(0), ids: Vec::new(), op })
@@ -58,5 +58,33 @@ fn a_record_is_passed_over_only_if_it_is_there_is_one_of_ours_and_no_node_has_ap
     append(&dev, &txn(Op::Touch { sessions: vec![(7, applied)] }));
     let (code, text) = skip(&dev, applied);
     assert!(code == Some(9) && text.contains("has applied"), "{code:?} {text}");
+    dev.stop();
+}
+
+fn create(path: &str) -> Vec<u8> {
+    let acl = vec![Acl { perms: 31, id: AuthId { scheme: "world".into(), id: "anyone".into() } }];
+    txn(Op::Create { path: path.into(), data: Some(b"x".to_vec()), acl, mode: CreateMode::Persistent })
+}
+
+/// A node never applies it, so it has changed nothing, whoever asks.
+#[test]
+fn what_was_passed_over_is_among_no_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &["--zk", "0"]);
+    dev.wait_for_shards();
+    let first = append(&dev, &create("/a"));
+    let bad = append(&dev, &create("/a/bad"));
+    append(&dev, &create("/a/good"));
+    let changes = || {
+        let orderers = dev.orderers.join(",");
+        let said = zoolog(&["zk", "changes", "--since", "0", "--orderers", &orderers]).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let line = |gsn: u64, path: &str| format!("{:#x}\tcreated\t{path}\n", gsn + 1);
+    let (before, behind) = (line(first, "/a"), line(bad + 1, "/a/good"));
+    assert_eq!(changes(), [&*before, &*line(bad, "/a/bad"), &*behind].concat());
+    assert_eq!(skip(&dev, bad).0, Some(0));
+    assert_eq!(changes(), [before, behind].concat());
     dev.stop();
 }

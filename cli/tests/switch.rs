@@ -5,49 +5,24 @@ mod common;
 #[allow(dead_code, reason = "what the command line asks")]
 #[path = "../../client/examples/map/state.rs"]
 mod state;
+#[path = "common/writing.rs"]
+mod writing;
 #[path = "common/zk.rs"]
 mod zk;
 
 use common::Dev;
 use serde_json::Value;
 use state::{Command as Change, Map};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use writing::{Zk, set, text, write_on};
 use zk::{Client, create, data, get};
 use zoolog_client::replicated::{
     Consistency, LogPlace, ProposeError, ReplicatedConfig, ReplicatedHandle, ReplicatedNode,
 };
 use zoolog_zk::jute::Request;
-
-struct Zk {
-    child: Child,
-    addr: String,
-}
-
-impl Zk {
-    fn start(args: &[&str]) -> Self {
-        let port = common::free_port();
-        let mut child = common::zoolog(&["zk", "--port", &port.to_string()])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready: zk-0\n");
-        Self { child, addr: format!("127.0.0.1:{port}") }
-    }
-}
-
-impl Drop for Zk {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// An embedded log, and the place of a cluster that is to follow it.
 struct Place {
@@ -75,12 +50,28 @@ impl Place {
 
     /// Makes the cluster's file, and starts it.
     fn cluster(&self) -> Dev {
-        let orderers = [0; 3].map(|_| format!("127.0.0.1:{}", common::free_port())).join(",");
-        let out = self.cluster.to_str().unwrap();
-        let init = ["admin", "init", "--succeeds", &self.log, "--orderers", &orderers, "--out", out];
-        let made = common::zoolog(&init).output().unwrap();
-        assert!(made.status.success(), "{}", text(&made));
-        Dev::start(self.cluster.parent().unwrap(), &["--zk", "0"])
+        cluster_after(&self.log, &self.cluster)
+    }
+
+    /// The cluster after that one.
+    fn next(&self) -> PathBuf {
+        let dir = self.dir.path().join("next");
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.join("cluster.toml")
+    }
+
+    fn next_cluster(&self) -> Dev {
+        cluster_after(self.cluster.to_str().unwrap(), &self.next())
+    }
+
+    fn switch_to_next(&self) -> u64 {
+        let (from, to) = (self.cluster.display().to_string(), self.next().display().to_string());
+        let said = when_ready(|| {
+            common::zoolog(&["admin", "log", "switch", "--from", &from, "--to", &to, "--json"])
+                .output()
+                .unwrap()
+        });
+        said["tail"].as_u64().unwrap()
     }
 
     fn switch(&self) -> Output {
@@ -92,34 +83,35 @@ impl Place {
 
     /// The same until the cluster's servers are there.
     fn switch_when_ready(&self) -> Value {
-        for _ in 0..200 {
-            let said = self.switch();
-            if said.status.success() {
-                return serde_json::from_slice(&said.stdout).unwrap();
-            }
-            assert_eq!(said.status.code(), Some(3), "it can be tried again: {}", text(&said));
+        when_ready(|| self.switch())
+    }
+
+    fn has_snapshot_from(&self, tail: u64) -> bool {
+        let names = std::fs::read_dir(self.data().join("snapshots")).unwrap();
+        let names = names.map(|f| f.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| name.strip_suffix(".snapshot")?.parse().ok()).any(|gsn: u64| gsn >= tail)
+    }
+}
+
+/// Makes the file of a cluster that follows that log, and starts it.
+fn cluster_after(log: &str, file: &Path) -> Dev {
+    let orderers = [0; 3].map(|_| format!("127.0.0.1:{}", common::free_port())).join(",");
+    let out = file.to_str().unwrap();
+    let init = ["admin", "init", "--succeeds", log, "--orderers", &orderers, "--out", out];
+    let made = common::zoolog(&init).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    Dev::start(file.parent().unwrap(), &["--zk", "0"])
+}
+
+fn when_ready(mut switch: impl FnMut() -> Output) -> Value {
+    for _ in 0..200 {
+        let said = switch();
+        if said.status.success() {
+            return serde_json::from_slice(&said.stdout).unwrap();
         }
-        panic!("the cluster is never ready");
+        assert!(matches!(said.status.code(), Some(3 | 5)), "it can be tried again: {}", text(&said));
     }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn set(path: &str, version: i32) -> Request<'_> {
-    Request::SetData { path: path.into(), data: None, version }
-}
-
-/// Writes on, each write only if all before it counted, and each once; until told to stop. Returns how often, and the session.
-fn write_on(addr: &str, path: String, sets: &Arc<AtomicI32>, stop: &Arc<AtomicBool>) -> Client {
-    let mut client = Client::open(addr, None);
-    client.call(&create(&path, 0));
-    while !stop.load(Ordering::SeqCst) {
-        client.call(&set(&path, sets.load(Ordering::SeqCst)));
-        sets.fetch_add(1, Ordering::SeqCst);
-    }
-    client
+    panic!("the cluster is never ready");
 }
 
 #[test]
@@ -175,6 +167,51 @@ fn a_zookeeper_moves_to_a_cluster_under_its_clients() {
     let mut client = Client::open(&zk.addr, Some(&first.session));
     client.call(&get("/later", false));
     client.call(&get("/mine", false));
+}
+
+/// From its own disk to a cluster and to the next, without ever being started anew; and then again, from the newest on.
+#[test]
+fn a_zookeeper_moves_twice_in_one_life() {
+    let place = Place::new();
+    let zk = place.embedded();
+    let mut client = Client::open(&zk.addr, None);
+    client.call(&create("/mine", 1));
+    let stop = Arc::new(AtomicBool::new(false));
+    let sets: Vec<Arc<AtomicI32>> = (0..2).map(|_| Arc::default()).collect();
+    let writers = sets.iter().enumerate().map(|(i, sets)| {
+        let (addr, sets, stop) = (zk.addr.clone(), sets.clone(), stop.clone());
+        std::thread::spawn(move || write_on(&addr, format!("/w{i}"), &sets, &stop))
+    });
+    let writers: Vec<_> = writers.collect();
+    let wait = |client: &mut Client, more: i32| {
+        let least = sets.iter().map(|s| s.load(Ordering::SeqCst)).max().unwrap() + more;
+        while !sets.iter().all(|s| s.load(Ordering::SeqCst) >= least) {
+            client.call(&get("/mine", false));
+        }
+    };
+    wait(&mut client, 20);
+    let dev = place.cluster();
+    let first = place.switch_when_ready()["tail"].as_u64().unwrap();
+    wait(&mut client, 20);
+    let _next = place.next_cluster();
+    let tail = place.switch_to_next();
+    assert!(tail > first, "{tail} {first}");
+    wait(&mut client, 20);
+    while !place.has_snapshot_from(tail) {
+        wait(&mut client, 1);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let sessions: Vec<Client> = writers.into_iter().map(|w| w.join().unwrap()).collect();
+    // Its settings name the directory still; what was between that and the newest is gone.
+    drop((zk, dev));
+    let zk = place.embedded();
+    for (i, (before, sets)) in sessions.iter().zip(&sets).enumerate() {
+        let mut client = Client::open(&zk.addr, Some(&before.session));
+        client.call(&set(&format!("/w{i}"), sets.load(Ordering::SeqCst)));
+    }
+    let mut client = Client::open(&zk.addr, Some(&client.session));
+    assert_eq!(data(&client.call(&get("/mine", false))), b"old", "the ephemeral of a session that lives");
+    client.call(&create("/later", 0));
 }
 
 fn put(map: &ReplicatedHandle<Map>, key: &str, n: u64) -> u64 {
@@ -234,6 +271,24 @@ fn a_structure_moves_to_a_cluster_under_its_program() {
     let map = node.handle();
     assert_eq!(map.state_hash(Consistency::Linearizable).wait().unwrap(), hash);
     assert!(put(&map, "n", n) > last);
+    // To the next. The program goes on naming the one before, which is gone.
+    let _next = place.next_cluster();
+    let tail = place.switch_to_next();
+    let way = || std::fs::read_to_string(own.join("way")).unwrap_or_default();
+    let written = (n + 1..n + 20_000).find(|n| {
+        put(&map, "n", *n);
+        way().contains(&format!("{tail} left "))
+    });
+    let last = written.expect("it leaves the cluster");
+    let hash = map.state_hash(Consistency::Linearizable).wait().unwrap();
+    drop(map);
+    node.stop().unwrap();
+    let gone = dev.orderers.clone();
+    drop(dev);
+    let node = ReplicatedNode::<Map>::start(cfg(), LogPlace::Cluster(gone), &own).unwrap();
+    let map = node.handle();
+    assert_eq!(map.state_hash(Consistency::Linearizable).wait().unwrap(), hash);
+    assert_eq!(value(&map), last.to_string());
 }
 
 /// Nobody uses the log when it ends.

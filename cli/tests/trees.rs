@@ -5,6 +5,7 @@ mod common;
 mod zk;
 
 use common::{Dev, zoolog};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use zk::{Client, create, get};
 use zoolog_zk::jute::{Reader, Request};
@@ -106,6 +107,67 @@ fn the_log_tells_what_has_changed_and_what_was_there() {
     let (text, _) = out(&dev, &["get", "/a/b", "--json", &format!("--at={two}")]);
     let node: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&node["data"], &node["version"], &node["mzxid"]), (&"two".into(), &2.into(), &two.into()));
+    dev.stop();
+}
+
+/// Who was away hears of all that he missed, and goes on hearing.
+#[test]
+fn a_follower_is_told_what_was_missed_and_what_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &[]);
+    let mut at = Client::open(&dev.zk[0], None);
+    at.call(&create("/a", 0));
+    let since = at.newest_zxid;
+    at.call(&create("/a/missed", 0));
+    at.call(&create("/b", 0));
+    at.call(&Request::SetData { path: "/a".into(), data: None, version: -1 });
+    let mut child = zoolog(&["zk", "changes", "/a", &format!("--since={since}"), "--follow"])
+        .args(["--orderers", &dev.orderers.join(",")])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap().split_once('\t').unwrap().1.to_string();
+    assert_eq!((next(), next()), ("created\t/a/missed".into(), "changed\t/a".into()));
+    at.call(&Request::Delete { path: "/a/missed".into(), version: -1 });
+    assert_eq!(next(), "deleted\t/a/missed");
+    at.call(&create("/a/later", 0));
+    assert_eq!(next(), "created\t/a/later");
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.unwrap().success() && child.wait().unwrap().success());
+    dev.stop();
+}
+
+/// Where the log is trimmed, a node's snapshot is what the past begins with; before that it is gone, and that is said.
+#[test]
+fn the_past_begins_with_a_snapshot_where_the_log_is_trimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &["--isolate", "process", "--set", "zk.snapshot_records=100"]);
+    let mut at = Client::open(&dev.zk[0], None);
+    at.call(&create("/a", 0));
+    let first = at.newest_zxid;
+    let trim = || dev.json(&["admin", "consumers"])["trim"].as_u64().unwrap_or(0);
+    let is_trimmed = (0..20_000).any(|_| {
+        at.call(&Request::SetData { path: "/a".into(), data: Some(b"old"), version: -1 });
+        at.newest_zxid % 50 == 0 && trim() > 0
+    });
+    assert!(is_trimmed, "two snapshots, and nobody needs what is before");
+    at.call(&Request::SetData { path: "/a".into(), data: Some(b"last"), version: -1 });
+    let last = at.newest_zxid;
+
+    let data = dir.path().join("nodes/zk-0/data");
+    let with = |what: &[&str]| out(&dev, &[what, &["--snapshots", data.to_str().unwrap()]].concat());
+    for zxid in [0, first] {
+        assert_eq!(
+            out(&dev, &["changes", &format!("--since={zxid}")]).1,
+            4,
+            "it is gone, and nothing is made up"
+        );
+        assert_eq!(with(&["get", "/a", &format!("--at={zxid}")]).1, 4);
+    }
+    assert_eq!(with(&["get", "/a", &format!("--at={last}")]), ("last".into(), 0));
+    let (text, code) = with(&["changes", "/a", &format!("--since={}", last - 1)]);
+    assert_eq!((text, code), (format!("{last:#x}\tchanged\t/a\n"), 0));
     dev.stop();
 }
 

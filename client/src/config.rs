@@ -1,5 +1,6 @@
 //! What can be set about a log client? Each with its unit, its default and the reason for it.
 
+use crate::Passed;
 use std::time::Duration;
 use zoolog_core::limits::{BATCH_BYTES_MAX, WRITER_WINDOW};
 use zoolog_core::policy::Fetch;
@@ -8,8 +9,11 @@ use zoolog_core::{ClusterId, Gsn, Seq};
 /// Settings of a [`LogClient`](crate::LogClient).
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The cluster it belongs to; 0 learns it from the first orderer that answers.
+    /// Whose order it is to be; 0 learns it from the first orderer that answers.
     pub cluster: ClusterId,
+    /// Which of the clusters is meant that follow each other in that order; `None` learns it from the first orderer that answers.
+    /// Default 0, the first.
+    pub generation: Option<u32>,
     /// `ip:port` of the orderers; any that answers leads to the leader.
     pub orderers: Vec<String>,
     /// Under this name (1 to 64 bytes; another is refused by the orderers) the client registers as a consumer
@@ -31,6 +35,9 @@ pub struct ClientConfig {
     /// changes nothing if they know. Should they know otherwise, the writer is lost with
     /// [`WriterLost::NoSuccessor`](crate::WriterLost::NoSuccessor). `None`, the default: the log is what it is.
     pub succeeds: Option<Gsn>,
+    /// Of a [`ClusterLog`](crate::ClusterLog), what is known from an earlier life: the logs that lie behind this one. It begins with the
+    /// last of them, and goes back to those before only for what was not left there. Default none.
+    pub way: Vec<Passed>,
     /// Closed batches that may wait for their acknowledgement; when they are that many, records gather in
     /// the open batch, so batches grow with load. At most [`WRITER_WINDOW`]. Default 64.
     pub window_batches: usize,
@@ -78,12 +85,14 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             cluster: ClusterId(0),
+            generation: Some(0),
             orderers: Vec::new(),
             consumer: None,
             name: None,
             expected_tail: None,
             first_seq: Seq(0),
             succeeds: None,
+            way: Vec::new(),
             window_batches: 64,
             window_bytes: 16 << 20,
             prompt_acks: true,

@@ -7,7 +7,10 @@
 //!   the inputs of its dialled connections) or runs alone.
 //! - [`ClientConfig`]: its settings, with units and reasons.
 //! - [`LocalLog`]: the same trait on one disk, without servers.
-//! - [`ChainLog`]: a log that goes on in another, underneath whoever uses it.
+//! - [`ChainLog`]: a log that goes on in another, underneath whoever uses it. [`ClusterLog`]: one that goes on from cluster to
+//!   cluster.
+//! - [`bootstrap`]: another node's snapshot, for who lacks what was trimmed.
+//! - [`votes`]: whether nodes that apply the same log have the same state.
 //! - [`replicated`]: a data structure of yours, the same on every node, over any of them.
 //!
 //! # Life of an append
@@ -20,14 +23,16 @@
 //! are committed, and in which order. The subscription joins the two and hands out
 //! [`LogEvent::Committed`], each position exactly once. What it has missed, on either side, it reads.
 
+pub mod bootstrap;
 mod chain;
 mod config;
 mod local;
 mod log;
 pub mod replicated;
 mod scalog;
+pub mod votes;
 
-pub use chain::{ChainLog, Follow};
+pub use chain::{ChainLog, ClusterLog, Follow, Passed, Successor, Way};
 #[cfg(feature = "rt")]
 pub use chain::{Control, control_seal};
 pub use config::ClientConfig;

@@ -69,8 +69,7 @@ impl AppendError {
     }
 }
 
-/// Bytes of the text that says where a log goes on.
-pub const SUCCESSOR_BYTES_MAX: usize = 2048;
+pub use zoolog_core::limits::SUCCESSOR_BYTES_MAX;
 
 /// Where a log has ended, for good, and where it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,8 +94,11 @@ pub enum SealError {
         /// Bytes that it has.
         bytes: usize,
     },
+    /// The log goes on in that cluster already, or in a later one.
+    #[error("the log goes on in that cluster already, or in a later one")]
+    Passed,
     /// Logs of this kind can't be.
-    #[error("this log can't be sealed: only an embedded one can, so far")]
+    #[error("this log can't be sealed")]
     Unsupported,
 }
 
@@ -245,8 +247,28 @@ impl Committed {
     pub fn records(&self) -> impl Iterator<Item = (Gsn, u32, Bytes)> + use<> {
         let holds = self.placed.batch.holds_at(self.first_gsn);
         let (first, skip, take) = (self.first_gsn, self.skip, if holds { self.take } else { 0 });
-        let records = self.placed.batch.records().zip(0u32..).skip(skip as usize).take(take as usize);
-        records.map(move |(bytes, i)| (first.plus(u64::from(i)), i, bytes))
+        let records = self.placed.batch.records().skip(skip as usize).take(take as usize);
+        (skip..).zip(records).map(move |(i, bytes)| (first.plus(u64::from(i)), i, bytes))
+    }
+
+    /// Takes off what is at its front, to be dealt with before the rest: one record at least, and as many as have so many bytes
+    /// together. None if that is all.
+    pub fn take_front(&mut self, bytes: usize) -> Option<Self> {
+        let batch = &self.placed.batch;
+        if batch.bytes().len() <= bytes {
+            return None;
+        }
+        let (mut count, mut left) = (0, bytes);
+        for record in batch.records().skip(self.skip as usize).take(self.take as usize) {
+            let Some(now_left) = left.checked_sub(record.len()).or((count == 0).then_some(0)) else { break };
+            (count, left) = (count + 1, now_left);
+        }
+        if count == self.take {
+            return None;
+        }
+        let front = Self { take: count, ..self.clone() };
+        (self.skip, self.take) = (self.skip + count, self.take - count);
+        Some(front)
     }
 }
 
@@ -373,11 +395,15 @@ pub enum LogEvent {
         result: Result<Sealed, SealError>,
     },
     /// The log has ended: it takes no appends any more. All before its tail is there as before. Comes once, behind every
-    /// `Appended`; at the start if it was so before.
+    /// `Appended`: what is not acknowledged then is not in it, but for what a writer that was lost had pending. At the start if
+    /// it was so before.
     Sealed(Sealed),
     /// The log below was exchanged: what is appended from now on, and what lies at and behind the position, is in the log that
-    /// follows. Comes once, from logs that go on by themselves.
+    /// follows. Comes once, from logs that go on by themselves; and in a later life again, as long as something is needed from before.
     Moved(Sealed),
+    /// Nothing of the log that ended there is needed any more, and it knows. Comes once, some time after `Moved`, from logs that go on
+    /// by themselves.
+    Left(Gsn),
     /// Our writer can't go on; its pending batches may or may not be in the log.
     WriterLost {
         /// Why.

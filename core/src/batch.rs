@@ -238,6 +238,18 @@ impl Iterator for Records {
         self.at = start + pad8(len);
         Some(self.batch.slice(start..start + len))
     }
+
+    /// Passing over a record costs a look at its length.
+    fn nth(&mut self, n: usize) -> Option<Bytes> {
+        for _ in 0..n {
+            if self.at >= self.batch.len() {
+                return None;
+            }
+            let len = u32_at(&self.batch, self.at) as usize;
+            self.at += RECORD_HEADER_BYTES + pad8(len);
+        }
+        self.next()
+    }
 }
 
 /// Collects records into a batch.

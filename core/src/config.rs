@@ -88,6 +88,9 @@ pub struct ClusterConfig {
     /// Whether its log goes on where another of the same id and secret ends: then it takes nothing before it is told where
     /// that is, by `zoolog admin log switch`.
     pub successor: bool,
+    /// How many clusters of the same id and secret came before it, each of which has ended, or will, where the next one begins.
+    /// Its nodes and directories are told from theirs by it.
+    pub generation: u32,
 }
 
 impl Config for ClusterConfig {
@@ -102,6 +105,9 @@ impl Config for ClusterConfig {
         }
         if self.replicas == 0 || self.replicas as usize > crate::limits::REPLICAS_MAX {
             return wrong(format!("`replicas` must be 1 to {}", crate::limits::REPLICAS_MAX));
+        }
+        if self.generation > 0 && !self.successor {
+            return wrong("`generation` is of a cluster that follows another: then `successor` is true");
         }
         if self.shards == 0 {
             return wrong("`shards` must be at least 1");
@@ -149,9 +155,15 @@ impl Config for BirthConfig {
 }
 
 impl ClusterConfig {
-    /// The id as a number. Only after `validate`.
-    pub fn cluster(&self) -> crate::ids::ClusterId {
+    /// What names the order, in whichever of the clusters that follow each other: of snapshots, of who uses the log. Only after
+    /// `validate`.
+    pub fn order_id(&self) -> crate::ids::ClusterId {
         crate::ids::ClusterId(u128::from_str_radix(&self.id, 16).expect("validated"))
+    }
+
+    /// What the nodes of this one call themselves, and stamp their directories with. Only after `validate`.
+    pub fn cluster(&self) -> crate::ids::ClusterId {
+        self.order_id().at(self.generation)
     }
 
     /// The secret as bytes. Only after `validate`.
@@ -490,8 +502,13 @@ pub struct ZkConfig {
     /// Host under which they reach it; empty: the address it listens at, or the one it is seen at. Default empty.
     pub snapshot_advertise: String,
     /// Bytes per second that this node gives others of its snapshots, all together, and takes of theirs when it needs
-    /// one; 0: as many as there are. Default 268435456; at least 1048576.
+    /// one; 0: as many as there are. Default 536870912; at least 1048576.
     pub snapshot_bytes_per_s: u64,
+    /// Bytes of log that this node, when it starts, rather plays than gets another's snapshot. How much there is to play is
+    /// estimated: 256 bytes per record, and from the log's beginning at least as many as the snapshot has; a snapshot that is
+    /// longer than that is not got. 0: it plays whatever the log has, and gets a snapshot only if that is trimmed. Default
+    /// 67108864.
+    pub bootstrap_log_bytes: u64,
     /// How the log's records come to this node: `streamed`, `batched`, `deferred` or `lazy`. Only the first two keep all
     /// promises, and end sessions that fell silent; see docs/POLICIES.md. Default `streamed`.
     pub fetch: Fetch,
@@ -543,7 +560,8 @@ impl Default for ZkConfig {
             snapshot_bytes: 256 << 20,
             snapshot_listen: String::new(),
             snapshot_advertise: String::new(),
-            snapshot_bytes_per_s: 256 << 20,
+            snapshot_bytes_per_s: 512 << 20,
+            bootstrap_log_bytes: 64 << 20,
             fetch: Fetch::default(),
             defer_ms: 20,
             location_limit: 200,

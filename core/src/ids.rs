@@ -86,6 +86,21 @@ id! {
     ClusterId(u128)
 }
 
+impl ClusterId {
+    /// What the nodes of that cluster call themselves in a chain of clusters whose order this names: its first one is 0. So
+    /// nobody takes the nodes, or the directories, of one for those of another.
+    #[must_use]
+    pub const fn at(self, generation: u32) -> Self {
+        Self(self.0.wrapping_add(generation as u128))
+    }
+
+    /// The other way round: what names the order.
+    #[must_use]
+    pub const fn of_order(self, generation: u32) -> Self {
+        Self(self.0.wrapping_sub(generation as u128))
+    }
+}
+
 /// The upper half of the ids of named writers: none that is drawn at random looks like that, but once in 2^64.
 const NAMED: u128 = 0x6e61_6d65_6420_7772;
 

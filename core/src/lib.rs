@@ -10,6 +10,7 @@
 //! - [`view`]: which shards exist, and which replicas serve them.
 //! - [`wire`]: every message, in one table, and the frame around it.
 //! - [`wal`]: the one write-ahead log, of slots and of orderers.
+//! - [`starts`]: which number a start of a slot takes.
 //! - [`snapshot`]: the frame around an image of an application's state.
 //! - [`limits`], [`config`], [`policy`], [`error`]: bounds with their reasons, settings, choices, failures. [`guard`]: which
 //!   panics are survived.
@@ -35,6 +36,7 @@ pub mod rng;
 pub mod rt;
 pub mod snapshot;
 pub mod stages;
+pub mod starts;
 pub mod time;
 pub mod view;
 pub mod wal;

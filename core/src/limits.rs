@@ -29,6 +29,9 @@ pub const WRITER_WINDOW: u64 = 1024;
 /// Bytes of a consumer's name.
 pub const CONSUMER_NAME_BYTES_MAX: usize = 64;
 
+/// Bytes of the text that says where a log goes on that has ended.
+pub const SUCCESSOR_BYTES_MAX: usize = 2048;
+
 /// Consumers that may be registered: each holds the trim point back, and one answer lists a few of them.
 pub const CONSUMERS_MAX: usize = 1024;
 

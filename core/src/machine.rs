@@ -106,7 +106,7 @@ pub enum Input<C> {
         /// The bytes, fewer than asked for at the file's end, and the bytes of the file; or why they can't be had.
         result: Result<(Bytes, u32), String>,
     },
-    /// The answer to an [`Output::SaveSnapshot`].
+    /// The answer to an [`Output::SaveSnapshot`] or [`Output::SavePart`].
     SnapshotSaved {
         /// Of which snapshot.
         gsn: Gsn,
@@ -218,6 +218,19 @@ pub enum Output<E> {
         /// Whether the file is complete with it.
         last: bool,
     },
+    /// Append a piece to the file of another node's snapshot, which is kept over a restart until it is complete or dropped;
+    /// `SnapshotSaved` follows. One piece at a time, whosever snapshot.
+    SavePart {
+        /// Which.
+        of: SnapshotAt,
+        /// Offset of the piece in the file: where the one before it ended, or, of the first one in a life, where what was kept is
+        /// gone on with; 0 begins anew.
+        from: u64,
+        /// The piece.
+        bytes: Bytes,
+        /// Whether the file is complete with it.
+        last: bool,
+    },
     /// Nothing more comes of the snapshot that is being saved: what there is of its file goes. A piece that is under way
     /// is answered all the same. No answer.
     DropSnapshots {
@@ -292,6 +305,7 @@ impl<E> Output<E> {
             }
             Output::Release { segment } => Output::Release { segment },
             Output::SaveSnapshot { gsn, bytes, last } => Output::SaveSnapshot { gsn, bytes, last },
+            Output::SavePart { of, from, bytes, last } => Output::SavePart { of, from, bytes, last },
             Output::DropSnapshots { finished } => Output::DropSnapshots { finished },
             Output::FindSnapshot { like } => Output::FindSnapshot { like },
             Output::ReadSnapshot { token, of, from, bytes } => {

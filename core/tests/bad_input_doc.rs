@@ -21,6 +21,22 @@ fn functions(paths: &[&str]) -> BTreeSet<String> {
     names
 }
 
+/// The points that there are of what clients send: each has a row, in order, and a test in it.
+#[test]
+fn each_point_of_what_clients_send_has_a_test() {
+    let text = include_str!("../../docs/BAD_INPUT.md");
+    let point = |line: &'static str| {
+        let (number, rest) = line.strip_prefix("| ")?.split_once(" | ")?;
+        Some((number.parse::<usize>().ok()?, rest))
+    };
+    let rows: Vec<_> = text.lines().filter_map(point).collect();
+    assert_eq!(rows.iter().map(|r| r.0).collect::<Vec<_>>(), (1..=56).collect::<Vec<_>>());
+    for (number, rest) in rows {
+        let names = rest.split('`').skip(1).step_by(2).filter(|w| w.matches('_').count() >= 2);
+        assert!(names.count() > 0, "point {number}: {rest}");
+    }
+}
+
 #[test]
 fn the_table_names_each_test_and_each_test_is_there() {
     let text = include_str!("../../docs/BAD_INPUT.md");
@@ -38,6 +54,7 @@ fn the_table_names_each_test_and_each_test_is_there() {
         "core/src",
         "core/tests",
         "zk/src",
+        "zk/tests",
         "cli/src",
         "cli/tests",
     ]);
@@ -50,6 +67,7 @@ fn the_table_names_each_test_and_each_test_is_there() {
         "client/tests/client/bad_input.rs",
         "client/tests/local/bad_input.rs",
         "zk/src/node/tests/bad_input",
+        "zk/tests/decode_memory.rs",
         "cli/tests/bad_input.rs",
         "core/tests/decoders.rs",
     ]);

@@ -64,7 +64,7 @@ fn messages() -> Vec<Message> {
         Report { slot: slot(), incarnation, cuts: CutsWanted::Own, shards: vec![report] }.into(),
         NotLeader { leader: Some("b:2".into()) }.into(),
         ViewIs { view: view() }.into(),
-        CutIs { cut }.into(),
+        CutIs { cut: cut.clone() }.into(),
         PartsAre {
             shard,
             parts: vec![part.clone()],
@@ -77,6 +77,7 @@ fn messages() -> Vec<Message> {
         OrderIs {
             request,
             cluster,
+            generation: 1,
             number: CutNumber(6),
             tail: Gsn(11),
             view: view(),
@@ -171,6 +172,9 @@ fn messages() -> Vec<Message> {
         RebuildShard { request, shard }.into(),
         Begin { request, first_gsn: Some(Gsn(7)) }.into(),
         BeginIs { request, end: BeginEnd::Begun(Gsn(7)) }.into(),
+        Seal { request, successor: "b:2;generation=1".into() }.into(),
+        SealedIs { request, tail: Gsn(11), successor: "b:2;generation=1".into() }.into(),
+        WatchGrowth { request }.into(),
         Offer { name: "zk-1".into(), addr: "b:2".into(), gsn: Gsn(7) }.into(),
         FindOffers { request }.into(),
         OffersAre {
@@ -181,6 +185,7 @@ fn messages() -> Vec<Message> {
         .into(),
         SnapshotWanted { request, which: Some(snapshot_at()), from: 4096, bytes: 512 }.into(),
         SnapshotIs { request, which: Some(snapshot_at()), from: 4096, crc: 0xdead_beef }.into(),
+        Grown::of(&cut).expect("it is small").into(),
     ]
 }
 
@@ -202,7 +207,9 @@ fn the_bytes_are_those_of_yesterday() {
     let kinds: Vec<(u16, &str)> = all.iter().map(|m| (m.kind(), m.name())).collect();
     assert_eq!(kinds, TABLE, "one sample of every message, in order");
     for message in all {
-        let bytes = encode_with(message.clone(), &[b"payload"]);
+        // A short frame has none.
+        let payload: &[&[u8]] = if matches!(message, Message::Grown(_)) { &[] } else { &[b"payload"] };
+        let bytes = encode_with(message.clone(), payload);
         line(message.name(), &bytes);
         assert_eq!(decode(bytes).unwrap().message, message);
     }

@@ -76,6 +76,8 @@ pub struct OrdererConfig {
     /// Whether the log goes on where another ends: then it takes nothing before it is told where that is. Counts while the log
     /// is empty and has no shards.
     pub successor: bool,
+    /// How many clusters came before this one whose order it goes on with: that is named by `cluster` without this number.
+    pub generation: u32,
 }
 
 /// When the leader gives a shard up whose replicas fail it. It never does while it can't form another in its place.
@@ -197,6 +199,7 @@ mod tests {
             failures: Failures::default(),
             retention: RetentionConfig::default(),
             successor: false,
+            generation: 0,
         }
     }
 

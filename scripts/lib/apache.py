@@ -15,6 +15,8 @@ import time
 
 JAR = pathlib.Path("/usr/share/java/zookeeper.jar")
 LOGGING = pathlib.Path("/etc/zookeeper/conf")
+# Without it there is no admin server; the package names it nowhere.
+SERVLETS = pathlib.Path("/usr/share/java/servlet-api.jar")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
@@ -35,10 +37,13 @@ def four_letters(host, port, word, timeout=2.0):
 
 
 class Ensemble:
-    """N servers under `directory`; client ports from `base_port` on."""
+    """N servers under `directory`; client ports from `base_port` on, admin ports from `admin_port` on, if one is given; of
+    another version than the package's if there are `jars`, a directory with all that it needs."""
 
-    def __init__(self, directory, count=3, base_port=12181, properties=()):
+    def __init__(self, directory, count=3, base_port=12181, properties=(), admin_port=None, jars=None):
+        self.class_path = ":".join(map(str, sorted(jars.glob("*.jar")) if jars else [LOGGING, JAR, SERVLETS]))
         self.properties = [f"-D{p}" for p in properties]
+        self.admin_port = admin_port
         self.directory = pathlib.Path(directory)
         self.ports = [base_port + i for i in range(count)]
         self.processes = []
@@ -74,11 +79,15 @@ class Ensemble:
                       for i in range(len(self.ports))]
         (home / "zoo.cfg").write_text("\n".join(lines) + "\n")
         command = ["java", "-Dzookeeper.root.logger=INFO,ROLLINGFILE", f"-Dzookeeper.log.dir={home}",
-                   "-Dzookeeper.log.file=zookeeper.log", "-Dzookeeper.admin.enableServer=false",
-                   *self.properties,
-                   "-cp", f"{LOGGING}:{JAR}", MAIN, str(home / "zoo.cfg")]
+                   "-Dzookeeper.log.file=zookeeper.log", *self._admin(index), *self.properties,
+                   "-cp", self.class_path, MAIN, str(home / "zoo.cfg")]
         with open(home / "out.log", "ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+
+    def _admin(self, index):
+        if self.admin_port is None:
+            return ["-Dzookeeper.admin.enableServer=false"]
+        return [f"-Dzookeeper.admin.serverPort={self.admin_port + index}", "-Dzookeeper.admin.serverAddress=127.0.0.1"]
 
     def kill(self, index):
         """kill -9 of one server."""

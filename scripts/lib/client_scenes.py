@@ -1,5 +1,6 @@
 """What are other people's clients told to do? Commands for `zkCli.sh` and for `cli_mt`, scene by scene. HOST is the
-server's address; a line `!cut` breaks the client's connection, `!set PATH DATA` is a write by somebody else."""
+server's address; a line `!cut` breaks the client's connection, `!set PATH DATA` is a write by somebody else. Hard quotas are
+kept (`enforceQuota`); `oracle_more_scenes.py` has them where they are not."""
 
 ZKCLI = {
     "nodes": """
@@ -156,7 +157,137 @@ ZKCLI = {
         ls -R /zookeeper
         deleteall /u
     """,
+    "quotas that are kept": """
+        create /k 12345
+        create /k/a 12345
+        setquota -N 3 /k
+        create /k/b 1
+        create /k/over 1
+        create -s /k/over- 1
+        get /k/over
+        delete /k/b
+        create /k/b 2
+        setquota -B 20 /k
+        set /k/a 1234567890123456789
+        set /k/a 123456789
+        get /k/a
+        listquota /k
+        delquota -N /k
+        create /k/c 1
+        create /k/long 1234567890
+        delquota -B /k
+        create /k/long 1234567890
+        listquota /k
+        setquota -N 1 -b 1 /k
+        listquota /k
+        create /k/more 1
+        delquota /k
+        create /k/more 1
+        setquota -n 2 /none
+        setquota -x 2 /k
+        delquota /k
+        deleteall /k
+    """,
+    "everything below a node": """
+        create /d data
+        create /d/a x
+        create /d/a/b x
+        create /d/a/b/c x
+        create /d/e x
+        getAllChildrenNumber /d
+        setAcl -R /d world:anyone:cdrwa
+        setAcl -R -s /d world:anyone:crwda
+        getAcl -s /d/a/b/c
+        stat /d/a
+        ls -s -R /d
+        ls -R /d/a
+        addWatch -m PERSISTENT_RECURSIVE /d
+        set /d/a/b/c y
+        deleteall -b 1 /d/a
+        removewatches -a -l /d
+        ls -R /d
+        deleteall -b 1000 /d
+        deleteall /d
+        create -c -e /d x
+        create -e -t 1000 /d x
+        ls /
+    """,
+    "what shells are for": """
+        create /h data
+        config
+        history
+        redo 1
+        redo 99
+        ls -w /h
+        create /h/kid x
+        get -s -w /h
+        set -s /h more
+        printwatches off
+        get -w /h
+        set /h quiet
+        sync /h
+        printwatches on
+        get -w /h
+        set /h loud
+        reconfig -add server.9=localhost:1:2;3
+        deleteall /h
+        close
+        get /h
+        connect HOST
+        get /h
+        getEphemerals /
+        sync
+        sync /none
+        getAllChildrenNumber
+    """,
 }
+
+# Behind the server's address.
+ZKCLI_CHROOT = {
+    "in a chroot": ("/jail", """
+        ls /
+        create / data
+        ls /
+        create /cell data
+        create -s /cell/s- x
+        create -e /cell/e x
+        getEphemerals
+        get -w /cell
+        set /cell new
+        addWatch /cell
+        create /cell/k x
+        ls -R /
+        getAcl /cell
+        setquota -n 2 /cell
+        listquota /cell
+        delquota /cell
+        getAllChildrenNumber /
+        create /jail/none x
+        removewatches /cell
+        deleteall /cell
+        ls /
+    """),
+    "in a chroot that is not there": ("/nowhere", """
+        ls /
+        create /x data
+        get /x
+    """),
+}
+
+# Each is the whole command line of `zkCli.sh -server HOST ..`, which ends with the command.
+ZKCLI_ALONE = [
+    "create /alone data",
+    "create -e /alone/e x",
+    "get -s /alone",
+    "set /alone more",
+    "ls -R /alone",
+    "get /none",
+    "delete -v 77 /alone",
+    "whoami",
+    "deleteall /alone",
+    "-timeout 6000 ls /zookeeper",
+    "-waitforconnection -timeout 6000 getAcl /zookeeper",
+]
 
 ZKCLI_RECONNECT = """
     create -e /e mine
@@ -198,9 +329,15 @@ CLI_MT = {
         delete /c/x
         aget /c
         als /c
+        als2 /c
         aset /c again
         get /c
         adelete /c/e
+        acreate2 /c/later
+        acreate +e /c/later/not
+        aexists /c
+        async /c
+        reconfig -remove 3
         ls /
     """,
     "what can't be done": """

@@ -2,6 +2,7 @@
 stdin, one when the output of the last has come to rest. What it prints is put into a form in which two servers' may be
 held against each other."""
 
+import os
 import pathlib
 import re
 import selectors
@@ -14,10 +15,35 @@ from lib import jute
 from lib.apache import JAR, LOGGING
 
 CLI_MT = pathlib.Path("/usr/lib/zookeeper/bin/cli_mt")
-JAVA = ["java", "-XX:TieredStopAtLevel=1", "-Dzookeeper.root.logger=OFF", "-cp", f"{LOGGING}:{JAR}",
-        "org.apache.zookeeper.ZooKeeperMain", "-server"]
+PROGRAMS = pathlib.Path(__file__).resolve().parent / "java"
+GO_PROGRAM = pathlib.Path(__file__).resolve().parent / "go" / "go_client.go"
+# Where Debian's packages put sources of Go.
+GO_PATH = pathlib.Path("/usr/share/gocode")
+GO_ZOOKEEPER = GO_PATH / "src/github.com/samuel/go-zookeeper/zk"
+CURATOR = [pathlib.Path("/usr/share/java") / f"{name}.jar"
+           for name in ("curator-client", "curator-framework", "curator-recipes", "guava")]
+ZKCLI_SH = pathlib.Path("/usr/share/zookeeper/bin/zkCli.sh")
+JVM = ["-XX:TieredStopAtLevel=1", "-Dzookeeper.root.logger=OFF"]
+# Where other versions of Java's client and of Curator are, if not those of Debian's packages are tried: *.jar.
+jars = None
 QUIET_S = 0.08
 PATIENCE_S = 20
+
+
+def java(*command):
+    """A Java program that has the clients' libraries."""
+    path = [LOGGING, JAR, *CURATOR] if jars is None else sorted(jars.glob("*.jar"))
+    return ["java", *JVM, "-cp", ":".join(map(str, path)), *command]
+
+
+def has_curator():
+    """Whether its recipes are among them."""
+    return any(jars.glob("curator-recipes*.jar")) if jars else all(jar.exists() for jar in CURATOR)
+
+
+def zkcli_command(host):
+    """`zkCli.sh`, without its shell script."""
+    return java("org.apache.zookeeper.ZooKeeperMain", "-server", host)
 
 
 class Proxy:
@@ -146,18 +172,29 @@ def play(shell, lines, host, proxy, back, answer):
                 raise RuntimeError(f"{line}: {e}") from e
 
 
-def zkcli(host, commands):
+def zkcli(host, commands, chroot=""):
     """What Apache's shell prints, all commands at once: it does one after the other."""
     text = "\n".join(lines_of(commands, host)) + "\nquit\n"
-    done = subprocess.run(JAVA + [host], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    done = subprocess.run(zkcli_command(host + chroot), input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           timeout=60, check=False)
     return normal(done.stdout, host)
+
+
+def zkcli_alone(host, commands):
+    """What the script itself prints, and its exit code, a process per command."""
+    lines = []
+    for command in commands:
+        done = subprocess.run([str(ZKCLI_SH), "-server", host, *command.split()], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=60, check=False,
+                              env=os.environ | {"CLIENT_JVMFLAGS": " ".join(JVM)})
+        lines += [f"> {command}: {done.returncode}", *normal(done.stdout, host)]
+    return lines
 
 
 def zkcli_reconnects(host, commands):
     """The same while its connection breaks."""
     proxy = Proxy(host)
-    shell = Shell(JAVA + [proxy.host])
+    shell = Shell(zkcli_command(proxy.host))
     try:
         shell.rest(until=b"SyncConnected")
         play(shell, lines_of(commands, host), host, proxy, rb"state:SyncConnected type:None",
@@ -166,6 +203,28 @@ def zkcli_reconnects(host, commands):
         text = shell.end()
         proxy.close()
     return normal(text, proxy.host)
+
+
+def java_program(name, host):
+    """What a program of ours prints that uses Java clients, and its exit code. Java compiles it as it starts it."""
+    done = subprocess.run(java(str(PROGRAMS / f"{name}.java"), host), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, text=True, timeout=300, check=False)
+    return [*normal(done.stdout, host), f"exit code {done.returncode}"]
+
+
+def built_go_program(home):
+    """The program that uses go-zookeeper."""
+    program = home / "go_client"
+    subprocess.run(["go", "build", "-o", str(program), str(GO_PROGRAM)], check=True, timeout=600,
+                   env={**os.environ, "GO111MODULE": "off", "GOPATH": str(GO_PATH), "GOCACHE": str(home / "go-cache")})
+    return program
+
+
+def go_program(program, host):
+    """What it prints, and its exit code."""
+    done = subprocess.run([str(program), host], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                          text=True, timeout=300, check=False)
+    return [*normal(done.stdout, host), f"exit code {done.returncode}"]
 
 
 def cli_mt_answer(line):
@@ -192,15 +251,18 @@ def cli_mt(host, commands, through_proxy=False):
     return normal(text, at)
 
 
-# Of the program, not of the server.
-NOISE = re.compile(r"ZOO_(INFO|ERROR|WARN|DEBUG)@|^session Id|^time = |^Watcher SESSION_EVENT|Client environment"
+# Of the program, not of the server. Its own end it prints if there is time.
+NOISE = re.compile(r"^WatchedEvent state:Closed type:None|ZOO_(INFO|ERROR|WARN|DEBUG)@|^session Id|^time = |^Watcher SESSION_EVENT|Client environment"
                    r"|^SLF4J|^Got a new session id|^Quitting|^\s*$|^WATCHER::$")
 MASKS = [
     (re.compile(r"0x[0-9a-f]{15,16}"), "SESSION"),
     (re.compile(r"(ephemeralOwner = )(?!0$|SESSION)[0-9a-f]{8,}$"), r"\1SESSION"),
+    # Behind a proof that was refused: whichever the shell notices first.
+    (re.compile(r"^(Not connected|KeeperErrorCode = AuthFailed for /\w+)$"), "NO MORE"),
     (re.compile(r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d (UTC )?\d{4}"), "TIME"),
 ]
-ZXID = re.compile(r"^(\s*[cmp]z?[Zz]xid ?= ?)(?:0x)?([0-9a-f]+)$")
+# Of a Stat, and of an event as Java's client 3.9 shows it, in tens.
+ZXID = re.compile(r"^(\s*[cmp]z?[Zz]xid ?= ?)(?:0x)?([0-9a-f]+)$|^(WatchedEvent .* zxid: )(\d+)$")
 SET = re.compile(r"^\[(.*, .*)\]$")
 
 
@@ -217,14 +279,16 @@ def normal(text, host):
             line = f"[{', '.join(sorted(found[1].split(', ')))}]"
         is_event = line.startswith(("WatchedEvent", "Watcher "))
         (events if is_event else lines).append(line)
-    return in_groups(ranked(lines)) + events
+    ranks = ranked(lines + events)
+    return in_groups(ranks[:len(lines)]) + ranks[len(lines):]
 
 
 def ranked(lines):
     """zxids become their places in the order of all that were seen."""
     found = [ZXID.match(line) for line in lines]
-    order = sorted({int(f[2], 16) for f in found if f})
-    return [f"{f[1]}#{order.index(int(f[2], 16))}" if f else line for f, line in zip(found, lines)]
+    zxids = [f and (int(f[2], 16) if f[2] else int(f[4])) for f in found]
+    order = sorted({zxid for zxid in zxids if zxid is not None})
+    return [f"{f[1] or f[3]}#{order.index(zxid)}" if f else line for f, zxid, line in zip(found, zxids, lines)]
 
 
 def in_groups(lines):

@@ -149,6 +149,105 @@ def snapshots(client, topology, seconds):
     return f"none in {seconds:.0f} s"
 
 
+def frame_of(op, record, least):
+    """The longest request with a number of parts that a node takes; `record` makes one of so many parts, of `least` bytes each."""
+    parts = (jute.FRAME_BYTES_MAX - 100) // least
+    frame = jute.request(1, op, record(parts))
+    assert 0.9 * jute.FRAME_BYTES_MAX < len(frame) <= jute.FRAME_BYTES_MAX + 4, len(frame)
+    return parts, frame
+
+
+class SetAgain:
+    """Connections that set the same watches again and again, all that a frame holds of them."""
+
+    def __init__(self, host, connections=2):
+        self.clients = [Client(host) for _ in range(connections)]
+        name = lambda n: f"/w{n:06d}"
+        self.paths, self.frame = frame_of(
+            jute.SET_WATCHES, lambda n: jute.set_watches(1 << 60, exist=[name(i) for i in range(n)]), 4 + len(name(0)))
+
+    def go_on(self, seconds):
+        """Each sends the next when it has the answer."""
+        until, done, longest = time.monotonic() + seconds, 0, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            for client in self.clients:
+                client.send(self.frame)
+            for client in self.clients:
+                if client.skip(1):
+                    raise RuntimeError("watches were not set")
+            done, longest = done + len(self.clients), max(longest, time.monotonic() - began)
+        return f"{done} frames of {self.paths} paths, {len(self.clients)} at once, longest {longest * 1000:.0f} ms"
+
+    def close(self):
+        """Ends all connections."""
+        for client in self.clients:
+            client.close()
+
+
+class MultiReads:
+    """Reads of as much as a multiRead may answer: as many bytes, and as many nodes."""
+
+    # As in READ_PARTS_MAX of the node; bytes of its answers at most, and of each of the nodes that are read for that.
+    PARTS_MAX, BYTES_MAX, DATA = 16384, 4 << 20, 500_000
+
+    def __init__(self, client):
+        self.client = client
+        client.call(jute.CREATE, jute.create("/large"))
+        client.call(jute.CREATE, jute.create("/small"))
+        client.call(jute.SET_DATA, jute.set_data("/large", b"l" * self.DATA))
+        read = lambda path, n: jute.request(1, jute.MULTI_READ, jute.multi([(jute.GET_DATA, jute.path_watch(path))] * n))
+        self.large = read("/large", self.BYTES_MAX // (self.DATA + 100))
+        self.small = read("/small", self.PARTS_MAX)
+
+    def go_on(self, seconds, frame):
+        """Sends the same again and again, two in flight."""
+        client = self.client.fresh()
+        until, done, longest, sent = time.monotonic() + seconds, 0, 0, []
+        while time.monotonic() < until or sent:
+            while len(sent) < 2 and time.monotonic() < until:
+                client.send(frame)
+                sent.append(time.monotonic())
+            error = client.skip(1)
+            if error:
+                raise RuntimeError(f"a multiRead was refused with {error}")
+            done, longest = done + 1, max(longest, time.monotonic() - sent.pop(0))
+        return f"{done} of them, 2 in flight, longest {longest * 1000:.0f} ms"
+
+
+class Ephemerals:
+    """A session that has many, and asks which."""
+
+    def __init__(self, host, count):
+        self.client, self.count = Client(host), count
+        self.client.call(jute.CREATE, jute.create("/of"))
+        for at in range(0, count, PARTS):
+            parts = [(jute.CREATE, jute.create(f"/of/{n:07d}", flags=1)) for n in range(at, min(at + PARTS, count))]
+            self.client.send(jute.request(1, jute.MULTI, jute.multi(parts)))
+            if self.client.skip(1):
+                raise RuntimeError("a multi was refused")
+
+    def list(self, seconds):
+        """Asks for all of them, over and over."""
+        until, done, longest = time.monotonic() + seconds, 0, 0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            self.client.send(jute.request(1, jute.GET_EPHEMERALS, jute.buffer("/")))
+            if self.client.skip(1):
+                raise RuntimeError("a list was refused")
+            done, longest = done + 1, max(longest, time.monotonic() - began)
+        return f"{done} lists of {self.count}, longest {longest * 1000:.0f} ms"
+
+    def end(self, seconds):
+        """Its session ends, and all of them with it: one record."""
+        began = time.monotonic()
+        self.client.call(jute.CLOSE)
+        took = time.monotonic() - began
+        self.client.close()
+        time.sleep(max(0, seconds - took))
+        return f"{self.count} at once, after {took:.2f} s"
+
+
 class Crowd:
     """Many connections, each of which watches the same nodes."""
 

@@ -6,8 +6,10 @@ from lib import jute
 class Scene:
     """Both systems, and what is wrong so far."""
 
-    def __init__(self, apache_hosts, zoolog):
+    def __init__(self, apache_hosts, zoolog, admin):
         self.hosts = {"Apache": apache_hosts[0], "Zoolog": zoolog.hosts[0]}
+        # Where each answers admin commands.
+        self.admin = admin
         self.topology = zoolog
         self.wrong = []
 

@@ -44,7 +44,9 @@ class Topology:
         threading.Thread(target=read, daemon=True).start()
         came.wait(wait_s)
         if not self.ready:
-            raise RuntimeError(f"no `ready:` line in {wait_s} s; see {self.directory.parent}/dev.log")
+            ended = self.process.poll()
+            text = f"no `ready:` line in {wait_s} s" if ended is None else f"it ended with {ended} before it was ready"
+            raise RuntimeError(f"{text}; see {self.directory.parent}/dev.log")
         return time.monotonic() - started
 
     @property

@@ -59,7 +59,7 @@ pub enum SlotEvent {
         /// What.
         what: String,
     },
-    /// The cluster knows another data directory under this slot's id. It must not go on.
+    /// The cluster knows another data directory under this slot's id, or a later start of it. It must not go on.
     Dismissed {
         /// What the leader said, for people.
         why: String,

@@ -1,32 +1,44 @@
 //! What runs where? The topology, and how each node's process is made from what its disk kept.
 
 use crate::disk::{CLUSTER, Disk};
-use crate::node::{Node, Role};
+use crate::node::{CLUSTER_STEP, Node, Role};
 use crate::observe::Observation;
 use crate::options::{Options, Policy};
-use crate::process::{Plain, Process, Told};
+use crate::process::{Process, Told};
 use crate::schedule::Life;
 use crate::work::log_reader::LogReader;
 use crate::work::log_writer::LogWriter;
 use crate::work::operator::{Ended, Operator};
+use crate::work::switcher::Switcher;
 use crate::work::zk_client::{ZkClient, ZkClientConfig};
+use crate::work::zk_looker::ZkLooker;
 use std::time::Duration;
-use zoolog_client::{ClientConfig, LogClient};
+use zoolog_client::{ClientConfig, LogClient, Successor};
+use zoolog_core::rng::Rng;
 use zoolog_core::wal::Recovered;
 use zoolog_core::{Instant, OrdererId, ServerId, SlotId};
 use zoolog_order::{CutInterval, Failures, OrderError, OrderEvent, Orderer, OrdererConfig, RetentionConfig};
-use zoolog_shard::{Bounds, Slot, SlotConfig};
+use zoolog_shard::{Bounds, Slot, SlotConfig, SlotEvent};
 use zoolog_zk::snapshot::Restored;
 
 /// All nodes of these options, service first.
 pub fn roles(o: &Options) -> Vec<Role> {
     let orderers = (1..=o.orderers + o.joiners).map(|n| Role::Orderer(u64::from(n)));
     let servers = (1..=o.servers).map(Role::Server);
+    let later = (1..o.clusters).flat_map(|c| {
+        let first = c * CLUSTER_STEP;
+        let orderers = (1..=o.orderers).map(move |n| Role::Orderer(u64::from(first + n)));
+        orderers.chain((1..=o.servers).map(move |n| Role::Server(first + n)))
+    });
+    let switchers = (1..o.clusters).map(Role::Switcher);
     let zk = (1..=o.zk).map(Role::Zk);
     let users = (1..=o.writers).map(Role::Writer).chain((1..=o.readers).map(Role::Reader));
     let clients = (1..=o.zk_clients).map(Role::ZkClient);
+    // Where there is nothing to look at there is nobody who looks.
+    let lookers = (1..=o.zk_lookers).filter(|_| o.zk > 0).map(Role::ZkLooker);
     let operator = o.change_every.map(|_| Role::Operator);
-    orderers.chain(servers).chain(zk).chain(users).chain(clients).chain(operator).collect()
+    let service = orderers.chain(servers).chain(later).chain(zk);
+    service.chain(users).chain(clients).chain(lookers).chain(operator).chain(switchers).collect()
 }
 
 /// A node of that role, down, with an empty disk.
@@ -35,7 +47,18 @@ pub fn place(role: Role, options: &Options) -> Node {
 }
 
 fn orderer_addrs(o: &Options) -> Vec<String> {
-    (1..=o.orderers).map(|n| Role::Orderer(u64::from(n)).addr()).collect()
+    orderers_of(o, 0)
+}
+
+/// Addresses of the first orderers of a cluster.
+pub fn orderers_of(o: &Options, cluster: u32) -> Vec<String> {
+    let first = cluster * CLUSTER_STEP;
+    (1..=o.orderers).map(|n| Role::Orderer(u64::from(first + n)).addr()).collect()
+}
+
+/// What a log is sealed for that goes on in that cluster.
+pub fn successor(o: &Options, cluster: u32) -> String {
+    Successor { orderers: orderers_of(o, cluster), generation: cluster }.to_string()
 }
 
 /// What a process is made from.
@@ -100,6 +123,18 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
             Box::new(reader.after(may_release))
         }
         Role::Embedded(_) => return Err("only scenarios have embedded logs".into()),
+        Role::Switcher(n) => {
+            let generation = Some(n - 1);
+            let orderers = orderers_of(o, n - 1);
+            let cfg = ClientConfig { cluster: CLUSTER, generation, orderers, ..ClientConfig::default() };
+            // One after the other, and while there is a storm.
+            let share = o.fault_phase / o.clusters;
+            let at = Instant(0)
+                + share * n
+                + share.mul_f64(0.8) * Rng::new(o.seed, "exchange").below(100) as u32 / 100;
+            let log = LogClient::new(cfg, seed, now);
+            Box::new(Switcher::new(log, successor(o, n), at.max(now)))
+        }
         Role::Operator => {
             let all = (1..=o.orderers + o.joiners).map(|n| Role::Orderer(u64::from(n)).addr()).collect();
             let every = o.change_every.expect("an operator that does something");
@@ -110,7 +145,7 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
                 client: n,
                 life,
                 addrs: (1..=o.zk).map(|n| (Role::Zk(n).addr(), o.policy_of(n))).collect(),
-                keeps: o.policy != Policy::USUAL,
+                keeps: o.policies().any(|p| p != Policy::USUAL),
                 timeout: Duration::from_millis(o.session_timeout_ms),
                 every: o.request_every,
                 depth: o.request_depth,
@@ -118,6 +153,11 @@ pub fn build(birth: Birth<'_>) -> Result<Box<dyn Process>, String> {
                 calm_at,
             };
             Box::new(ZkClient::new(cfg, seed, now))
+        }
+        Role::ZkLooker(_) => {
+            let addrs = (1..=o.zk).map(|n| Role::Zk(n).addr()).collect();
+            let timeout = Duration::from_millis(o.session_timeout_ms);
+            Box::new(ZkLooker::new(addrs, timeout, o.request_every, calm_at, seed, now))
         }
     })
 }
@@ -129,13 +169,16 @@ fn orderer(
     seed: u64,
     now: Instant,
 ) -> Result<Box<dyn Process>, String> {
-    let members = (1..=u64::from(o.orderers)).map(|n| (OrdererId(n), Role::Orderer(n).addr()));
+    let generation = Role::Orderer(n).cluster();
+    let first = u64::from(generation * CLUSTER_STEP);
+    let members =
+        (1..=u64::from(o.orderers)).map(|n| (OrdererId(first + n), Role::Orderer(first + n).addr()));
     let cfg = OrdererConfig {
-        cluster: CLUSTER,
+        cluster: CLUSTER.at(generation),
         id: OrdererId(n),
         addr: Role::Orderer(n).addr(),
         peers: members.collect(),
-        joins: n > u64::from(o.orderers),
+        joins: n > first + u64::from(o.orderers),
         moved: Vec::new(),
         wanted_shards: o.shards,
         replicas: o.replicas,
@@ -153,7 +196,8 @@ fn orderer(
             max_age: o.consumer_max_age,
             max_lag_bytes: None,
         },
-        successor: o.successor,
+        successor: o.successor || generation > 0,
+        generation,
     };
     let machine = match Orderer::new(cfg, recovered, seed, now) {
         Ok(machine) => machine,
@@ -183,13 +227,14 @@ fn slot(
         unsynced_bytes: 256 << 10,
         ..Bounds::default()
     };
+    let generation = Role::Server(n).cluster();
     let cfg = SlotConfig {
-        cluster: CLUSTER,
+        cluster: CLUSTER.at(generation),
         slot: SlotId { server: ServerId(n), index: 0 },
         stamp: disk << 32 | u64::from(n),
         addr: Role::Server(n).addr(),
         domain: format!("host-{n}"),
-        orderers: orderer_addrs(o),
+        orderers: orderers_of(o, generation),
         bounds: Bounds {
             // Fast enough to be round several times in a history of seconds.
             scrub_bytes_per_s: if o.rot.is_some() { 64 << 20 } else { 0 },
@@ -199,5 +244,9 @@ fn slot(
         },
     };
     let machine = Slot::new(cfg, recovered, now).map_err(|e| e.to_string())?;
-    Ok(Box::new(Plain(machine)))
+    Ok(Box::new(Told(machine, |event| match event {
+        // It ends, and is started again by whoever looks after it.
+        SlotEvent::Dismissed { why } => Observation::Failed(why),
+        other => Observation::Note(format!("{other:?}")),
+    })))
 }

@@ -5,6 +5,7 @@ use crate::node::Role;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use zoolog_core::rng::Rng;
+use zoolog_core::starts;
 use zoolog_core::wal::{
     GroupPlan, MemoryDisk, OnDamage, Recovered, Wal, WalConfig, WalPos, WalRecord, WalSource, recover,
     verify_record,
@@ -31,6 +32,8 @@ pub struct Disk {
     pub rotten_checkpoint: Option<u32>,
     /// Which of its node's disks it is: what the stamp of its log tells.
     pub number: u64,
+    /// The file beside a slot's log, with the number of its newest start.
+    pub start: Option<Vec<u8>>,
 }
 
 impl Disk {
@@ -45,6 +48,7 @@ impl Disk {
             lost: BTreeMap::new(),
             rotten_checkpoint: None,
             number: 0,
+            start: None,
         }
     }
 
@@ -102,6 +106,18 @@ impl Disk {
         Some((self.memory.read_range(segment, offset.into(), bytes as usize)?, size as u32))
     }
 
+    /// The number of the newest start, as the file says that is beside the log, if it can be read.
+    pub fn newest_start(&self) -> Option<u64> {
+        starts::from_file(self.start.as_deref()?)
+    }
+
+    /// Whether the log of a slot tells of its newest start, so that the file can be done without.
+    pub fn log_tells_start(&self, role: Role) -> bool {
+        let found = self.config(role).and_then(|cfg| recover(&self.memory, &cfg).ok());
+        let next = found.map(|(recovered, _)| recovered.incarnation);
+        matches!(role, Role::Server(_)) && self.newest_start().is_some_and(|newest| next == Some(newest + 1))
+    }
+
     /// How its log is laid out, if a node of that role has one.
     pub fn config(&self, role: Role) -> Option<WalConfig> {
         let (node, on_damage) = match role {
@@ -139,15 +155,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Reads a disk.
+    /// Reads a disk, and gives a slot's start its number.
     ///
     /// # Errors
     /// When the log refuses it, or finds damage where none was done.
-    pub fn open(disk: &mut Disk, role: Role) -> Result<Self, String> {
+    pub fn open(disk: &mut Disk, role: Role, random: u64) -> Result<Self, String> {
         let cfg = disk.config(role).ok_or_else(|| format!("{role:?} has no log"))?;
-        let (recovered, wal) = recover(&disk.memory, &cfg).map_err(|e| e.to_string())?;
+        let (mut recovered, mut wal) = recover(&disk.memory, &cfg).map_err(|e| e.to_string())?;
         if !recovered.damage.is_empty() && !disk.is_rotten {
             return Err(format!("damage where none was done: {:?}", recovered.damage));
+        }
+        if matches!(role, Role::Server(_)) {
+            // Synced before the log's first group is written, as the real shell does.
+            let number = starts::number(recovered.incarnation, disk.newest_start(), random);
+            disk.start = Some(starts::to_file(number).into_bytes());
+            wal.take_number(&mut recovered, number);
         }
         Ok(Self { wal, recovered: Some(recovered), in_flight: None, preparing: None })
     }

@@ -2,11 +2,12 @@
 
 use crate::cluster::Birth;
 use crate::disk::Store;
-use crate::node::Running;
+use crate::node::{Role, Running};
 use crate::schedule::{Carried, Event, Life, NodeId};
 use crate::world::World;
 use bytes::Bytes;
 use std::time::Duration;
+use zoolog_core::rng::Rng;
 use zoolog_core::wal::WalPos;
 use zoolog_core::wire::{DiskRoom, SnapshotAt};
 use zoolog_core::{Gsn, Input, Token};
@@ -27,7 +28,11 @@ impl World {
             self.begin(id, None);
             return;
         }
-        match Store::open(&mut node.disk, node.role) {
+        let random = match self.options.random_starts {
+            true => Rng::new(self.options.seed, &format!("start of {id:?}, life {life}")).next_u64(),
+            false => 0,
+        };
+        match Store::open(&mut node.disk, node.role, random) {
             Ok(store) => {
                 node.starting = Some(store);
                 self.note(id, || format!("starts, life {life}"));
@@ -76,6 +81,11 @@ impl World {
         let (now, life, role) = (self.now(), self.nodes[id.0].life, self.nodes[id.0].role);
         let seed = self.options.seed ^ (id.0 as u64 + 1) << 48 ^ life << 32;
         let recovered = store.as_mut().and_then(Store::recovered);
+        if let Some(recovered) = recovered.as_ref().filter(|_| matches!(role, Role::Server(_))) {
+            let disk = self.nodes[id.0].disk.number;
+            let verdict = self.checks.starts.began(id, disk, life, recovered.incarnation);
+            self.judge(verdict);
+        }
         let restored = match self.nodes[id.0].snapshots.restore() {
             Ok(restored) => restored,
             Err(why) => return self.refuse_start(id, &why),
@@ -83,6 +93,13 @@ impl World {
         if let Some(gsn) = restored.newest {
             self.restored += 1;
             self.note(id, || format!("begins at {gsn}, second newest {:?}", restored.second_newest));
+        }
+        if let Some(begun) = &restored.begun {
+            self.gone_on += 1;
+            let (of, bytes) = (begun.of(), begun.bytes());
+            self.note(id, || {
+                format!("has {bytes} of {} bytes of another's snapshot at {}", of.bytes, of.gsn)
+            });
         }
         let disk = self.nodes[id.0].disk.number;
         let birth = Birth { role, options: &self.options, recovered, disk, restored, seed, life, now };
@@ -319,8 +336,19 @@ impl World {
 
     pub(crate) fn save_snapshot(&mut self, id: NodeId, gsn: Gsn, bytes: &Bytes, last: bool) {
         self.note(id, || format!("-> SaveSnapshot at {gsn}, {} bytes, last: {last}", bytes.len()));
-        let (life, sync) = (self.nodes[id.0].life, self.options.sync);
         self.nodes[id.0].snapshots.write(gsn, bytes, last);
+        self.answer_save(id, gsn, last);
+    }
+
+    pub(crate) fn save_part(&mut self, id: NodeId, of: SnapshotAt, from: u64, (bytes, last): (&Bytes, bool)) {
+        let gsn = of.gsn;
+        self.note(id, || format!("-> SavePart of {gsn} from {from}, {} bytes, last: {last}", bytes.len()));
+        self.nodes[id.0].snapshots.write_part(of, from, bytes, last);
+        self.answer_save(id, gsn, last);
+    }
+
+    fn answer_save(&mut self, id: NodeId, gsn: Gsn, last: bool) {
+        let (life, sync) = (self.nodes[id.0].life, self.options.sync);
         let wait = crate::options::around(&mut self.snapshot_rng, sync * 4);
         let full = self.stormy && self.snapshot_rng.chance(2);
         let result = if full { Err("no space left on the device".into()) } else { Ok(()) };

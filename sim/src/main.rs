@@ -1,7 +1,9 @@
 //! The simulator's command line: one seed, many seeds, one seed twice.
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zoolog_core::policy::{Acks, Fetch, Reads};
 use zoolog_sim::options::Options;
@@ -63,10 +65,52 @@ struct PolicyArgs {
     /// What reads show: session, linearizable, or log.
     #[arg(long)]
     reads: Option<Reads>,
+    /// Each node has its own; and a table says how many seeds there were of each policy.
+    #[arg(long, conflicts_with_all = ["fetch", "acks", "reads"])]
+    policies: Option<Policies>,
+}
+
+/// Of whom.
+#[derive(Clone, Copy, ValueEnum)]
+enum Policies {
+    /// All combinations in turn: of 24 seeds in a row each has two nodes.
+    Each,
+}
+
+fn options(seed: u64, p: PolicyArgs) -> Options {
+    match p.policies {
+        Some(Policies::Each) => Options::with_each_policy(seed),
+        None => Options::with_policy(seed, p.fetch, p.acks, p.reads),
+    }
 }
 
 fn run(seed: u64, p: PolicyArgs, trace: TraceMode) -> Outcome {
-    run_with(Options::with_policy(seed, p.fetch, p.acks, p.reads), trace)
+    run_with(options(seed, p), trace)
+}
+
+/// Seeds in which some node but the first had a policy, and how many of them failed.
+#[derive(Default)]
+struct Tally(BTreeMap<(u8, &'static str), (u64, u64)>);
+
+impl Tally {
+    const KINDS: [&str; 3] = ["fetch", "acks", "reads"];
+
+    fn count(&mut self, options: &Options, failed: bool) {
+        let of =
+            |p: zoolog_sim::options::Policy| [(0, p.fetch.name()), (1, p.acks.name()), (2, p.reads.name())];
+        let named: std::collections::BTreeSet<_> = options.policies().skip(1).flat_map(of).collect();
+        for policy in named {
+            let (seeds, failures) = self.0.entry(policy).or_default();
+            (*seeds, *failures) = (*seeds + 1, *failures + u64::from(failed));
+        }
+    }
+
+    fn print(&self) {
+        println!("{:<20} {:>6} {:>6}", "policy", "seeds", "failed");
+        for ((kind, name), (seeds, failed)) in &self.0 {
+            println!("{:<20} {seeds:>6} {failed:>6}", format!("{} {name}", Self::KINDS[usize::from(*kind)]));
+        }
+    }
 }
 
 fn main() -> Result<()> {
@@ -92,6 +136,7 @@ fn one(seed: u64, policy: PolicyArgs, trace: bool) -> Result<()> {
 
 fn many(from: u64, count: u64, policy: PolicyArgs, threads: u64, verbose: bool) -> Result<()> {
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
+    let tally = Mutex::new(Tally::default());
     let end = from.saturating_add(count);
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
@@ -102,6 +147,10 @@ fn many(from: u64, count: u64, policy: PolicyArgs, threads: u64, verbose: bool) 
                         break;
                     }
                     let outcome = run(seed, policy, TraceMode::Off);
+                    if policy.policies.is_some() {
+                        let options = options(seed, policy);
+                        tally.lock().expect("nobody panics").count(&options, outcome.failure.is_some());
+                    }
                     match outcome.failure {
                         Some(why) => {
                             failed.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +164,9 @@ fn many(from: u64, count: u64, policy: PolicyArgs, threads: u64, verbose: bool) 
         }
     });
     let failed = failed.into_inner();
+    if policy.policies.is_some() {
+        tally.into_inner().expect("nobody panicked").print();
+    }
     println!("{} passed, {failed} failed", count - failed);
     if failed > 0 { bail!("repeat one with: zoolog-sim seed N --trace") } else { Ok(()) }
 }

@@ -31,11 +31,18 @@ pub enum Role {
     Reader(u32),
     /// Speaks jute.
     ZkClient(u32),
+    /// Speaks it, and would take a read-only session.
+    ZkLooker(u32),
     /// Has a log of its own on its disk, from 1.
     Embedded(u32),
     /// Changes the orderers.
     Operator,
+    /// Has the log go on in this cluster, from 1, where it ends in the one before.
+    Switcher(u32),
 }
+
+/// Numbers of orderers and servers of one cluster; the next one's go on behind them.
+pub const CLUSTER_STEP: u32 = 100;
 
 impl Role {
     /// Whether it keeps a log on its disk.
@@ -48,6 +55,15 @@ impl Role {
         matches!(self, Role::Orderer(_) | Role::Server(_) | Role::Zk(_))
     }
 
+    /// Which of the clusters that follow each other it is part of; 0 for whoever is of none.
+    pub fn cluster(self) -> u32 {
+        match self {
+            Role::Orderer(n) => n as u32 / CLUSTER_STEP,
+            Role::Server(n) => n / CLUSTER_STEP,
+            _ => 0,
+        }
+    }
+
     /// Its node's name.
     pub fn name(self) -> String {
         match self {
@@ -57,8 +73,10 @@ impl Role {
             Role::Writer(n) => format!("writer-{n}"),
             Role::Reader(n) => format!("reader-{n}"),
             Role::ZkClient(n) => format!("client-{n}"),
+            Role::ZkLooker(n) => format!("looker-{n}"),
             Role::Embedded(n) => format!("embedded-{n}"),
             Role::Operator => "operator".into(),
+            Role::Switcher(n) => format!("switcher-{n}"),
         }
     }
 
@@ -78,8 +96,10 @@ impl Role {
             Role::Writer(n) => format!("10.0.4.{n}:1"),
             Role::Reader(n) => format!("10.0.5.{n}:1"),
             Role::ZkClient(n) => format!("10.0.6.{n}:1"),
+            Role::ZkLooker(n) => format!("10.0.9.{n}:1"),
             Role::Embedded(n) => format!("10.0.8.{n}:1"),
             Role::Operator => "10.0.7.1:1".into(),
+            Role::Switcher(n) => format!("10.0.9.{n}:1"),
         }
     }
 }

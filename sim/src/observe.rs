@@ -114,6 +114,8 @@ pub enum Observation {
     ZkEnqueue,
     /// A ZooKeeper client's request was answered, or never will be.
     Zk(ZkFact),
+    /// A ZooKeeper client that would take a read-only session was shown something.
+    Looked(ZkLook),
     /// A process of the workload saw a promise broken with its own eyes.
     Broken {
         /// Which.
@@ -129,6 +131,21 @@ pub enum Observation {
     Failed(String),
     /// A process of the workload has done all it was told to.
     Done,
+}
+
+/// What a client was shown that would take a read-only session.
+#[derive(Clone, Debug)]
+pub struct ZkLook {
+    /// Which node.
+    pub path: String,
+    /// Header.
+    pub zxid: i64,
+    /// Of the node.
+    pub stat: ZkStat,
+    /// Of the node.
+    pub data: Vec<u8>,
+    /// Whether its session was one.
+    pub read_only: bool,
 }
 
 /// One request of a ZooKeeper client and what came of it.

@@ -85,6 +85,25 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// All combinations of what is promised, in an order in which those that stand half of all apart have nothing in common but
+    /// what there are only two or three of.
+    fn all() -> impl Iterator<Item = (Fetch, Acks, Reads)> {
+        let of_reads = |reads: &'static Reads| {
+            let of_acks = move |acks: &'static Acks| Fetch::ALL.iter().map(|fetch| (*fetch, *acks, *reads));
+            Acks::ALL.iter().flat_map(of_acks)
+        };
+        Reads::ALL.iter().flat_map(of_reads)
+    }
+
+    /// The combination whose turn it is, and the rest as drawn.
+    fn in_turn(turn: u64, rng: &mut Rng) -> Self {
+        let count = Self::all().count() as u64;
+        let (fetch, acks, reads) = Self::all().nth((turn % count) as usize).expect("one of all");
+        Self { fetch, acks, reads, ..Self::draw(rng) }
+    }
+}
+
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.fetch, self.acks, self.reads)
@@ -106,6 +125,8 @@ pub struct Options {
     pub servers: u32,
     /// Whether the log waits to be told where it begins.
     pub successor: bool,
+    /// Clusters: the log goes on from each to the next, at some time during the storm.
+    pub clusters: u32,
     /// Shards of the first view.
     pub shards: u32,
     /// Replicas of a shard.
@@ -130,6 +151,10 @@ pub struct Options {
     pub readers: u32,
     /// ZooKeeper clients.
     pub zk_clients: u32,
+    /// ZooKeeper clients that would take a read-only session.
+    pub zk_lookers: u32,
+    /// How long a ZooKeeper node hears nothing of the log before it gives read-only sessions, if it does.
+    pub read_only: Option<Duration>,
     /// How long faults last.
     pub fault_phase: Duration,
     /// How long everything may take to be well again afterwards.
@@ -152,6 +177,9 @@ pub struct Options {
     pub clock_jump_every: Option<Duration>,
     /// Mean time between disks that get full.
     pub full_disk_every: Option<Duration>,
+    /// Whether numbers of starts are as far from each other as in service; else each is the lowest that it may be, so that
+    /// what is wrong shows.
+    pub random_starts: bool,
     /// The server whose disk is bad, if one's is, and mean time between its changes.
     pub rot: Option<(u32, Duration)>,
     /// Mean time between losses of all files of a ZooKeeper node.
@@ -211,6 +239,8 @@ pub struct Options {
     pub zk_fronts: u16,
     /// Policy of all ZooKeeper nodes but the first, which ends the sessions that none of the others may end.
     pub policy: Policy,
+    /// That of the third, if it has another one.
+    pub third_policy: Option<Policy>,
 }
 
 impl Options {
@@ -257,6 +287,9 @@ impl Options {
         let full_disk_every = fills.chance(30).then_some(full_disk_every);
         let mut policies = Rng::new(seed, "policies");
         let mut marks = Rng::new(seed, "marks");
+        let mut cut_off = Rng::new(seed, "cut off");
+        let read_only = Duration::from_millis(cut_off.between(100, 800));
+        let read_only = cut_off.chance(35).then_some(read_only);
         // One server's, always the same: what R replicas lose together is lost.
         let mut bad = Rng::new(seed, "rot");
         let rot =
@@ -278,6 +311,7 @@ impl Options {
             joiners: if change_every.is_some() { 4 } else { 0 },
             change_every,
             rot,
+            random_starts: false,
             trims,
             registered: Arc::default(),
             retain_time,
@@ -290,12 +324,15 @@ impl Options {
             orderers: 3,
             servers: 3,
             successor: false,
+            clusters: 1,
             shards: 3,
             replicas: 2,
             zk: 2 + rng.below(2) as u32,
             writers: 1 + rng.below(4) as u32,
             readers: 1 + rng.below(3) as u32,
             zk_clients: 2 + rng.below(4) as u32,
+            zk_lookers: if read_only.is_some() { 2 } else { 0 },
+            read_only,
             fault_phase: Duration::from_millis(rng.between(4_000, 9_000)),
             heal_phase: Duration::from_secs(30),
             crash_every,
@@ -324,10 +361,11 @@ impl Options {
             mark_interval: Duration::from_millis(marks.between(100, 2_000)),
             check_pass: Duration::from_millis(marks.between(200, 4_000)),
             policy: if policies.chance(20) { Policy::draw(&mut policies) } else { Policy::USUAL },
+            third_policy: None,
             zk_fronts: [0, 0, 1, 3][Rng::new(seed, "executors").below(4) as usize],
         };
         if trims && !with_zk {
-            (this.zk, this.zk_clients) = (0, 0);
+            (this.zk, this.zk_clients, this.zk_lookers) = (0, 0, 0);
         }
         this.disk_reserve_bytes = 4 * u64::from(this.segment_bytes);
         this
@@ -355,9 +393,33 @@ impl Options {
         this
     }
 
+    /// What `seed` draws, but of three ZooKeeper nodes the second and the third each have a combination of policies whose turn
+    /// it is: of 24 seeds in a row each combination has two nodes.
+    pub fn with_each_policy(seed: u64) -> Self {
+        let mut this = Self::draw(seed);
+        let mut rng = Rng::new(seed, "each policy");
+        this.policy = Policy::in_turn(seed, &mut rng);
+        // Odd, so that it is another of everything there are two or four of.
+        this.third_policy = Some(Policy::in_turn(seed + 13, &mut rng));
+        if this.zk == 0 {
+            (this.zk_clients, this.consumer_max_age) = (3, None);
+        }
+        this.zk = 3;
+        this
+    }
+
     /// The policy of ZooKeeper node `n`.
     pub fn policy_of(&self, n: u32) -> Policy {
-        if n == 1 { Policy::USUAL } else { self.policy }
+        match n {
+            1 => Policy::USUAL,
+            3 => self.third_policy.unwrap_or(self.policy),
+            _ => self.policy,
+        }
+    }
+
+    /// Those of all ZooKeeper nodes.
+    pub fn policies(&self) -> impl Iterator<Item = Policy> {
+        (1..=self.zk).map(|n| self.policy_of(n))
     }
 
     /// Whether something may be trimmed that nobody has read.
@@ -399,8 +461,12 @@ impl Options {
             joiners: 0,
             change_every: None,
             rot: None,
+            random_starts: false,
             rebuild_after: Duration::from_secs(60),
             policy: Policy::USUAL,
+            third_policy: None,
+            zk_lookers: 0,
+            read_only: None,
             ..Self::draw(seed)
         }
     }

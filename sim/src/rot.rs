@@ -68,6 +68,15 @@ impl World {
     pub fn damage(&mut self, id: NodeId) -> bool {
         let runs = self.nodes[id.0].is_up();
         let node = &mut self.nodes[id.0];
+        let mut files = Rng::new(self.options.seed, &format!("rot of files, {}", self.rotted));
+        if files.chance(10) && node.disk.log_tells_start(node.role) {
+            let file = node.disk.start.as_mut().expect("a slot has started");
+            let at = files.below(file.len() as u64) as usize;
+            file[at] ^= 1 << files.below(8);
+            self.rotted += 1;
+            self.note(id, || format!("rots: byte {at} of the file of its newest start"));
+        }
+        let node = &mut self.nodes[id.0];
         let (cuts, may_trim) = (&self.checks.cuts, self.options.trims);
         let done =
             damaged(&node.disk, node.role, &mut self.weather, (runs, may_trim), |lane| cuts.committed(lane));
@@ -131,9 +140,10 @@ fn damaged(
         }
     };
     let (after, _) = recover(&memory, &cfg).ok()?;
-    // Whether the very last group was synced nobody can tell: a log that wrote nothing but that it was opened may forget
-    // that, and seem to be another one.
-    if after.incarnation < before.incarnation {
+    // Whether the very last group was synced nobody can tell: the log may forget its newest start, if that is known from
+    // elsewhere. One that forgets all of them begins anew, as another one.
+    let is_known = disk.newest_start().is_some_and(|newest| newest + 1 >= before.incarnation);
+    if after.incarnation < before.incarnation && (!is_known || after.incarnation == 1) {
         return None;
     }
     // A writer's window knows the batches behind the newest checkpoint from nowhere else. Once such a batch is trimmed

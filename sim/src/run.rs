@@ -76,7 +76,7 @@ pub fn settle(world: &mut World) {
     let mut before = readers(world);
     while !well && world.violation.is_none() && only_readers_lack(world) {
         well = world.run_while(limit, is_well);
-        let (now, step) = (readers(world), world.checks.cuts.end().0 / 4);
+        let (now, step) = (readers(world), world.tail().0 / 4);
         if now.iter().zip(&before).any(|((behind, at), (_, was))| *behind && at.0 < was.0 + step) {
             break;
         }
@@ -90,22 +90,37 @@ pub fn settle(world: &mut World) {
         world.judge(Err(crate::check::Violation::new("LIVE", text)));
         return;
     }
-    let tail = world.checks.cuts.end();
-    let verdict = world.checks.finally(tail);
+    let tail = world.tail();
+    // Of several clusters each checker of the log saw a part, and nobody who reads all of it.
+    let verdict = match world.later.is_empty() {
+        true => world.checks.finally(tail),
+        false => world.checks.registers.finally(),
+    };
     world.judge(verdict);
 }
 
 /// Each reader: whether it is not at the tail, and where it is.
 fn readers(world: &World) -> Vec<(bool, Gsn)> {
-    let tail = world.checks.cuts.end();
+    let tail = world.tail();
     let at = |i| world.checks.order.position(NodeId(i)).unwrap_or_default();
     let all = world.nodes.iter().enumerate().filter(|(_, n)| matches!(n.role, Role::Reader(_)));
     all.map(|(i, _)| (at(i) < tail, at(i))).collect()
 }
 
-/// Whether nothing is missing but that readers are at the tail.
+/// Whether nothing is missing but that readers are at the tail; and ZooKeeper nodes that fetch now and then, which may be behind at
+/// any one moment.
 fn only_readers_lack(world: &World) -> bool {
-    complaints(world).len() == readers(world).iter().filter(|(behind, _)| *behind).count()
+    let behind = readers(world).iter().filter(|(behind, _)| *behind).count();
+    let fetches = |role| matches!(role, Role::Zk(n) if world.options.policy_of(n).fetch.is_pulled());
+    let late = |i: &usize| {
+        let node = &world.nodes[*i];
+        let serves = node.running.as_ref().is_some_and(|r| r.process.is_serving());
+        serves
+            && fetches(node.role)
+            && world.checks.convergence.applied(NodeId(*i)) != world.checks.cuts.end()
+    };
+    let late = (0..world.nodes.len()).filter(late).count();
+    behind > 0 && complaints(world).len() == behind + late
 }
 
 /// Whether everything has happened that must happen when nothing is in the way.
@@ -116,12 +131,14 @@ fn is_well(world: &World) -> bool {
 /// What is still missing.
 fn complaints(world: &World) -> Vec<String> {
     let mut missing = Vec::new();
-    let tail = world.checks.cuts.end();
+    let tail = world.tail();
     for (i, node) in world.nodes.iter().enumerate() {
         let id = NodeId(i);
         match node.role {
             _ if node.running.is_none() => missing.push(format!("{} is down", node.name)),
-            Role::Writer(_) | Role::ZkClient(_) | Role::Reader(_) if !world.checks.done.contains(&id) => {
+            Role::Writer(_) | Role::ZkClient(_) | Role::ZkLooker(_) | Role::Reader(_) | Role::Switcher(_)
+                if !world.checks.done.contains(&id) =>
+            {
                 missing.push(format!("{} is not done", node.name));
             }
             Role::Reader(_) if world.checks.order.position(id) != Some(tail) => {
@@ -148,11 +165,15 @@ fn complaints(world: &World) -> Vec<String> {
 fn summary(world: &World) -> String {
     let c = &world.checks;
     let (writes, reads) = c.registers.counts();
-    let policy = world.options.policy;
-    let policy = if policy == Policy::USUAL { String::new() } else { format!("{policy}: ") };
+    let o = &world.options;
+    let policy = match o.third_policy {
+        Some(third) => format!("{} {third}: ", o.policy),
+        None if o.policy == Policy::USUAL => String::new(),
+        None => format!("{}: ", o.policy),
+    };
     let lives: u64 = world.nodes.iter().map(|n| n.life).sum();
     format!(
-        "{}{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, \
+        "{}{:.1} s, {} events, {lives} lives; log: {} records, {} cuts, {} acks, trimmed to {}, {} gaps, {} trims by hand, {} consumers dropped, {} refused for want of room; zk: {writes} writes, {reads} reads, {} shown while cut off, \
          {} expired, {} states compared, {} starts from snapshots, {} files lost, {} got from others; {} changes of orderers; {} places rotted; {} copies begun, {} in place of lost ones; {} of {} conditional batches count",
         policy,
         world.now().0 as f64 / 1e9,
@@ -165,6 +186,7 @@ fn summary(world: &World) -> String {
         c.trim.counts().1,
         c.trim.counts().0,
         c.refused,
+        c.registers.shown(),
         c.expiry.expired(),
         c.convergence.compared(),
         world.restored,
@@ -188,8 +210,9 @@ impl World {
         }
     }
 
-    /// The tail as far as any cut was announced.
+    /// The tail as far as any cut was announced, in whichever cluster.
     pub fn tail(&self) -> Gsn {
-        self.checks.cuts.end()
+        let ends = self.later.iter().chain([&self.checks]).map(|checks| checks.cuts.end());
+        ends.max().expect("there is one cluster at least")
     }
 }

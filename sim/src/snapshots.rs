@@ -1,5 +1,6 @@
 //! What becomes of a node's snapshot files? They have their names once their last piece is answered; a crash
-//! before that loses them, leaves them whole or leaves them torn.
+//! before that loses them, leaves them whole or leaves them torn. Of another node's, what was synced stays to be gone on with; what
+//! was not may be anything.
 
 use crate::disk::CLUSTER;
 use bytes::Bytes;
@@ -8,10 +9,13 @@ use zoolog_core::Gsn;
 use zoolog_core::rng::Rng;
 use zoolog_core::snapshot::Unframer;
 use zoolog_core::wire::SnapshotAt;
+use zoolog_zk::bootstrap::Begun;
 use zoolog_zk::snapshot::{Beware, Loader, Restored};
 
 /// Files kept beside the newest.
 const OLDER_KEPT: usize = 2;
+/// Bytes of another node's snapshot after which its file is synced.
+const SYNC_BYTES: usize = 1200;
 
 /// Snapshot files of one node; they survive its crashes.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub struct Snapshots {
     good: BTreeSet<Gsn>,
     /// Position, bytes so far, whether all of it.
     writing: Option<(Gsn, Vec<u8>, bool)>,
+    /// Another node's that is being written, or is there from an earlier life: which, bytes so far, whether all of it.
+    part: Option<(SnapshotAt, Vec<u8>, bool)>,
     /// With what the last life ended.
     beware: Beware,
 }
@@ -32,6 +38,40 @@ impl Snapshots {
         assert_eq!((*of, *complete), (gsn, false), "one piece of one snapshot at a time");
         file.extend_from_slice(bytes);
         *complete = last;
+    }
+
+    /// A piece of another node's is written.
+    pub fn write_part(&mut self, of: SnapshotAt, from: u64, bytes: &Bytes, last: bool) {
+        // Whatever else was begun is left.
+        self.writing = None;
+        if from == 0 {
+            self.part = Some((of, Vec::new(), false));
+        }
+        let (which, file, complete) = self.part.as_mut().expect("its beginning is there");
+        assert_eq!((*which, file.len() as u64, *complete), (of, from, false), "it goes on where it was");
+        file.extend_from_slice(bytes);
+        *complete = last;
+    }
+
+    /// A piece of another node's is answered.
+    pub fn part_answered(&mut self, ok: bool) {
+        match self.part.take() {
+            Some((of, file, true)) if ok => {
+                self.writing = Some((of.gsn, file, true));
+                self.answered(true);
+            }
+            part => self.part = part.filter(|_| ok),
+        }
+    }
+
+    /// How much of another node's is there.
+    pub fn part_bytes(&self) -> usize {
+        self.part.as_ref().map_or(0, |(_, file, _)| file.len())
+    }
+
+    /// Whether a piece of another node's is what was given last.
+    pub const fn is_part(&self) -> bool {
+        self.writing.is_none() && self.part.is_some()
     }
 
     /// A piece is answered: after the last the file has its name for good.
@@ -53,6 +93,15 @@ impl Snapshots {
 
     /// The power goes.
     pub fn crash(&mut self, rng: &mut Rng) {
+        if let Some((of, mut file, _)) = self.part.take() {
+            // The last sync may not have been one.
+            let whole = file.len().min(of.bytes as usize - 1) / SYNC_BYTES * SYNC_BYTES;
+            file.truncate(whole);
+            if whole > 0 && rng.chance(20) {
+                file[whole - 1 - rng.below(SYNC_BYTES as u64) as usize] ^= 1 << rng.below(8);
+            }
+            self.part = Some((of, file, false)).filter(|_| whole > 0);
+        }
         if let Some((gsn, mut file, true)) = self.writing.take() {
             match rng.below(3) {
                 0 => return,
@@ -65,7 +114,7 @@ impl Snapshots {
 
     /// What is unfinished goes, and everything else, if so.
     pub fn drop_files(&mut self, finished: bool) {
-        self.writing = None;
+        (self.writing, self.part) = (None, None);
         if finished {
             self.files.clear();
             self.good.clear();
@@ -109,6 +158,15 @@ impl Snapshots {
         &mut self.files
     }
 
+    /// What there is of another node's snapshot; what is of no use goes.
+    fn begun(&mut self, applied: Gsn) -> Option<Begun> {
+        let (of, file, _) = self.part.take().filter(|(of, _, _)| of.gsn > applied)?;
+        let mut begun = Begun::new(of, CLUSTER);
+        file.chunks(1000).try_for_each(|chunk| begun.push(chunk)).ok()?;
+        self.part = Some((of, file, false));
+        Some(begun)
+    }
+
     /// What a node that starts finds: the newest good one, and where the next older good one is.
     ///
     /// # Errors
@@ -144,6 +202,7 @@ impl Snapshots {
             self.good.remove(&gsn);
         }
         let mut restored = found.unwrap_or_default();
+        restored.begun = self.begun(restored.state.applied());
         restored.look_ahead = beware.command.is_some();
         self.beware = beware.left(restored.second_newest);
         Ok(restored)

@@ -30,6 +30,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Who hears what.
     pub checks: Checks,
+    /// What the nodes of each later cluster say to whomever.
+    pub later: Vec<Checks>,
     /// What happened.
     pub trace: Trace,
     /// The first broken promise, if any: the world stops there.
@@ -46,6 +48,8 @@ pub struct World {
     pub restored: u64,
     /// How often one has got another's, having none that reached the log.
     pub fetched: u64,
+    /// How often a node began with a part of another's.
+    pub gone_on: u64,
     /// How often a node's snapshots were all lost.
     pub wiped: u64,
     /// Pieces of snapshots that were read otherwise than they were written.
@@ -69,6 +73,7 @@ impl World {
             schedule: Schedule::new(seed),
             network: Network::new(&options),
             nodes,
+            later: (1..options.clusters).map(|_| Checks::of_later(&options)).collect(),
             checks: Checks::new(&options),
             trace: Trace::new(trace),
             violation: None,
@@ -79,6 +84,7 @@ impl World {
             snapshot_rng: Rng::new(seed, "snapshots"),
             restored: 0,
             fetched: 0,
+            gone_on: 0,
             wiped: 0,
             misread: 0,
             refused_segments: 0,
@@ -155,7 +161,11 @@ impl World {
             }
             Event::SnapshotSaved(id, life, gsn, last, result) => {
                 if self.alive(id, life) {
-                    self.nodes[id.0].snapshots.answered(result.is_ok());
+                    let snapshots = &mut self.nodes[id.0].snapshots;
+                    match snapshots.is_part() {
+                        true => snapshots.part_answered(result.is_ok()),
+                        false => snapshots.answered(result.is_ok()),
+                    }
                     self.give(id, Input::SnapshotSaved { gsn, last, result });
                 }
             }
@@ -290,6 +300,7 @@ impl World {
                 store.release(&mut self.nodes[id.0].disk, segment);
             }
             Output::SaveSnapshot { gsn, bytes, last } => self.save_snapshot(id, gsn, &bytes, last),
+            Output::SavePart { of, from, bytes, last } => self.save_part(id, of, from, (&bytes, last)),
             Output::DropSnapshots { finished } => {
                 self.note(id, || format!("-> DropSnapshots, finished ones too: {finished}"));
                 self.nodes[id.0].snapshots.drop_files(finished);
@@ -307,9 +318,14 @@ impl World {
     fn send(&mut self, id: NodeId, run: &mut Running, conn: ConnId, bytes: Bytes) {
         let Some(&(link, end)) = run.conns.get(&conn) else { return };
         let now = self.schedule.now();
-        if self.nodes[id.0].role.is_service() || !matches!(self.nodes[id.0].role, Role::ZkClient(_)) {
+        if !matches!(self.nodes[id.0].role, Role::ZkClient(_) | Role::ZkLooker(_)) {
             let to = self.network.links.get(&link).map_or(id, |l| l.ends[1 - end].node);
-            let verdict = self.checks.sent(now, id, to, &bytes);
+            let cluster = self.nodes[id.0].role.cluster().max(self.nodes[to.0].role.cluster());
+            let checks = match cluster.checked_sub(1) {
+                None => &mut self.checks,
+                Some(i) => &mut self.later[i as usize],
+            };
+            let verdict = checks.sent(now, id, to, &bytes);
             self.judge(verdict);
         }
         let (Some(l), name) = (self.network.links.get(&link), &self.nodes[id.0].name) else { return };

@@ -56,25 +56,31 @@ pub fn build(
         container_check_interval: Duration::from_millis(300),
         mark_records: o.mark_records,
         // A node that fetches seldom comes to the tail only where the log is still for a while.
-        mark_interval: o.mark_interval * if o.policy.fetch == Fetch::Streamed { 1 } else { 10 },
+        mark_interval: o.mark_interval
+            * if o.policies().all(|p| p.fetch == Fetch::Streamed) { 1 } else { 10 },
         check_pass: o.check_pass,
         ..NodeConfig::default()
     };
     if seed.is_multiple_of(2) {
         // Then all that can be large is.
-        cfg.steps = Steps { events: 1, watches: 1, names: 1 };
+        cfg.steps = Steps { events: 1, watches: 1, names: 1, set_again: 1, connections: 1, record_bytes: 1 };
     }
     cfg.log.consumer = o.trims.then(|| format!("zk-{n}"));
     let Policy { fetch, acks, reads, defer, location_limit } = o.policy_of(n);
     (cfg.acks, cfg.reads) = (acks, reads);
     (cfg.log.fetch, cfg.log.defer, cfg.log.location_limit) = (fetch, defer, location_limit);
+    if let Some(patience) = o.read_only {
+        (cfg.read_only, cfg.read_only_patience) = (true, patience);
+    }
     let shown = Gsn(0);
     if o.trims {
         cfg.gives_at = Some(Role::Zk(n).giving_addr());
     }
     // Small pieces, so that there are some.
     let bytes_per_s = [0, 20_000, 200_000][(seed % 3) as usize];
-    cfg.bootstrap = FetchConfig { bytes_per_s, piece_bytes: 600, window: 3 };
+    // Some take another's snapshot rather than play a short log.
+    let log_bytes = [0, 64 << 20, 256 * 20, 256 * 200][(seed / 3 % 4) as usize];
+    cfg.bootstrap = FetchConfig { bytes_per_s, piece_bytes: 600, window: 3, log_bytes };
     let serve = Serve::new(ServeConfig { cluster: CLUSTER, bytes_per_s: 0, fetchers_max: 1 });
     if o.zk_fronts > 0 {
         let node = Team::restore(cfg, o.zk_fronts, seed, now, restored);

@@ -148,3 +148,64 @@ fn what_follows_the_snapshot_that_is_fetched_stays_in_the_log() {
         ends_well(&mut world);
     }
 }
+
+/// What was synced of the file is not got again, and what of it was not is found out.
+#[test]
+fn a_node_that_dies_in_mid_transfer_goes_on_where_it_was() {
+    let (mut begun, mut on) = (0, 0);
+    for seed in 1..5 {
+        let mut world = trimmed(options(seed));
+        world.trace.set(TraceMode::Collect);
+        let id = zk(&world, 2);
+        for _ in 0..3 {
+            assert!(world.wipe(id, 10 * MS), "seed {seed}");
+            for _ in 0..3 {
+                let there = |w: &World| w.nodes[id.0].snapshots.part_bytes() > 3_000 || serves(w, id);
+                let goes = world.run_while(30_000 * MS, there);
+                assert!(goes, "seed {seed}: nothing comes: {:?}", world.violation);
+                if serves(&world, id) {
+                    break;
+                }
+                world.crash_noticed(id, 2 * MS);
+                world.schedule.after(20 * MS, Event::Start(id));
+                // As long as it takes to begin, and a little.
+                run_for(&mut world, 40 * MS);
+            }
+            is_back(&mut world, id, seed);
+            run_for(&mut world, 300 * MS);
+        }
+        begun += world.gone_on;
+        let text = world.trace.text();
+        on += text.lines().filter(|l| l.contains("goes on at byte")).count();
+        ends_well(&mut world);
+    }
+    assert!(begun > 10 && on > 5, "{begun} lives began with some of a file, {on} times it was gone on with");
+}
+
+#[test]
+fn a_wiped_node_gets_a_snapshot_rather_than_play_a_log_that_is_whole_if_that_is_cheaper() {
+    let (mut got, mut played) = (0, 0);
+    for seed in 1..7 {
+        let o = Options { snapshot_records: 250, ..options(seed) };
+        let roles = roles(&o);
+        let mut world = World::new(o, &roles, TraceMode::Off);
+        world.start_all();
+        let first = zk(&world, 1);
+        let offers = |w: &World| w.nodes[first.0].snapshots.newest_good().is_some();
+        assert!(world.run_while(15_000 * MS, offers), "seed {seed}: no snapshot: {:?}", world.violation);
+        for n in [2, 3, 2] {
+            if world.checks.trim.point() > Gsn(0) {
+                break;
+            }
+            let (id, fetched) = (zk(&world, n), world.fetched);
+            assert!(world.wipe(id, 20 * MS), "seed {seed}: nothing is trimmed");
+            is_back(&mut world, id, seed);
+            if world.checks.trim.point() == Gsn(0) {
+                let count = if world.fetched > fetched { &mut got } else { &mut played };
+                *count += 1;
+            }
+        }
+        ends_well(&mut world);
+    }
+    assert!(got > 0 && played > 0, "{got} got a snapshot, {played} played the log");
+}

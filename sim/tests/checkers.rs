@@ -13,7 +13,7 @@ use zoolog_core::{
     ViewNumber, WriterId,
 };
 use zoolog_sim::check::Checks;
-use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkReply, ZkStat};
+use zoolog_sim::observe::{Observation, ZkCall, ZkFact, ZkLook, ZkReply, ZkStat};
 use zoolog_sim::options::Options;
 use zoolog_sim::schedule::NodeId;
 
@@ -175,6 +175,7 @@ fn an_order_that_fits_no_cut_is_noticed() {
         wire::encode(OrderIs {
             request: 1,
             cluster: ClusterId(1),
+            generation: 0,
             number: CutNumber(number),
             tail: Gsn(tail),
             view: View { number: ViewNumber(1), shards: Vec::new() },
@@ -480,6 +481,27 @@ fn the_newest_state_of_the_queue_counts_whoever_is_answered_last() {
     make(&mut h);
     h.zk(1, 2, read(), ok(6, None, &[])).unwrap();
     assert_eq!(h.0.registers.finally().map_err(|v| v.promise), Err("ZK-1"));
+}
+
+/// ZK-2: what a node shows that is cut off is its whole state at one position.
+#[test]
+fn what_is_shown_while_cut_off_and_is_of_no_position_is_noticed() {
+    let stat = |mzxid, version| ZkStat { mzxid, czxid: 2, version, owner: 0 };
+    let look = |mzxid, version, zxid| {
+        let (path, data) = ("/r0".to_string(), format!("v{version}").into_bytes());
+        Observation::Looked(ZkLook { path, zxid, stat: stat(mzxid, version), data, read_only: true })
+    };
+    let finally = |looks: &[(i64, i32, i64)]| -> Result<(), &'static str> {
+        let mut h = History::new();
+        for &(mzxid, version, zxid) in looks {
+            h.seen(0, look(mzxid, version, zxid))?;
+        }
+        h.0.registers.finally().map_err(|v| v.promise)
+    };
+    assert_eq!(finally(&[(5, 1, 5), (5, 1, 7), (8, 2, 8), (8, 2, 9)]), Ok(()));
+    assert_eq!(finally(&[(5, 1, 8), (8, 2, 8)]), Err("ZK-2"), "at 8 it has changed");
+    assert_eq!(finally(&[(9, 2, 8)]), Err("ZK-2"), "what comes later");
+    assert_eq!(finally(&[(5, 1, 5), (6, 1, 7)]), Err("ZK-1"), "another version of that number");
 }
 
 /// LOG-9: a copy counts only if it was in the making, and once its slot has said that it has everything.

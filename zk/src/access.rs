@@ -1,7 +1,10 @@
 //! Who may do what? A caller's identities held against an ACL.
 
+mod rules;
+
 use crate::jute::codes::perms;
 use crate::txn::{Acl, ArchivedAuthId, AuthId};
+pub use rules::Rules;
 use std::net::IpAddr;
 
 /// Scheme of who may do everything.
@@ -58,20 +61,9 @@ impl<'a> Caller<'a> {
     }
 
     /// Whether the list gives it one of the permissions `wanted`.
-    pub fn may(&self, acl: &[Acl], wanted: i32) -> bool {
-        let is = |id: &AuthId| match id.scheme.as_str() {
-            "world" => id.id == "anyone",
-            "ip" => self.address.is_some_and(|address| is_within(address, &id.id)),
-            _ => self.any(|scheme, own| scheme == id.scheme && own == id.id),
-        };
-        self.is_super() || acl.iter().any(|entry| entry.perms & wanted != 0 && is(&entry.id))
+    pub fn may(&self, rules: &Rules, wanted: i32) -> bool {
+        rules.give(self, wanted) || self.is_super()
     }
-}
-
-/// Permissions that a list gives to everyone.
-pub fn to_anyone(acl: &[Acl]) -> i32 {
-    let open = acl.iter().filter(|a| a.id.scheme == "world" && a.id.id == "anyone");
-    open.fold(0, |all, a| all | a.perms)
 }
 
 /// The list as it is shown to who may not change it: without what passwords could be guessed from.
@@ -116,23 +108,6 @@ pub fn is_address_range(text: &str) -> bool {
     range(text).is_some()
 }
 
-fn is_within(address: IpAddr, text: &str) -> bool {
-    let same = |a: u128, b: u128, width: u32, bits: u32| {
-        bits == 0 || (a ^ b).checked_shr(width - bits).is_none_or(|left| left == 0)
-    };
-    match range(text).map(|(of, bits)| (of.to_canonical(), bits)) {
-        Some((IpAddr::V4(of), bits)) => match address {
-            IpAddr::V4(a) => same(a.to_bits().into(), of.to_bits().into(), 32, bits.min(32)),
-            IpAddr::V6(_) => false,
-        },
-        Some((IpAddr::V6(of), bits)) => match address {
-            IpAddr::V6(a) => same(a.to_bits(), of.to_bits(), 128, bits),
-            IpAddr::V4(_) => false,
-        },
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +135,12 @@ mod tests {
             ("1.2.3.4", "nonsense", false),
         ];
         for (address, text, within) in cases {
-            assert_eq!(is_within(address.parse().expect("one"), text), within, "{address} in {text}");
+            let caller = Caller::new(&[], Some(address.parse().expect("one")));
+            // As the only entry, and as one of many.
+            for n in [1, 20] {
+                let rules = Rules::new(&vec![acl(1, "ip", text); n]);
+                assert_eq!(caller.may(&rules, 1), within, "{address} in {text}");
+            }
         }
     }
 
@@ -195,10 +175,12 @@ mod tests {
             (acl(1, "ip", "10.0.1.0/24"), false),
             (acl(1, "x509", "CN=me"), false),
         ] {
-            assert_eq!(me.may(&[acl(30, "digest", "u:h"), entry.clone()], 1), lets_in, "{entry:?}");
+            let rules = Rules::new(&[acl(30, "digest", "u:h"), entry.clone()]);
+            assert_eq!(me.may(&rules, 1), lets_in, "{entry:?}");
         }
-        assert!(!Caller::NOBODY.may(&[acl(31, "ip", "0.0.0.0/0")], 1), "who has no address is in no range");
-        let nobodys = [acl(0, "digest", "x:y")];
+        let addresses = Rules::new(&[acl(31, "ip", "0.0.0.0/0")]);
+        assert!(!Caller::NOBODY.may(&addresses, 1), "who has no address is in no range");
+        let nobodys = Rules::new(&[acl(0, "digest", "x:y")]);
         let root = [AuthId { scheme: SUPER.into(), id: String::new() }];
         assert!(Caller::new(&root, None).may(&nobodys, 16) && Caller::ROOT.may(&nobodys, 16));
         assert!(!me.may(&nobodys, 31));
@@ -209,6 +191,7 @@ mod tests {
         let list = [acl(1, "digest", "u:h:x"), acl(2, "ip", "::1"), acl(4, "sasl", "a:b")];
         let shown = [acl(1, "digest", "u:x"), acl(2, "ip", "::1"), acl(4, "sasl", "a:b")];
         assert_eq!(redacted(&list), shown);
-        assert_eq!(to_anyone(&[acl(1, "world", "anyone"), acl(6, "world", "anyone"), list[0].clone()]), 7);
+        let open = [acl(1, "world", "anyone"), acl(6, "world", "anyone"), list[0].clone()];
+        assert_eq!(Rules::new(&open).to_anyone(), 7);
     }
 }

@@ -4,6 +4,7 @@
 //! New kinds of [`Op`] are added behind the others and must not be longer than the longest, so that records
 //! written before stay what they are.
 
+use crate::access::Rules;
 use crate::jute::ErrorCode;
 use std::sync::Arc;
 use zoolog_core::{Gsn, WallMs};
@@ -405,15 +406,24 @@ pub enum PartOutcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readers {
     /// The node's ACL.
-    pub node: Option<Arc<[Acl]>>,
+    pub node: Option<Arc<Rules>>,
     /// Its parent's, where its children changed.
-    pub parent: Option<Arc<[Acl]>>,
+    pub parent: Option<Arc<Rules>>,
 }
 
-impl From<[Option<Arc<[Acl]>>; 2]> for Readers {
-    fn from([node, parent]: [Option<Arc<[Acl]>>; 2]) -> Self {
+impl From<[Option<Arc<Rules>>; 2]> for Readers {
+    fn from([node, parent]: [Option<Arc<Rules>>; 2]) -> Self {
         Self { node, parent }
     }
+}
+
+/// An ephemeral that went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ephemeral {
+    /// Whose it was.
+    pub session: i64,
+    /// Where it was in the tree.
+    pub slot: u32,
 }
 
 /// What apply did to the tree or to the sessions, for watches and connections, in order.
@@ -432,6 +442,8 @@ pub enum Change {
         path: String,
         /// Who may hear of it.
         readers: Readers,
+        /// What it was, if it was a session's.
+        ephemeral: Option<Ephemeral>,
     },
     /// A node's data was set.
     DataChanged {

@@ -357,7 +357,7 @@ mod tests {
         let (path, readers) = (path.into(), Readers::default());
         match kind {
             0 => Change::Created { path, readers },
-            1 => Change::Deleted { path, readers },
+            1 => Change::Deleted { path, readers, ephemeral: None },
             _ => Change::DataChanged { path, readers },
         }
     }

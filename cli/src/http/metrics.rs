@@ -11,7 +11,7 @@ use zoolog_zk::node::{Facts, Figure, Report, latencies, monitored, totals};
 pub const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Of those that `mntr` lists, which are Zoolog's own.
-const OWN: [&str; 10] = [
+const OWN: [&str; 15] = [
     "applied_gsn",
     "order_tail",
     "snapshot_gsn",
@@ -22,6 +22,11 @@ const OWN: [&str; 10] = [
     "location_entries",
     "location_bytes",
     "writes_failed_after_ack",
+    "bootstrap_bytes",
+    "bootstrap_of_bytes",
+    "bootstrap_bytes_per_s",
+    "bootstrap_limit_bytes_per_s",
+    "bootstraps",
 ];
 
 /// Text in the format, one family of figures after the other.
@@ -97,6 +102,7 @@ fn kind_of(name: &str) -> &'static str {
         "fetches",
         "location_bytes",
         "writes_failed_after_ack",
+        "bootstraps",
     ];
     if counts || more.contains(&name) { "counter" } else { "gauge" }
 }
@@ -123,6 +129,9 @@ pub fn of_zk(report: &Report, facts: &Facts) -> String {
     }
     let status = &report.status;
     out.put("gauge", "zoolog_serving", "", u8::from(status.serving));
+    let bootstrap = &status.bootstrap;
+    let from = format!("from=\"{}\"", bootstrap.peer());
+    out.put("gauge", "zoolog_bootstrap", &from, u8::from(bootstrap.on));
     out.put("gauge", "zoolog_log_room", &format!("room=\"{}\"", status.log_room.name()), 1);
     out.process("zk");
     out.text

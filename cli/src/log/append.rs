@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zoolog_client::{AppendError, LogEvent, WriterLost};
+use zoolog_client::{AppendError, LogEvent, Sealed, WriterLost};
 use zoolog_core::batch::first_seq;
 use zoolog_core::rt::clock;
 use zoolog_core::{Gsn, Instant, Seq, WriterId};
@@ -195,6 +195,7 @@ impl Appending {
             Said::Log(LogEvent::WriterLost { why: why @ WriterLost::NoName, .. }) => {
                 return Err(Failure::new(Code::Usage, format!("nothing was appended: {why}")));
             }
+            Said::Log(LogEvent::Sealed(sealed)) => return Err(self.ended(&sealed)),
             Said::Log(LogEvent::WriterLost { why, .. }) => {
                 return Err(self.unknown(&format!("the writer can't go on: {why}")));
             }
@@ -205,6 +206,17 @@ impl Appending {
             Said::Log(_) => {}
         }
         Ok(())
+    }
+
+    /// What is not acknowledged is not in it.
+    fn ended(&self, sealed: &Sealed) -> Failure {
+        let text = format!(
+            "the log has ended at {}, and goes on at {}: {}; what came behind it is in neither. Append that there",
+            sealed.tail,
+            sealed.successor,
+            self.known()
+        );
+        Failure::new(Code::Conflict, text)
     }
 
     fn known(&self) -> String {

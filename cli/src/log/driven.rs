@@ -122,8 +122,10 @@ impl Driven {
             while let Some(record) = self.held.front() {
                 match self.log.append(record) {
                     Ok(_) => self.held.pop_front(),
-                    // Of a writer that has ended it is said why.
-                    Err(AppendError::Full | AppendError::NotOpen | AppendError::Closed) => return None,
+                    // Of a writer that has ended it is said why; and of a log.
+                    Err(
+                        AppendError::Full | AppendError::NotOpen | AppendError::Closed | AppendError::Sealed,
+                    ) => return None,
                     Err(error) => {
                         self.held.clear();
                         return Some(LogEvent::AppendFailed { first: 0, error });
@@ -138,7 +140,8 @@ impl Driven {
                         AppendError::Full
                         | AppendError::NotOpen
                         | AppendError::Unsettled
-                        | AppendError::Closed,
+                        | AppendError::Closed
+                        | AppendError::Sealed,
                     ) => {
                         self.together = Some((expected, records));
                         return None;

@@ -71,6 +71,10 @@ fn hear(said: Said, records: &mut Records) -> Result<Wanted, Failure> {
         Said::Log(LogEvent::Stalled { what: "order" }) => {
             out::note("the orderers are silent; waiting for them (ctrl-c ends it)");
         }
+        Said::Log(LogEvent::Sealed(sealed)) => out::note(format!(
+            "the log has ended at {}, and goes on at {}: follow it there from that position on",
+            sealed.tail, sealed.successor
+        )),
         Said::Log(LogEvent::Resumed { what: "order" }) => out::note("the orderers are back"),
         _ => {}
     }

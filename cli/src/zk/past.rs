@@ -1,5 +1,6 @@
 //! `zoolog zk changes` and `get`: what has happened since a zxid, and what was there at one? The log tells, from a snapshot
-//! on, or from its beginning where it is whole: its records are applied here as every node applies them.
+//! on, or from its beginning where it is whole: its records are applied here as every node applies them, but for those that
+//! are passed over because a later one says so, for which the log is searched first.
 
 use super::snapshot;
 use crate::args::{ChangesArgs, GetArgs, PastArgs};
@@ -7,11 +8,12 @@ use crate::exit::{Code, Failure};
 use crate::log::{Interrupt, Said, Session};
 use crate::out::{self, Reader, Stdout};
 use serde_json::json;
-use zoolog_client::{Committed, LogCommand, LogEvent};
+use std::collections::BTreeSet;
+use zoolog_client::replicated::{Lookahead, LookaheadNext};
+use zoolog_client::{Committed, LogCommand, LogEvent, ReadEnd, RequestId};
 use zoolog_core::Gsn;
-use zoolog_core::batch::BatchKind;
 use zoolog_core::rt::clock;
-use zoolog_zk::state::State;
+use zoolog_zk::state::{State, skips};
 use zoolog_zk::txn::Change;
 
 /// A state that follows the log.
@@ -21,6 +23,8 @@ struct Replay {
     state: State,
     /// Where the log ended when this began.
     tail: Gsn,
+    /// Positions of records that are passed over, as the log says before its tail.
+    skipped: BTreeSet<Gsn>,
     changes: Vec<Change>,
 }
 
@@ -48,8 +52,49 @@ impl Replay {
             Some(dir) => snapshot::newest_until(dir, Gsn(zxid))?.unwrap_or_default(),
             None => State::new(),
         };
-        session.ask(LogCommand::Subscribe { from: state.applied() });
-        Ok(Self { session, interrupt, state, tail, changes: Vec::new() })
+        let mut replay =
+            Self { session, interrupt, state, tail, skipped: BTreeSet::new(), changes: Vec::new() };
+        replay.look_ahead()?;
+        replay.session.ask(LogCommand::Subscribe { from: replay.state.applied() });
+        Ok(replay)
+    }
+
+    /// Searches the log for what says that a record is passed over: it lies behind that record.
+    fn look_ahead(&mut self) -> Result<(), Failure> {
+        let start = self.state.applied();
+        let mut search = Lookahead::new(start, BTreeSet::new(), &BTreeSet::new());
+        search.ends_at(self.tail);
+        let mut moved = clock::now();
+        loop {
+            match search.next() {
+                LookaheadNext::Done(_) => break,
+                LookaheadNext::Read(from, to, max_bytes) => {
+                    let tag = self.session.tag();
+                    self.session.ask(LogCommand::Read { tag, from, to, max_bytes });
+                    search.asked(RequestId(tag));
+                }
+                LookaheadNext::Write(gsn) => unreachable!("nobody wants {gsn} passed over"),
+                LookaheadNext::Wait => {}
+            }
+            match self.session.next()? {
+                Some(Said::Log(LogEvent::ReadDone { request, batches, covers, end })) => {
+                    if end == ReadEnd::Trimmed {
+                        return Err(gap(start, covers));
+                    }
+                    moved = clock::now();
+                    search.read(request, &batches, (covers, end), skips)?;
+                }
+                _ if clock::now().since(moved) > self.session.patience() => {
+                    return Err(self.session.unavailable());
+                }
+                _ => self.interrupt.check()?,
+            }
+        }
+        self.skipped = search.found;
+        match self.skipped.range(..start).find(|gsn| !self.state.has_skipped(**gsn)) {
+            Some(gsn) => Err(applied(*gsn, "the snapshot that this begins with")),
+            None => Ok(()),
+        }
     }
 
     /// Applies record after record until `each`, told what it did, has enough; or until the tail, unless what comes from
@@ -96,13 +141,23 @@ impl Replay {
         batch: &Committed,
         each: &mut impl FnMut(&State, &mut Vec<Change>) -> Result<Next, Failure>,
     ) -> Result<Next, Failure> {
-        let Self { state, changes, .. } = self;
-        if batch.placed.batch.kind() == BatchKind::Fence {
+        let Self { state, changes, skipped, tail, .. } = self;
+        if !batch.placed.batch.holds_at(batch.first_gsn) {
+            // It has a place in the order, and says nothing to this state.
             (batch.from().0..batch.end().0).for_each(|gsn| drop(state.apply(Gsn(gsn), b"", changes)));
         }
         for (gsn, _, record) in batch.records() {
             changes.clear();
-            state.apply(gsn, &record, changes);
+            match skipped.contains(&gsn) {
+                true => drop(state.pass_over(gsn)),
+                false => drop(state.apply(gsn, &record, changes)),
+            }
+            // What lay before the tail was searched.
+            if gsn >= *tail
+                && let Some(late) = skips(&record).filter(|late| *late < gsn && !state.has_skipped(*late))
+            {
+                return Err(applied(late, "what was told here"));
+            }
             if each(state, changes)? == Next::Enough {
                 return Ok(Next::Enough);
             }
@@ -118,6 +173,14 @@ fn gap(from: Gsn, until: Gsn) -> Failure {
          orderers keeps more of the log"
     );
     Failure::new(Code::NotFound, text)
+}
+
+fn applied(gsn: Gsn, who: &str) -> Failure {
+    let text = format!(
+        "the record at {gsn} is passed over, as a later one says, and {who} has applied it: begin again, and if need be with an \
+         older snapshot"
+    );
+    Failure::new(Code::Conflict, text)
 }
 
 /// Whether it is of that node, or of one below it.

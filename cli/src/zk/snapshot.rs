@@ -6,18 +6,26 @@ use crate::out;
 use std::path::Path;
 use zoolog_core::rt::snapshots::{SnapshotFile, SnapshotStore};
 use zoolog_core::{ClusterId, Gsn};
-use zoolog_zk::snapshot::Loader;
+use zoolog_zk::snapshot::load_together;
 use zoolog_zk::state::State;
 use zoolog_zk::tree::Lifetime;
 
-/// The state in a snapshot's file, of that cluster; 0 takes any.
+/// Threads that make nodes of what was read, at most: behind so many, putting them together takes longer.
+const MAKERS_MAX: usize = 4;
+
+/// The state in a snapshot's file, of that cluster; 0 takes any. It is loaded by as many threads as there are cores, and some
+/// more that mostly wait: whoever starts a node waits for it.
 ///
 /// # Errors
 /// Text for a person, with the path: it can't be read, or is not whole.
 pub fn load(store: &SnapshotStore, file: &SnapshotFile, cluster: ClusterId) -> Result<State, String> {
-    let mut loader = Loader::new(cluster);
-    store.read(file, &mut |bytes| loader.push(bytes))?;
-    loader.finish().map_err(|e| format!("{}: {e}", file.path.display()))
+    let makers = std::thread::available_parallelism().map_or(1, usize::from).min(MAKERS_MAX);
+    let loaded = load_together(cluster, makers, |sink| store.read_ahead(file, sink));
+    let fits = loaded.and_then(|state| match state.applied() == file.gsn {
+        true => Ok(state),
+        false => Err(format!("it is of position {}", state.applied())),
+    });
+    fits.map_err(|why| format!("{} can't be used: {why}", file.path.display()))
 }
 
 /// Gives what is in the newest good snapshot of the node whose data directory this is, and its zxid; `None` if it isn't one.

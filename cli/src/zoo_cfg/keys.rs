@@ -122,7 +122,7 @@ fn host(text: &str) -> Result<Option<String>, String> {
 const U32: i64 = u32::MAX as i64;
 
 /// Keys that set something.
-const SETTING: &[(&str, Take)] = &[
+pub(super) const SETTING: &[(&str, Take)] = &[
     ("clientPort", |d, v| {
         d.client.port = Some(port(v)?);
         Ok(())
@@ -271,7 +271,7 @@ const QUIET: &str = "nothing is logged per request";
 const TUNING: &str = "there is nothing to tune there";
 
 /// Keys that set nothing, as they are or with a `*` at their end.
-const OTHERS: &[(&str, Meaning)] = &[
+pub(super) const OTHERS: &[(&str, Meaning)] = &[
     ("server.*", Meaning::Instead(VOTING)),
     ("group.*", Meaning::Instead(VOTING)),
     ("weight.*", Meaning::Instead(VOTING)),

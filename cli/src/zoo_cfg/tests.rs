@@ -123,3 +123,88 @@ fn a_bad_value_is_told_with_file_line_key_value_and_what_is_allowed() {
 fn words_that_are_answered_by_default_are_the_same_everywhere() {
     assert_eq!(ZkConfig::default().four_letter_words, zoolog_zk::node::DEFAULT_WORDS.join(","));
 }
+
+/// What a node is set to by properties alone, where it is not the default.
+fn set_by(properties: &[&str]) -> Result<toml::Table, String> {
+    let property = properties.iter().map(|p| p.to_string()).collect();
+    let set = node_config(None, &ZooArgs { zoo_cfg: None, property })?;
+    let default = toml::Table::try_from(ZkConfig::default()).unwrap();
+    let all = toml::Table::try_from(set).unwrap();
+    Ok(all.into_iter().filter(|(key, value)| default.get(key) != Some(value)).collect())
+}
+
+/// Key by key: its value, and the one setting that differs then, with its value.
+#[test]
+fn each_key_sets_one_thing_and_is_documented() {
+    const SUPER: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+    const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+    let (on, off) = (|| toml::Value::Boolean(true), || toml::Value::Boolean(false));
+    let cases: Vec<(&str, &str, &str, toml::Value)> = vec![
+        ("clientPort", "2182", "listen", "0.0.0.0:2182".into()),
+        ("clientPortAddress", "10.0.0.1", "listen", "10.0.0.1:2181".into()),
+        ("tickTime", "2500", "tick_ms", 2500.into()),
+        ("minSessionTimeout", "5000", "min_session_timeout_ms", 5000.into()),
+        ("maxSessionTimeout", "90000", "max_session_timeout_ms", 90_000.into()),
+        ("maxClientCnxns", "7", "max_connections_per_ip", 7.into()),
+        ("maxCnxns", "500", "max_connections", 500.into()),
+        ("globalOutstandingLimit", "77", "max_pending_requests", 77.into()),
+        ("jute.maxbuffer", "0x7a120", "max_request_bytes", 500_000.into()),
+        ("snapCount", "12345", "snapshot_records", 12_345.into()),
+        ("snapSizeLimitInKb", "2048", "snapshot_bytes", (2 << 20).into()),
+        ("4lw.commands.whitelist", "stat, ruok", "four_letter_words", "stat,ruok".into()),
+        ("DigestAuthenticationProvider.superDigest", SUPER, "super_digest", SUPER.into()),
+        ("skipACL", "yes", "skip_acl", on()),
+        ("readonlymode.enabled", "true", "read_only", on()),
+        ("enforceQuota", "true", "enforce_quota", on()),
+        ("extendedTypesEnabled", "false", "extended_types", off()),
+        ("znode.container.checkIntervalMs", "5", "container_check_interval_ms", 5.into()),
+        ("znode.container.maxPerMinute", "9", "container_max_per_minute", 9.into()),
+        ("admin.enableServer", "true", "admin_listen", "0.0.0.0:8080".into()),
+        ("admin.serverPort", "8081", "admin_listen", "0.0.0.0:8081".into()),
+        ("admin.serverAddress", "127.0.0.1", "admin_listen", "127.0.0.1:8080".into()),
+        ("metricsProvider.httpPort", "7001", "metrics_listen", "0.0.0.0:7001".into()),
+        ("metricsProvider.httpHost", "127.0.0.1", "metrics_listen", "127.0.0.1:7000".into()),
+        ("metricsProvider.className", PROMETHEUS, "metrics_listen", "0.0.0.0:7000".into()),
+    ];
+    for (key, value, setting, wanted) in &cases {
+        for prefix in ["", "zookeeper."] {
+            let set = set_by(&[&format!("{prefix}{key}={value}")]).unwrap();
+            let expected = toml::Table::from_iter([(setting.to_string(), wanted.clone())]);
+            assert_eq!(set, expected, "{prefix}{key}");
+        }
+    }
+    assert_eq!(set_by(&["DigestAuthenticationProvider.digestAlg=SHA1"]), Ok(toml::Table::new()));
+    assert!(set_by(&["DigestAuthenticationProvider.digestAlg=SHA3"]).unwrap_err().contains("must be SHA1"));
+    assert_eq!(set_by(&["admin.enableServer=false", "admin.serverPort=8081"]), Ok(toml::Table::new()));
+
+    let operating = include_str!("../../../docs/OPERATING.md");
+    for (key, _) in keys::SETTING {
+        // Two are told of in tests of their own.
+        let is_tried = cases.iter().any(|case| case.0 == *key) || ["dataDir"].contains(key);
+        assert!(is_tried || key.ends_with("digestAlg"), "{key} is not tried");
+        assert!(operating.contains(&format!("`{key}`")), "{key} is not in OPERATING.md");
+    }
+}
+
+#[test]
+fn each_key_without_a_meaning_says_what_holds_instead_or_is_refused() {
+    for (key, meaning) in keys::OTHERS {
+        let key = key.replace('*', "x");
+        let told = |value: &str| {
+            let zoo = ZooArgs { zoo_cfg: None, property: vec![format!("{key}={value}")] };
+            read_quietly(&zoo).map(|(given, warnings)| (given.line.len(), warnings.len()))
+        };
+        match meaning {
+            Meaning::Instead(_) => assert_eq!(told("1"), Ok((0, 1)), "{key}"),
+            Meaning::InsteadOfOn(_) => {
+                assert_eq!((told("true"), told("no")), (Ok((0, 1)), Ok((0, 0))), "{key}");
+                assert!(told("perhaps").is_err());
+            }
+            Meaning::OnlyOff(_) => {
+                assert_eq!(told("false"), Ok((0, 0)), "{key}");
+                assert!(told("true").unwrap_err().contains("false, or left away"), "{key}");
+            }
+            Meaning::Sets(_) => panic!("{key} sets something"),
+        }
+    }
+}

@@ -40,7 +40,12 @@ pub struct Dev {
 
 impl Dev {
     pub fn start(dir: &Path, more: &[&str]) -> Dev {
-        let (port, admin) = (free_port().to_string(), free_port().to_string());
+        Self::start_at(free_port(), dir, more)
+    }
+
+    /// The same, with the first ZooKeeper node at that port.
+    pub fn start_at(port: u16, dir: &Path, more: &[&str]) -> Dev {
+        let (port, admin) = (port.to_string(), free_port().to_string());
         let mut args =
             vec!["dev", "--data-dir", dir.to_str().unwrap(), "--port", &port, "--admin-port", &admin];
         args.extend(more);

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use zoolog_client::replicated::{
-    LogPlace, ProposeError, ReplicatedConfig, ReplicatedHandle, ReplicatedNode, StateMachine,
+    Consistency, LogPlace, ProposeError, ReplicatedConfig, ReplicatedHandle, ReplicatedNode, StateMachine,
 };
 use zoolog_core::Gsn;
 
@@ -24,6 +24,9 @@ struct Args {
     /// A snapshot is taken after so many commands
     #[arg(long, default_value_t = 100_000)]
     snapshot_records: u64,
+    /// The nodes' states are compared after so many commands
+    #[arg(long, default_value_t = 100_000)]
+    mark_records: u64,
     /// Have the command at this position skipped, since applying it panics
     #[arg(long, value_name = "GSN")]
     skip: Vec<u64>,
@@ -51,6 +54,7 @@ where
         };
         let config = ReplicatedConfig {
             snapshot_records: args.snapshot_records,
+            mark_records: args.mark_records,
             skip: args.skip.into_iter().map(Gsn).collect(),
             ..ReplicatedConfig::new(name)
         };
@@ -58,7 +62,8 @@ where
         let handle = node.handle();
         handle.caught_up().wait().map_err(|e| e.to_string())?;
         let carry_out = |words: &[&str]| {
-            each(&handle, words).unwrap_or_else(|| Err(format!("that says nothing to me; {usage}")))
+            let said = of_any(&handle, words).or_else(|| each(&handle, words));
+            said.unwrap_or_else(|| Err(format!("that says nothing to me; {usage}, hash")))
         };
         if !args.words.is_empty() {
             let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
@@ -81,6 +86,15 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// What every structure can be asked: where it is, and the hash of its state there, the same on all nodes.
+fn of_any<S: StateMachine>(handle: &ReplicatedHandle<S>, words: &[&str]) -> Option<Result<String, String>> {
+    if words != ["hash"] {
+        return None;
+    }
+    let hash = handle.state_hash(Consistency::Linearizable).wait();
+    Some(hash.map(|(gsn, hash)| format!("{gsn} {hash:016x}")).map_err(|e| e.to_string()))
 }
 
 /// Proposes until the log takes it, and gives what it came to.

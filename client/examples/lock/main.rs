@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use zoolog_client::replicated::{Consistency, ReplicatedHandle};
 use zoolog_core::rt::clock;
 
-const USAGE: &str = "say lock NAME OWNER LEASE-MS, unlock NAME TOKEN, write NAME TOKEN TEXT, or read NAME";
+const USAGE: &str = "say lock NAME OWNER LEASE-MS, unlock NAME TOKEN, write NAME TOKEN TEXT, read NAME";
 
 fn main() -> ExitCode {
     common::run("lock", USAGE, carry_out)

@@ -33,7 +33,7 @@ use state::{Command, Map};
 use std::process::ExitCode;
 use zoolog_client::replicated::{Consistency, ReplicatedHandle};
 
-const USAGE: &str = "say put KEY VALUE, swap KEY OLD NEW, delete KEY, get KEY, peek KEY, count or hash";
+const USAGE: &str = "say put KEY VALUE, swap KEY OLD NEW, delete KEY, get KEY, peek KEY, count";
 
 fn main() -> ExitCode {
     common::run("map", USAGE, carry_out)
@@ -57,11 +57,6 @@ fn carry_out(map: &ReplicatedHandle<Map>, words: &[&str]) -> Option<Result<Strin
         ["count"] => {
             map.read(Consistency::Linearizable, |map| map.len().to_string()).wait().map_err(|e| e.to_string())
         }
-        ["hash"] => map
-            .state_hash(Consistency::Linearizable)
-            .wait()
-            .map(|(gsn, hash)| format!("{gsn} {hash:016x}"))
-            .map_err(|e| e.to_string()),
         _ => return None,
     })
 }

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use zoolog_client::replicated::{Consistency, ReplicatedHandle};
 use zoolog_core::rt::clock;
 
-const USAGE: &str = "say add WORK, take WORKER LEASE-MS, done WORKER NUMBER or count";
+const USAGE: &str = "say add WORK, take WORKER LEASE-MS, done WORKER NUMBER, count";
 
 fn main() -> ExitCode {
     common::run("queue", USAGE, carry_out)

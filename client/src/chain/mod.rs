@@ -2,6 +2,8 @@
 //! on the log that follows, as one [`SharedLog`].
 //!
 //! - here: which of the two each call and event concerns. `logs`: what the two say.
+//! - `cluster`: a log that goes on from one cluster to the next, and `relay`: what those say. `successor`: how the next is named;
+//!   `way`: which were passed, for the next start.
 //! - `control` (feature `rt`): how somebody else has the log sealed while it is in use.
 //!
 //! # Who is in charge
@@ -16,12 +18,19 @@
 //! again: a seal takes all that was appended before it into the first log. The subscription goes on without a gap; positions
 //! before the seal are read from the first log, as long as that is there.
 
+mod cluster;
 #[cfg(feature = "rt")]
 mod control;
 mod logs;
+mod relay;
+mod successor;
+mod way;
 
+pub use cluster::ClusterLog;
 #[cfg(feature = "rt")]
 pub use control::{Control, control_seal};
+pub use successor::Successor;
+pub use way::{Passed, Way};
 
 use crate::log::Fetching;
 use crate::{AppendError, LogCommand, LogEvent, RequestId, SealError, Sealed, SharedLog};

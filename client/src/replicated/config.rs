@@ -1,5 +1,6 @@
 //! What can be set about a replicated structure? Each with its default and the reason for it.
 
+use crate::bootstrap::FetchConfig;
 use std::collections::BTreeSet;
 use zoolog_core::Gsn;
 
@@ -22,6 +23,24 @@ pub struct ReplicatedConfig {
     /// does is written before anything is applied. Needed on one node, once; all others find the entry when they meet
     /// the command. Default none.
     pub skip: BTreeSet<Gsn>,
+    /// Which node this is: another number than all others of the structure have, and the same in all its lives. 0, the
+    /// default: it takes no part in comparing states. A `ReplicatedNode` draws one at its first start.
+    pub node: u64,
+    /// The nodes compare their states after so many commands (each node's `state_hash` is asked for); 0: this one never has
+    /// them do it. Default 100,000.
+    pub mark_records: u64,
+    /// `host:port` where other nodes get this one's snapshots; whoever runs it sees to that, as a `ReplicatedNode` does.
+    /// Default `None`: they don't.
+    pub gives_at: Option<String>,
+    /// How others' snapshots are got.
+    pub fetch: FetchConfig,
+    /// Of a `ReplicatedNode`: `ip:port` where it gives its snapshots to others; empty, the default: at any free port, of this
+    /// machine only if all orderers are on it; `none`: nowhere.
+    pub snapshot_listen: String,
+    /// Host that others are told; empty, the default: where it listens, or is seen to be.
+    pub snapshot_advertise: String,
+    /// Bytes of snapshots per second that it gives, to all together; 0: as many as there are. Default 256 MiB.
+    pub snapshot_bytes_per_s: u64,
 }
 
 impl ReplicatedConfig {
@@ -34,6 +53,13 @@ impl ReplicatedConfig {
             proposals_max: 1 << 16,
             queries_max: 1 << 16,
             skip: BTreeSet::new(),
+            node: 0,
+            mark_records: 100_000,
+            gives_at: None,
+            fetch: FetchConfig::default(),
+            snapshot_listen: String::new(),
+            snapshot_advertise: String::new(),
+            snapshot_bytes_per_s: 256 << 20,
         }
     }
 }

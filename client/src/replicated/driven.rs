@@ -7,7 +7,7 @@ use super::machine::StateMachine;
 use super::node::Replicated;
 use super::proposals::{ProposalId, ProposeError};
 use super::queries::{QueryError, QueryId};
-use crate::SharedLog;
+use crate::{Sealed, SharedLog};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,11 +20,13 @@ use zoolog_core::{ClusterId, Gsn, Input, Instant, Machine, Output};
 pub(super) enum News {
     Cluster(ClusterId),
     Orderers(Vec<String>),
+    Moved(Sealed),
+    Left(Gsn),
     Ready,
     Snapshot(Gsn),
     Note(String),
-    /// Why, and the command to beware of at the next start.
-    Failed(String, Option<Gsn>),
+    /// Why, and what to beware of at the next start: a command, and snapshots newer than a position.
+    Failed(String, Option<Gsn>, Option<Gsn>),
 }
 
 /// A node that is driven by handles.
@@ -117,14 +119,16 @@ impl<S: StateMachine, L: SharedLog> Driven<S, L> {
             }
             ReplicatedEvent::Cluster { id } => News::Cluster(id),
             ReplicatedEvent::Orderers { addrs } => News::Orderers(addrs),
+            ReplicatedEvent::Moved(sealed) => News::Moved(sealed),
+            ReplicatedEvent::Left(tail) => News::Left(tail),
             ReplicatedEvent::Ready => News::Ready,
             ReplicatedEvent::Snapshot { gsn } => News::Snapshot(gsn),
             // Nobody asks for it here: that is done over the log's directory.
             ReplicatedEvent::SealDone { .. } => return None,
             ReplicatedEvent::Note(text) => News::Note(text),
-            ReplicatedEvent::Failed { why, beware } => {
+            ReplicatedEvent::Failed { why, beware, distrust } => {
                 self.close(&why);
-                News::Failed(why, beware)
+                News::Failed(why, beware, distrust)
             }
         })
     }

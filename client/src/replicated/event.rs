@@ -46,6 +46,10 @@ pub enum ReplicatedEvent<O> {
         /// `host:port` of each.
         addrs: Vec<String>,
     },
+    /// The log goes on elsewhere from there on: worth remembering for the next start, before anything else is done.
+    Moved(Sealed),
+    /// Nothing of the log that ended there is needed here any more: likewise.
+    Left(Gsn),
     /// The answer to [`Replicated::seal_log`](super::Replicated::seal_log).
     SealDone {
         /// Which one.
@@ -62,6 +66,8 @@ pub enum ReplicatedEvent<O> {
         /// The command that it could not do, or should not have done. Who starts again from a state that has this, or none of
         /// what lies behind it, says [`Restored::beware`](super::Restored::beware).
         beware: Option<Gsn>,
+        /// Its state differs from others', or may: a snapshot newer than this is not to be started from again.
+        distrust: Option<Gsn>,
     },
 }
 
@@ -76,4 +82,6 @@ pub struct Figures {
     pub skipped: u64,
     /// Records of others.
     pub foreign: u64,
+    /// Marks at which the nodes' states were compared.
+    pub marks: u64,
 }

@@ -1,9 +1,11 @@
 //! What does a node keep in its directory? Small files that say who it is (`node`), whose log it has applied (`cluster`), where
-//! that was last (`orderers`), with which command its last life ended (`beware`), if with one; and `snapshots/`.
+//! that was last (`orderers`), where it went on (`way`), with which command its last life ended (`beware`), if with one, from where on its state may have differed from
+//! others' (`distrust`), if it did; and `snapshots/`.
 
 use super::config::ReplicatedConfig;
 use super::image::{Loader, Restored};
 use super::machine::StateMachine;
+use crate::{Passed, Sealed, Way};
 use std::path::{Path, PathBuf};
 use zoolog_core::rt::datadir::{lock, write_durably};
 use zoolog_core::rt::random_bytes;
@@ -19,6 +21,24 @@ pub(super) struct Files {
     /// Whose log it has applied; 0 if it has not begun.
     pub cluster: ClusterId,
     _lock: std::fs::File,
+}
+
+/// It is not started from again, and nobody is given it; a person may want to look at it.
+fn put_aside(path: &Path) -> Result<(), String> {
+    let aside = path.with_extension("aside");
+    std::fs::rename(path, &aside).map_err(|e| format!("{}: {e}", aside.display()))
+}
+
+/// What a file holds that is there only at times.
+fn position_in(file: &Path) -> Result<Option<Gsn>, String> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(gsn) => Ok(Some(Gsn(gsn))),
+            Err(_) => Err(format!("{} holds no position", file.display())),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("can't read {}: {e}", file.display())),
+    }
 }
 
 /// Where a cluster's orderers were.
@@ -85,6 +105,16 @@ impl Files {
         }
     }
 
+    /// The node as a number, never 0.
+    ///
+    /// # Errors
+    /// Text for a person: its file holds none.
+    pub fn number(&self) -> Result<u64, String> {
+        let number = u64::from_str_radix(&self.node, 16).ok().filter(|n| *n != 0);
+        number
+            .ok_or_else(|| format!("{} holds no node's id: `{}`", self.dir.join("node").display(), self.node))
+    }
+
     /// What is remembered of the cluster's orderers.
     pub fn remembering(&self) -> Remembered {
         Remembered(self.dir.join("orderers"))
@@ -96,6 +126,21 @@ impl Files {
         if let Err(e) = write_durably(&self.dir.join("orderers"), text.as_bytes()) {
             tracing::warn!("the orderers of now are not remembered: {e}");
         }
+    }
+
+    /// The logs that an earlier life went past, behind the one that begins at these orderers.
+    pub fn way(&self, generation: Option<u32>, orderers: &[String]) -> Vec<Passed> {
+        Way::begin(&self.dir, generation, orderers)
+    }
+
+    /// The log goes on there.
+    pub fn moved(&self, sealed: &Sealed) {
+        Way::remember_moved(&self.dir, sealed);
+    }
+
+    /// Nothing of the log that ended there is needed.
+    pub fn left(&self, tail: Gsn) {
+        Way::remember_left(&self.dir, tail);
     }
 
     /// The directory of snapshots.
@@ -116,20 +161,37 @@ impl Files {
     }
 
     fn bewares_of(&self) -> Result<Option<Gsn>, String> {
-        let file = self.dir.join("beware");
-        match std::fs::read_to_string(&file) {
-            Ok(text) => match text.trim().parse() {
-                Ok(gsn) => Ok(Some(Gsn(gsn))),
-                Err(_) => Err(format!("{} holds no position", file.display())),
-            },
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(format!("can't read {}: {e}", file.display())),
+        position_in(&self.dir.join("beware"))
+    }
+
+    /// The state differed from others': the next life begins with a snapshot that is not newer than this.
+    ///
+    /// # Errors
+    /// Text for a person: it could not be written down.
+    pub fn distrust(&self, gsn: Gsn) -> Result<(), String> {
+        let file = self.dir.join("distrust");
+        let gsn = position_in(&file)?.map_or(gsn, |before| before.min(gsn));
+        write_durably(&file, gsn.to_string().as_bytes())
+    }
+
+    /// Puts snapshots aside whose state may have differed.
+    fn put_aside_distrusted(&self, store: &SnapshotStore, name: &str) -> Result<(), String> {
+        let note = self.dir.join("distrust");
+        let Some(upto) = position_in(&note)? else { return Ok(()) };
+        for file in store.newest()?.into_iter().filter(|file| file.gsn > upto) {
+            tracing::warn!(
+                name,
+                "the state in {} may differ from others': it is put aside",
+                file.path.display()
+            );
+            put_aside(&file.path)?;
         }
+        std::fs::remove_file(&note).map_err(|e| format!("can't remove {}: {e}", note.display()))
     }
 
     /// The state to start from: the newest snapshot that is good; and where the next older good one is, which is read as
     /// well, since the log is let go only before that. After a life that ended with a command, or if one is to be skipped,
-    /// snapshots that have applied it are put aside.
+    /// snapshots that have applied it are put aside; after one whose state differed, those that may have it.
     ///
     /// # Errors
     /// Text for a person: the directory can't be read, or not changed.
@@ -139,6 +201,7 @@ impl Files {
         cfg: &ReplicatedConfig,
     ) -> Result<Restored<S>, String> {
         let name = &cfg.name;
+        self.put_aside_distrusted(store, name)?;
         let beware = self.bewares_of()?;
         let mut found: Option<Restored<S>> = None;
         for file in store.newest()? {
@@ -149,9 +212,8 @@ impl Files {
             }
             let has_applied = |gsn: &&Gsn| **gsn < file.gsn && !loader.skips().contains(gsn);
             if let Some(gsn) = beware.iter().chain(&cfg.skip).find(has_applied) {
-                let aside = file.path.with_extension("aside");
                 tracing::warn!(name, "{} has applied {gsn}: it is put aside", file.path.display());
-                std::fs::rename(&file.path, &aside).map_err(|e| format!("{}: {e}", aside.display()))?;
+                put_aside(&file.path)?;
                 continue;
             }
             match &mut found {
@@ -192,10 +254,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_may_differ_is_put_aside_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("new");
+        let store = files.snapshots().expect("a directory");
+        let path = |gsn: u64, ending| dir.path().join(format!("snapshots/{gsn:020}.{ending}"));
+        for gsn in [5, 9, 12] {
+            std::fs::write(path(gsn, "snapshot"), "x").expect("written");
+        }
+        files.put_aside_distrusted(&store, "x").expect("nothing to do");
+        assert!(path(12, "snapshot").exists());
+        files.distrust(Gsn(9)).expect("written");
+        files.distrust(Gsn(11)).expect("the earlier one stays");
+        files.put_aside_distrusted(&store, "x").expect("renamed");
+        assert!(path(12, "aside").exists() && !path(12, "snapshot").exists() && path(9, "snapshot").exists());
+        std::fs::write(path(12, "snapshot"), "x").expect("written");
+        files.put_aside_distrusted(&store, "x").expect("nothing to do");
+        assert!(path(12, "snapshot").exists(), "what comes later is as good as any");
+    }
+
+    #[test]
     fn a_directory_is_one_nodes_and_one_logs() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut files = Files::open(dir.path()).expect("new");
         let node = files.node.clone();
+        assert!(files.number().is_ok_and(|n| format!("{n:016x}") == node));
         assert!(Files::open(dir.path()).expect_err("locked").contains("in use"));
         files.belongs_to(ClusterId(7)).expect("the first");
         files.remember(&["a:1".into(), "b:1".into()]);

@@ -21,6 +21,8 @@
 //!   ([`ProposeError::is_unknown`]).
 //! - **Reads** show at least what this node's outcomes said ([`Consistency::Session`]), what another node's outcome said
 //!   ([`Consistency::Since`]), or all that anybody was told before ([`Consistency::Linearizable`]).
+//! - **A node that is behind what the log still has** goes on from another node's snapshot, and tells nobody an outcome meanwhile.
+//! - **A node whose state differs from most ends**, and says since when: states are compared at marks in the log.
 //! - **What can't be decoded is rejected**, by all alike; what a newer version wrote stops a node that is older, since it could
 //!   not do as the others do.
 
@@ -52,7 +54,7 @@ pub use handle::{Pending, ReplicatedHandle};
 pub use image::{Loader, Restored};
 pub use lookahead::{Lookahead, Next as LookaheadNext};
 pub use machine::{Command, Image, StateMachine, unarchive};
-pub use node::Replicated;
+pub use node::{Loading, Replicated};
 pub use proposals::{ProposalId, ProposeError};
 pub use queries::{Consistency, QueryError, QueryId};
 pub use record::{Entry, Writing};

@@ -1,9 +1,13 @@
 //! How is a state machine run over a log? [`Replicated`]: proposals go into the log, what the log delivers is applied, and who
 //! waits for a position is told.
 //!
-//! - `apply`: what the log delivers. `turn`: all else.
+//! - `apply`: what the log delivers. `comparing`: are the nodes' states the same. `behind`: when another's snapshot is needed.
+//!   `turn`: all else.
 
 mod apply;
+mod behind;
+pub use behind::Loading;
+mod comparing;
 mod turn;
 
 use super::config::ReplicatedConfig;
@@ -15,7 +19,11 @@ use super::proposals::{ProposalId, Proposals, ProposeError};
 use super::queries::{Consistency, Queries, QueryError, QueryId};
 use super::record::Writing;
 use super::snapshots::Snapshots;
+use crate::bootstrap::Fetch;
 use crate::{AppendError, RequestId, SealError, SharedLog};
+use apply::End;
+use behind::Behind;
+use comparing::Comparing;
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use zoolog_core::{ClusterId, Gsn, Input, Instant, Machine, Output};
@@ -36,6 +44,8 @@ pub struct Replicated<S: StateMachine, L> {
     proposals: Proposals,
     queries: Queries,
     snapshots: Snapshots,
+    behind: Behind<S>,
+    comparing: Comparing,
     /// Whose snapshots they are; 0 until known.
     cluster: ClusterId,
     /// The question for the tail at the start, then its answer.
@@ -61,7 +71,10 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             log.release(gsn);
         }
         let every = (cfg.snapshot_records, cfg.snapshot_bytes);
-        Self {
+        // As its log's consumer should be called.
+        let name = format!("{}/{:016x}", cfg.name, cfg.node);
+        let behind = Behind::new(Fetch::new(cfg.fetch.clone(), ClusterId(0), name));
+        let mut this = Self {
             writing: Writing::new(&cfg.name, S::VERSION),
             cfg,
             log,
@@ -72,13 +85,17 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             proposals: Proposals::default(),
             queries: Queries::default(),
             snapshots: Snapshots::new(every, newest, second_newest),
+            behind,
+            comparing: Comparing::default(),
             cluster: ClusterId(0),
             boot_tail,
             ready: false,
             failed: None,
             figures: Figures::default(),
             outbox: VecDeque::new(),
-        }
+        };
+        this.offer();
+        this
     }
 
     /// The state as of [`applied`](Self::applied).
@@ -143,7 +160,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         if let Some(why) = &self.failed {
             return Err(ProposeError::Closed(why.clone()));
         }
-        if self.proposals.len() >= self.cfg.proposals_max {
+        if self.proposals.len() >= self.cfg.proposals_max || self.behind.is_on() {
             return Err(ProposeError::Busy);
         }
         match self.log.append(record) {
@@ -193,10 +210,10 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
 
     /// The node must not go on.
     fn fail(&mut self, why: String) {
-        self.fail_at(why, None);
+        self.end(End { why, beware: None, distrust: None });
     }
 
-    fn fail_at(&mut self, why: String, beware: Option<Gsn>) {
+    fn end(&mut self, End { why, beware, distrust }: End) {
         if self.failed.is_some() {
             return;
         }
@@ -205,9 +222,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             self.event(ReplicatedEvent::Outcome { proposal, result });
         }
         self.failed = Some(why.clone());
-        self.event(ReplicatedEvent::Failed { why, beware });
+        self.event(ReplicatedEvent::Failed { why, beware, distrust });
     }
 }
+
+/// Whose some connections are.
+type Owned<S> = Fetch<Loading<S>>;
 
 impl<S: StateMachine, L: SharedLog> Machine for Replicated<S, L> {
     type Command = Infallible;
@@ -216,6 +236,16 @@ impl<S: StateMachine, L: SharedLog> Machine for Replicated<S, L> {
     fn handle(&mut self, now: Instant, input: Input<Infallible>) {
         match input {
             Input::SnapshotSaved { gsn, last, result } => self.on_saved(now, gsn, last, result),
+            Input::Connected { conn } if Owned::<S>::owns(conn) => self.behind.fetch.connected(now, conn),
+            Input::Frame { conn, bytes } if Owned::<S>::owns(conn) => {
+                self.behind.fetch.frame(now, conn, bytes)
+            }
+            Input::Closed { conn } if Owned::<S>::owns(conn) => self.behind.fetch.closed(now, conn),
+            Input::Backlog { conn, .. } if Owned::<S>::owns(conn) => {}
+            Input::Timer => {
+                self.behind.fetch.tick(now);
+                self.log.handle(now, Input::Timer);
+            }
             other => {
                 self.log.handle(now, other.try_map(|never| match never {}).expect("there are no commands"))
             }
@@ -226,6 +256,15 @@ impl<S: StateMachine, L: SharedLog> Machine for Replicated<S, L> {
         loop {
             if let Some(output) = self.outbox.pop_front() {
                 return Some(output);
+            }
+            if self.failed.is_none()
+                && let Some(output) = self.fetch_step()
+            {
+                return Some(output);
+            }
+            // What it has told its owner meanwhile comes first.
+            if !self.outbox.is_empty() {
+                continue;
             }
             match self.log.poll_output(now) {
                 Some(Output::Event(event)) if self.failed.is_some() => drop(event),
@@ -240,7 +279,13 @@ impl<S: StateMachine, L: SharedLog> Machine for Replicated<S, L> {
     }
 
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.log.next_deadline()
+        if self.failed.is_some() {
+            return self.log.next_deadline();
+        }
+        let own =
+            [(self.behind.fetch.next_deadline(), "another's snapshot"), (self.comparing.next(), "mark")];
+        let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
+        own.chain(self.log.next_deadline()).min()
     }
 
     fn sent(&mut self, now: Instant) {

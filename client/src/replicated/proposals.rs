@@ -69,6 +69,8 @@ pub(super) struct Proposals {
     /// Without an id: something that the node itself has to say.
     sent: VecDeque<(Seq, u32, Option<ProposalId>)>,
     next: u64,
+    /// The last of those that are nobody's any more.
+    forgotten: Option<(Seq, u32)>,
 }
 
 impl Proposals {
@@ -91,9 +93,20 @@ impl Proposals {
 
     /// That record of ours was delivered. Invariant LOG-3: in the order in which they were appended, each once.
     pub fn take(&mut self, seq: Seq, index: u32) -> Option<ProposalId> {
+        if self.forgotten.is_some_and(|last| (seq, index) <= last) {
+            return None;
+        }
         let next = self.sent.pop_front().unwrap_or_else(|| panic!("own record {seq}.{index} was never sent"));
         assert_eq!((next.0, next.1), (seq, index), "own records come back in order");
         next.2
+    }
+
+    /// The same, and the node goes on: what still comes back of them is nobody's.
+    pub fn forget(&mut self) -> impl Iterator<Item = ProposalId> + use<> {
+        if let Some((seq, index, _)) = self.sent.back() {
+            self.forgotten = Some((*seq, *index));
+        }
+        self.drain()
     }
 
     /// All of which nothing was heard.

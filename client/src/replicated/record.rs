@@ -10,6 +10,10 @@
 //! |---|---|---|
 //! | 1 | command | its rkyv archive |
 //! | 2 | skip | position u64: the command there is to be passed over, since applying it panics |
+//! | 3 | mark | nothing: here the nodes' states are compared |
+//! | 4 | said | node u64, position u64 of a mark, state hash u64 behind it, version u16 of the build, zero u16 three times |
+//!
+//! Marks and what is said of them have version 0, so that they end no older build.
 //!
 //! A skip stands behind what it is about. Who has applied that already can't undo it, and ends; who starts at or before it looks
 //! for skips beforehand, once he has reason to ([`Restored::beware`](super::Restored)).
@@ -27,6 +31,22 @@ const MAGIC: &[u8; 2] = b"ZR";
 const FORMAT: u8 = 1;
 const COMMAND: u8 = 1;
 const SKIP: u8 = 2;
+const MARK: u8 = 3;
+const SAID: u8 = 4;
+const SAID_BYTES: usize = 32;
+
+/// What a node says of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Which node.
+    pub node: u64,
+    /// Position of the mark.
+    pub at: Gsn,
+    /// Of its state, behind the mark.
+    pub hash: u64,
+    /// [`StateMachine::VERSION`](super::StateMachine::VERSION) of its build: states of others may have other bytes.
+    pub version: u16,
+}
 
 /// What a record of the log is to one structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +57,10 @@ pub enum Entry<'a> {
     Command(&'a [u8]),
     /// The command at this position is to be passed over.
     Skip(Gsn),
+    /// Here the nodes' states are compared.
+    Mark,
+    /// A node says what it had at a mark.
+    Said(Said),
     /// Ours, and not as we write it: rejected.
     Malformed(&'static str),
     /// Ours, of a build that knows more.
@@ -55,7 +79,7 @@ impl<'a> Entry<'a> {
             return Self::Foreign;
         }
         let (format, kind, version) = (header[2], header[3], u16::from_le_bytes([header[4], header[5]]));
-        if format > FORMAT || version > writing.version || kind > SKIP {
+        if format > FORMAT || version > writing.version || kind > SAID {
             return Self::Newer { found: (format, version, kind) };
         }
         match kind {
@@ -64,6 +88,14 @@ impl<'a> Entry<'a> {
                 Ok(gsn) => Self::Skip(Gsn(u64::from_le_bytes(gsn))),
                 Err(_) => Self::Malformed("a skip that is not 8 bytes long"),
             },
+            MARK if format == FORMAT && rest.is_empty() => Self::Mark,
+            MARK if format == FORMAT => Self::Malformed("a mark that holds something"),
+            SAID if format == FORMAT && rest.len() == SAID_BYTES => {
+                let long = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().expect("8 bytes"));
+                let version = u16::from_le_bytes([rest[24], rest[25]]);
+                Self::Said(Said { node: long(0), at: Gsn(long(8)), hash: long(16), version })
+            }
+            SAID if format == FORMAT => Self::Malformed("what is said of a mark is not 32 bytes long"),
             _ => Self::Malformed("a kind or format that never was"),
         }
     }
@@ -118,6 +150,20 @@ impl Writing {
     pub fn skip(self, gsn: Gsn) -> Vec<u8> {
         [&self.header(SKIP)[..], &gsn.0.to_le_bytes()].concat()
     }
+
+    /// The record at which states are compared.
+    pub(super) fn mark(self) -> Vec<u8> {
+        Self { version: 0, ..self }.header(MARK).to_vec()
+    }
+
+    /// The record that says what a node had there.
+    pub(super) fn said(self, said: Said) -> Vec<u8> {
+        let mut record = Self { version: 0, ..self }.header(SAID).to_vec();
+        for long in [said.node, said.at.0, said.hash, u64::from(said.version)] {
+            record.extend_from_slice(&long.to_le_bytes());
+        }
+        record
+    }
 }
 
 #[cfg(test)]
@@ -148,12 +194,24 @@ mod tests {
         assert_eq!(Entry::read(&newer, us), Entry::Newer { found: (1, 4, 2) });
         assert_eq!(Entry::read(&skip, Writing::new("a", 4)), Entry::Skip(Gsn(7)), "what is older is known");
         let mut unknown = skip.clone();
-        unknown[3] = 3;
-        assert_eq!(Entry::read(&unknown, us), Entry::Newer { found: (1, 3, 3) });
+        unknown[3] = 5;
+        assert_eq!(Entry::read(&unknown, us), Entry::Newer { found: (1, 3, 5) });
         unknown[3] = 0;
         assert!(matches!(Entry::read(&unknown, us), Entry::Malformed(_)));
         let long = vec![0u8; RECORD_BYTES_MAX];
         assert!(matches!(us.command(&long), Err(ProposeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn what_nodes_say_of_their_states_ends_no_older_build() {
+        let (us, older) = (Writing::new("a", 3), Writing::new("a", 1));
+        let said = Said { node: u64::MAX, at: Gsn(7), hash: 5, version: 3 };
+        for writing in [us, older] {
+            assert_eq!(Entry::read(&us.mark(), writing), Entry::Mark);
+            assert_eq!(Entry::read(&us.said(said), writing), Entry::Said(said));
+        }
+        assert!(matches!(Entry::read(&us.said(said)[..40], us), Entry::Malformed(_)));
+        assert!(matches!(Entry::read(&[&us.mark()[..], b"x"].concat(), us), Entry::Malformed(_)));
     }
 
     /// The bytes are in logs for ever.

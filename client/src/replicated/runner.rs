@@ -7,7 +7,10 @@ use super::handle::{Asking, Proposing, QUEUE_MAX, ReplicatedHandle, Shared};
 use super::machine::StateMachine;
 use super::node::Replicated;
 use super::record::Writing;
-use crate::{ChainLog, ClientConfig, Control, LocalDir, LogClient, Sealed, SharedLog, local_birth};
+use crate::bootstrap::{Begun, Giving};
+use crate::{
+    ChainLog, ClientConfig, ClusterLog, Control, LocalDir, Sealed, SharedLog, Successor, local_birth,
+};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::Duration;
+use zoolog_core::ClusterId;
 use zoolog_core::limits::{CONSUMER_NAME_BYTES_MAX, FRAME_BYTES_MAX};
 use zoolog_core::rt::{self, Disk, Executor, Host, NodeSpec, Stop, clock};
 
@@ -83,18 +87,29 @@ impl<S: StateMachine> Run<S> {
         let LocalDir { log, disk, dir } = LocalDir::open(place, &birth)?;
         self.files.belongs_to(birth.cluster())?;
         // Should it be sealed, the node goes on in the cluster that it was sealed for.
-        let (client, remembered) = (self.client(), self.files.remembering());
+        let (mut client, remembered) = (self.client(), self.files.remembering());
         let mut seed = Some(u64::from_le_bytes(rt::random_bytes()?));
-        let follow = move |now, sealed: &Sealed, first_seq| {
-            let given: Vec<String> = sealed.successor.split(',').map(String::from).collect();
-            let orderers = remembered.orderers(&given);
-            let client = ClientConfig { orderers, first_seq, succeeds: Some(sealed.tail), ..client.clone() };
-            LogClient::new(client, seed.take().expect("a log ends once"), now)
-        };
         let ended = log.sealed();
+        if let Some(first) = ended.as_ref().and_then(|s| s.successor.parse::<Successor>().ok()) {
+            client.way = self.files.way(Some(first.generation), &first.orderers);
+        }
+        let follow = move |now, sealed: &Sealed, first_seq| {
+            // A text that names none leads nowhere: the node stands still, and says so.
+            let named = sealed.successor.parse::<Successor>();
+            let Successor { orderers, generation } = named.unwrap_or_else(|why| {
+                tracing::error!("the log has ended, and goes on nowhere: {why}");
+                Successor { orderers: Vec::new(), generation: 0 }
+            });
+            let (orderers, generation) = (remembered.orderers(&orderers), Some(generation));
+            let succeeds = Some(sealed.tail);
+            let client = ClientConfig { orderers, generation, first_seq, succeeds, ..client.clone() };
+            ClusterLog::new(client, seed.take().expect("a log ends once"), now)
+        };
+        let led_to = ended.as_ref().and_then(|s| s.successor.parse::<Successor>().ok());
+        let orderers = led_to.map_or_else(Vec::new, |s| s.orderers);
         let log = ChainLog::new(log, ended, Box::new(follow), clock::now());
         let log = log.controlled(Control::listen(place, host.waker())?);
-        self.on(host, log, Some(disk), dir)
+        self.on(host, log, Some(disk), &orderers, dir)
     }
 
     /// Settings of a client of the cluster, but for where that is.
@@ -108,9 +123,23 @@ impl<S: StateMachine> Run<S> {
     }
 
     fn on_cluster(self, host: &mut Host<'_>, orderers: &[String]) -> Result<(), String> {
-        let client = ClientConfig { orderers: self.files.remembering().orderers(orderers), ..self.client() };
+        let orderers = self.files.remembering().orderers(orderers);
+        // Addresses say nothing of how many clusters came before theirs.
+        let way = self.files.way(None, &orderers);
+        let client = ClientConfig { orderers, generation: None, way, ..self.client() };
         let seed = u64::from_le_bytes(rt::random_bytes()?);
-        self.on(host, LogClient::new(client, seed, clock::now()), None, ())
+        let known = client.orderers.clone();
+        self.on(host, ClusterLog::new(client, seed, clock::now()), None, &known, ())
+    }
+
+    /// The port where others get this node's snapshots, who come from where the orderers are.
+    fn giving(&self, orderers: &[String]) -> Result<Option<Giving>, String> {
+        let at = match self.cfg.snapshot_listen.as_str() {
+            "none" => return Ok(None),
+            "" => Giving::place("127.0.0.1:0", orderers),
+            addr => addr.to_string(),
+        };
+        Giving::bind(&at, &self.cfg.snapshot_advertise, self.cfg.snapshot_bytes_per_s).map(Some)
     }
 
     /// Puts the node on the thread. `locked` is kept as long as it runs.
@@ -119,11 +148,18 @@ impl<S: StateMachine> Run<S> {
         host: &mut Host<'_>,
         log: L,
         disk: Option<Disk>,
+        orderers: &[String],
         locked: impl Sized + 'static,
     ) -> Result<(), String> {
-        let Self { cfg, mut files, shared, proposals, asks, stop, open } = self;
+        let mut giving = self.giving(orderers)?;
+        let Self { mut cfg, mut files, shared, proposals, asks, stop, open } = self;
+        (cfg.node, cfg.gives_at) = (files.number()?, giving.as_ref().map(|g| g.addr.clone()));
         let store = files.snapshots()?;
+        let (given, gives_until) = (store.clone(), stop.clone());
+        // A log on this disk has nobody else who could want one.
+        let mut shared_log = disk.is_none();
         let restored = files.restore::<S>(&store, &cfg)?;
+        let begun = Begun::on_disk(&cfg.name, &store, (files.cluster, &cfg.name), restored.at)?;
         let name = cfg.name.clone();
         let spec = NodeSpec {
             name: name.clone(),
@@ -137,19 +173,33 @@ impl<S: StateMachine> Run<S> {
         };
         // Nobody else sets it.
         let _ = shared.waker.set(host.waker());
-        let node = Driven::new(Replicated::new(cfg, log, restored), shared, proposals, asks);
+        let mut node = Replicated::new(cfg, log, restored);
+        begun.into_iter().for_each(|begun| node.has_begun(begun));
+        let node = Driven::new(node, shared, proposals, asks);
         host.run(node, spec, move |news| {
             let _locked = &locked;
             match news {
                 News::Cluster(id) => files.belongs_to(id)?,
-                News::Orderers(addrs) => files.remember(&addrs),
+                News::Orderers(addrs) => {
+                    shared_log = true;
+                    files.remember(&addrs);
+                }
+                News::Moved(sealed) => files.moved(&sealed),
+                News::Left(tail) => files.left(tail),
                 News::Ready => tracing::info!(name, "caught up with the log"),
                 News::Snapshot(gsn) => tracing::info!(name, "a snapshot is complete at {gsn}"),
                 News::Note(text) => tracing::warn!(name, "{text}"),
-                News::Failed(why, beware) => {
+                News::Failed(why, beware, distrust) => {
                     beware.map_or(Ok(()), |gsn| files.beware(gsn))?;
+                    distrust.map_or(Ok(()), |gsn| files.distrust(gsn))?;
                     return Err(format!("{name}: {why}"));
                 }
+            }
+            if shared_log
+                && files.cluster != ClusterId(0)
+                && let Some(giving) = giving.take()
+            {
+                giving.start(&name, files.cluster, given.clone(), gives_until.clone())?;
             }
             Ok(())
         })?;

@@ -24,6 +24,8 @@ pub(super) struct Snapshots {
     retry_at: Instant,
     /// Somebody wants one, whether or not it is time for it.
     wanted: bool,
+    /// Of the one that this life began with.
+    pub began: Option<Gsn>,
     pub newest: Option<Gsn>,
     pub second_newest: Option<Gsn>,
 }
@@ -42,7 +44,21 @@ pub(super) enum Saved {
 impl Snapshots {
     pub fn new(every: (u64, u64), newest: Option<Gsn>, second_newest: Option<Gsn>) -> Self {
         let (taking, retry_at, wanted) = (None, Instant(0), false);
-        Self { every, since: (0, 0), bytes: 0, taking, retry_at, wanted, newest, second_newest }
+        let began = newest;
+        Self { every, since: (0, 0), bytes: 0, taking, retry_at, wanted, began, newest, second_newest }
+    }
+
+    /// The state will be another: none is taken of this one. Returns whether the disk has a piece of one.
+    pub fn leave(&mut self) -> bool {
+        (self.since, self.bytes) = ((0, 0), 0);
+        self.taking.take().is_some()
+    }
+
+    /// The state is that of a snapshot of so many bytes, which is on the disk now. What there was before is older than what
+    /// the log still has.
+    pub const fn fetched(&mut self, gsn: Gsn, bytes: u64) {
+        (self.since, self.bytes) = ((0, 0), bytes);
+        (self.began, self.newest, self.second_newest) = (Some(gsn), Some(gsn), None);
     }
 
     /// A record of that length was applied.

@@ -52,6 +52,11 @@ impl Position {
         cx.cfg.consumer.is_some() && self.asked.is_none() && news
     }
 
+    /// Whether the ordering layer knows what was last released.
+    pub fn is_known(&self) -> bool {
+        self.known.is_some_and(|known| known >= self.upto)
+    }
+
     /// Whether this answers our question, and we are registered.
     pub fn answer(&mut self, m: &ConsumerIs) -> bool {
         if self.asked != Some(m.request) {

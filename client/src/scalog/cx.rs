@@ -9,6 +9,9 @@ use zoolog_core::rng::Rng;
 use zoolog_core::wire::{self, Hello, Message, Role};
 use zoolog_core::{ClusterId, ConnId, Gsn, Incarnation, Instant, Output};
 
+/// So many bits number the connections of one client, of several that one owner has one after the other.
+const CONNS_BITS: u32 = 40;
+
 /// Shared by all conversations; passed down with each call.
 #[derive(Debug)]
 pub(super) struct Cx {
@@ -19,6 +22,8 @@ pub(super) struct Cx {
     pub rng: Rng,
     /// As configured, or as learned.
     pub cluster: ClusterId,
+    /// As configured, or as learned.
+    pub generation: Option<u32>,
     /// The greatest tail anybody told us: what lies before it is assigned, even if its cut has not come yet.
     pub tail_seen: Gsn,
     /// Connections to be ended once the current input is dealt with.
@@ -31,6 +36,7 @@ impl Cx {
     pub fn new(cfg: ClientConfig, seed: u64, now: Instant) -> Self {
         Self {
             cluster: cfg.cluster,
+            generation: cfg.generation,
             cfg,
             now,
             out: VecDeque::new(),
@@ -67,6 +73,11 @@ impl Cx {
         self.out.push_back(Output::Event(event));
     }
 
+    /// Numbers of connections that `other`, in whose place we come, never used, nor will.
+    pub fn numbers_after(&mut self, other: &Self) {
+        self.conns = ((other.conns >> CONNS_BITS) + 1) << CONNS_BITS;
+    }
+
     /// A number for a question on the wire, never used before.
     pub fn request(&mut self) -> u64 {
         self.requests += 1;
@@ -75,7 +86,12 @@ impl Cx {
 
     /// First on every connection.
     pub fn hello(&mut self, conn: ConnId) {
-        let (cluster, incarnation) = (self.cluster, Incarnation(0));
+        // Who doesn't know both is let in as a stranger, once.
+        let cluster = match (self.cluster, self.generation) {
+            (ClusterId(0), _) | (_, None) => ClusterId(0),
+            (order, Some(generation)) => order.at(generation),
+        };
+        let incarnation = Incarnation(0);
         self.send_message(conn, Hello { role: Role::Client, cluster, node: 0, slot: 0, incarnation });
     }
 

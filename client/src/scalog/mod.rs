@@ -8,7 +8,7 @@
 //!   under way, for `reads` and for history.
 //! - `pace`: when records are asked for that are not pushed.
 //! - `push`: live batches. `subscription`: both, merged into one sequence. `tail`: where the order ends.
-//!   `trims`: what is to be forgotten. `offers`: who has snapshots for whom.
+//!   `trims`: what is to be forgotten. `offers`: who has snapshots for whom. `sealing`: the end of the log.
 
 mod consumer;
 mod cx;
@@ -24,6 +24,7 @@ mod pace;
 mod push;
 mod reads;
 mod repeats;
+mod sealing;
 mod stall;
 mod subscription;
 mod tail;
@@ -31,7 +32,7 @@ mod trims;
 mod writer;
 
 use crate::log::Fetching;
-use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SharedLog};
+use crate::{AppendError, ClientConfig, LogCommand, LogEvent, RequestId, SealError, SharedLog};
 use consumer::Position;
 use cx::{Cx, earlier};
 use fetch::Fetches;
@@ -41,6 +42,7 @@ use offers::Offers;
 use orderers::Orderers;
 use pace::Pace;
 use reads::Reads;
+use sealing::Sealing;
 use stall::Stall;
 use subscription::Subscription;
 use tail::Tails;
@@ -68,6 +70,7 @@ pub struct LogClient {
     tails: Tails,
     trims: Trims,
     offers: Offers,
+    sealing: Sealing,
     order_stall: Stall,
     append_stall: Stall,
     position: Position,
@@ -81,7 +84,10 @@ pub struct LogClient {
 
 /// Whether an orderer's message is about where records are.
 const fn is_about_places(message: &Message) -> bool {
-    matches!(message, Message::CutIs(_) | Message::OrderIs(_) | Message::ViewIs(_) | Message::TailIs(_))
+    matches!(
+        message,
+        Message::Grown(_) | Message::CutIs(_) | Message::OrderIs(_) | Message::ViewIs(_) | Message::TailIs(_)
+    )
 }
 
 /// Bit of the request numbers that methods give out, see [`RequestId`].
@@ -109,6 +115,7 @@ impl LogClient {
             tails: Tails::default(),
             trims: Trims::default(),
             offers: Offers::default(),
+            sealing: Sealing::default(),
             order_stall: Stall::new("order"),
             append_stall: Stall::new("append"),
             position: Position::new(now),
@@ -165,7 +172,7 @@ impl LogClient {
             LogCommand::Read { tag, from, to, max_bytes } => {
                 self.reads.ask(&self.cx, RequestId(tag), from, to, max_bytes);
             }
-            LogCommand::Tail { tag } => self.tails.ask(RequestId(tag)),
+            LogCommand::Tail { tag } => self.ask_tail(RequestId(tag)),
             LogCommand::Trim { tag, gsn } => self.trims.ask(RequestId(tag), gsn),
             LogCommand::Release { upto } => self.release(upto),
         }
@@ -284,6 +291,7 @@ impl LogClient {
         self.fetches.tick(cx);
         self.trims.tick(cx);
         self.offers.tick(cx);
+        self.sealing.tick(cx);
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &self.order) {
             subscription.tick(cx, &mut self.fetches, &self.view, order);
         }
@@ -312,6 +320,7 @@ impl LogClient {
         }
         self.writer.ask_names(cx, &self.orderers);
         self.writer.flush(cx, links);
+        self.sealing.flush(cx, &self.orderers, &self.writer);
         if let (Some(subscription), Some(order)) = (&mut self.subscription, &mut self.order)
             && self.pace.is_pulled()
         {
@@ -401,7 +410,7 @@ impl SharedLog for LogClient {
 
     fn tail(&mut self) -> RequestId {
         let request = self.request();
-        self.tails.ask(request);
+        self.ask_tail(request);
         request
     }
 
@@ -449,6 +458,11 @@ impl SharedLog for LogClient {
 
     fn base_gsn(&self) -> Gsn {
         self.cx.cfg.succeeds.unwrap_or_default()
+    }
+
+    /// Behind what was appended here; what others have under way when it is decided is not in the log.
+    fn seal(&mut self, successor: &str) -> Result<RequestId, SealError> {
+        self.ask_seal(successor)
     }
 }
 
@@ -517,6 +531,7 @@ impl Machine for LogClient {
         first = earlier(first, self.tails.deadline(cx));
         first = earlier(first, self.trims.deadline(cx));
         first = earlier(first, self.offers.deadline(cx));
+        first = earlier(first, self.sealing.deadline(cx));
         if self.orderers.following() {
             first = earlier(first, self.position.deadline(cx));
         }

@@ -6,7 +6,7 @@ use super::LogClient;
 use zoolog_core::cut::{Cut, Order};
 use zoolog_core::limits::{LANES_MAX, REPLICAS_MAX};
 use zoolog_core::view::{ShardState, View};
-use zoolog_core::wire::{BeginEnd, BeginIs, ConsumerIs, Message, OrderIs};
+use zoolog_core::wire::{BeginEnd, BeginIs, ConsumerIs, Grown, Message, OrderIs};
 use zoolog_core::{ClusterId, Gsn, LaneId};
 
 /// Positions and lengths beyond this are nobody's honest ones; below it, sums can't overflow.
@@ -19,10 +19,12 @@ impl LogClient {
         self.orderers.heard(&self.cx);
         match message {
             Message::OrderIs(m) => self.order_is(m),
+            Message::Grown(m) if self.orderers.following() => self.grown(m),
             Message::CutIs(m) if self.orderers.following() => self.cut_is(&m.cut),
             Message::ViewIs(m) if self.orderers.following() => self.view_is(m.view),
             Message::ConsumerIs(m) => self.consumer_is(&m),
             Message::BeginIs(m) => self.begin_is(&m),
+            Message::SealedIs(m) => self.sealed_is(m),
             Message::WriterIs(m) => self.writer.named(&mut self.cx, &mut self.links, &self.view, &m),
             Message::TailIs(m) => {
                 self.tails.answer(&mut self.cx, &m);
@@ -56,6 +58,7 @@ impl LogClient {
         self.tails.lost();
         self.trims.lost();
         self.offers.lost();
+        self.sealing.lost();
         self.position.lost();
         self.writer.orderer_gone();
     }
@@ -88,7 +91,7 @@ impl LogClient {
         }
     }
 
-    fn contradicted(&mut self, what: &str) {
+    pub(super) fn contradicted(&mut self, what: &str) {
         tracing::error!(what, "the ordering layer contradicts what is known");
         self.cx.metrics.order_errors += 1;
         self.orderer_failed();
@@ -97,6 +100,10 @@ impl LogClient {
     fn order_is(&mut self, m: OrderIs) {
         if self.cx.cluster != ClusterId(0) && m.cluster != self.cx.cluster {
             return self.contradicted("another cluster");
+        }
+        let other = self.cx.generation.is_some_and(|ours| ours != m.generation);
+        if self.cx.cluster != ClusterId(0) && other {
+            return self.contradicted("another cluster of that order");
         }
         let lanes_ok = m.lanes.len() <= LANES_MAX
             && m.lanes.is_sorted_by(|a, b| a.lane < b.lane)
@@ -128,10 +135,10 @@ impl LogClient {
             }
             _ => {}
         }
-        if !self.orderers.accept_order(&self.cx, m.request) {
+        if !self.orderers.accept_order(&self.cx, m.request, m.number) {
             return self.contradicted("an order that was not asked for");
         }
-        self.cx.cluster = m.cluster;
+        (self.cx.cluster, self.cx.generation) = (m.cluster, Some(m.generation));
         // An older one is no news: its cuts will come to where we are.
         let news = self.order.as_ref().is_none_or(|old| new.number > old.number);
         if news {
@@ -147,10 +154,24 @@ impl LogClient {
         }
     }
 
+    /// What the next cut adds to the last one that was said here.
+    fn grown(&mut self, grown: Grown) {
+        let Some(order) = &self.order else { return };
+        let number = self.orderers.said().next();
+        if number <= order.number && grown.may_be(number) {
+            // By a leader that was behind: another one said it before.
+            return self.orderers.cut_said(number);
+        }
+        match grown.behind(order, self.view.number) {
+            Ok(cut) => self.cut_is(&cut),
+            Err(error) => self.contradicted(&error.to_string()),
+        }
+    }
+
     fn cut_is(&mut self, cut: &Cut) {
         let Some(order) = &mut self.order else { return };
         if cut.number <= order.number {
-            return;
+            return self.orderers.cut_said(cut.number);
         }
         if cut.view > self.view.number {
             return self.contradicted("a cut of a view that we were not told");
@@ -165,6 +186,7 @@ impl LogClient {
         if let Err(error) = order.apply(cut) {
             return self.contradicted(&error.to_string());
         }
+        self.orderers.cut_said(cut.number);
         if let Some(subscription) = &mut self.subscription {
             subscription.cut(&mut self.cx, &mut self.fetches, &self.view, order, cut);
         }
@@ -173,7 +195,7 @@ impl LogClient {
     }
 
     /// The log's end was told. Who follows cuts hears of it from them.
-    fn tail_is(&mut self, tail: Gsn) {
+    pub(super) fn tail_is(&mut self, tail: Gsn) {
         if self.pace.is_pulled() && tail.0 <= POSITION_MAX {
             self.pace.tail_is(tail);
             if let Some(order) = self.order.as_mut().filter(|o| o.tail < tail) {

@@ -4,8 +4,8 @@
 
 use super::cx::Cx;
 use crate::log::LogEvent;
-use zoolog_core::wire::{Begin, BeginIs, Consumer, Message, OrderersAre, WatchCuts, WatchViews};
-use zoolog_core::{ConnId, Gsn, Instant};
+use zoolog_core::wire::{Begin, BeginIs, Consumer, Message, OrderersAre, WatchGrowth, WatchViews};
+use zoolog_core::{ConnId, CutNumber, Gsn, Instant};
 
 /// After this many pointers in a row that led nowhere we pause: two orderers may point at each other while
 /// an election runs.
@@ -35,7 +35,7 @@ enum State {
         conn: ConnId,
         since: Instant,
     },
-    /// `WatchCuts` is sent, or `WatchViews`.
+    /// `WatchGrowth` is sent, or `WatchViews`.
     Asked {
         conn: ConnId,
         since: Instant,
@@ -45,6 +45,8 @@ enum State {
     Following {
         conn: ConnId,
         heard: Instant,
+        /// The last cut that was said here: what the next one adds is added to that.
+        said: CutNumber,
     },
 }
 
@@ -155,20 +157,32 @@ impl Orderers {
         let request = cx.request();
         match cx.cfg.fetch.is_pulled() {
             true => cx.send_message(conn, WatchViews { request }),
-            false => cx.send_message(conn, WatchCuts { request }),
+            false => cx.send_message(conn, WatchGrowth { request }),
         }
         self.state = State::Asked { conn, since: cx.now, request };
     }
 
     /// Whether this `OrderIs` answers our question; from then on we follow.
-    pub fn accept_order(&mut self, cx: &Cx, request: u64) -> bool {
+    pub fn accept_order(&mut self, cx: &Cx, request: u64, number: CutNumber) -> bool {
         match self.state {
             State::Asked { conn, request: asked, .. } if asked == request => {
-                self.state = State::Following { conn, heard: cx.now };
+                self.state = State::Following { conn, heard: cx.now, said: number };
                 (self.hops, self.fails, self.lost_since) = (0, 0, None);
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The last cut that was said by whom we follow.
+    pub fn said(&self) -> CutNumber {
+        if let State::Following { said, .. } = self.state { said } else { CutNumber(0) }
+    }
+
+    /// That cut was said.
+    pub fn cut_said(&mut self, number: CutNumber) {
+        if let State::Following { said, .. } = &mut self.state {
+            *said = number;
         }
     }
 
@@ -210,6 +224,12 @@ impl Orderers {
         self.state = State::Down { dial_at: cx.now };
         self.lost_since.get_or_insert(cx.now);
         self.retry_later(cx);
+    }
+
+    /// Nobody is to be followed any more.
+    pub fn give_up(&mut self, cx: &mut Cx) {
+        self.hang_up(cx);
+        (self.hint, self.known, cx.cfg.orderers) = (None, Vec::new(), Vec::new());
     }
 
     fn hang_up(&mut self, cx: &mut Cx) {

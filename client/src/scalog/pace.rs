@@ -42,6 +42,11 @@ impl Pace {
         }
     }
 
+    /// All before `upto`, the end of the log, is wanted now.
+    pub fn want_all(&mut self, upto: Gsn) {
+        self.wanted = self.wanted.max(upto);
+    }
+
     /// All that is new is wanted, now. Returns whether the log's end is to be asked for that.
     pub fn refresh(&mut self, now: Instant) -> bool {
         if !self.is_pulled() || self.asking {

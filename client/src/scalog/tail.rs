@@ -4,8 +4,8 @@
 use super::cx::Cx;
 use super::orderers::Orderers;
 use crate::{LogEvent, RequestId};
-use zoolog_core::Instant;
 use zoolog_core::wire::{Tail, TailIs};
+use zoolog_core::{Gsn, Instant};
 
 #[derive(Debug)]
 struct Round {
@@ -33,6 +33,18 @@ impl Tails {
 
     pub fn probing(&self) -> bool {
         self.probe || self.running.is_some()
+    }
+
+    /// The log has ended there: that is all that there is to say, to whoever asks.
+    pub fn ended(&mut self, cx: &mut Cx, answers: u64, tail: Gsn) {
+        // Also to those whose round is under way: its answer will say the same.
+        let asked = self.running.as_mut().map(|round| std::mem::take(&mut round.callers));
+        self.running.take_if(|round| round.request == answers);
+        let callers = asked.into_iter().flatten();
+        for request in callers.chain(std::mem::take(&mut self.waiting)) {
+            cx.event(LogEvent::Tail { request, gsn: tail });
+        }
+        cx.tail_seen = cx.tail_seen.max(tail);
     }
 
     /// Starts the next round if one is due.

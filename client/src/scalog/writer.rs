@@ -96,6 +96,10 @@ pub(super) struct Writer {
     /// counts while something is pending.
     chain: Option<(Gsn, Gsn)>,
     lost: Option<WriterLost>,
+    /// It takes nothing more: the log is to end.
+    closing: bool,
+    /// The log has ended: there is no lane to go to.
+    ended: bool,
 }
 
 impl Writer {
@@ -134,6 +138,8 @@ impl Writer {
             run: Gsn(0),
             chain: None,
             lost: None,
+            closing: false,
+            ended: false,
         }
     }
 
@@ -163,11 +169,13 @@ impl Writer {
     }
 
     pub fn has_room(&self, cx: &Cx) -> bool {
-        self.lost.is_none() && self.is_open() && (self.open.is_empty() || self.window_open(cx))
+        let takes = self.lost.is_none() && !self.closing;
+        takes && self.is_open() && (self.open.is_empty() || self.window_open(cx))
     }
 
     pub fn append(&mut self, cx: &Cx, record: &[u8]) -> Result<(Seq, u32), AppendError> {
-        if self.room != DiskRoom::Ample && record.len() <= RECORD_BYTES_MAX && self.lost.is_none() {
+        let takes = self.lost.is_none() && !self.closing;
+        if self.room != DiskRoom::Ample && record.len() <= RECORD_BYTES_MAX && takes {
             return Err(AppendError::DiskFull);
         }
         self.append_vital(cx, record)
@@ -179,6 +187,9 @@ impl Writer {
         }
         if self.lost.is_some() {
             return Err(AppendError::Closed);
+        }
+        if self.closing {
+            return Err(AppendError::Sealed);
         }
         if !self.is_open() {
             return Err(AppendError::NotOpen);
@@ -213,11 +224,14 @@ impl Writer {
         if records.is_empty() || !fits {
             return Err(AppendError::NoBatch { records: BATCH_RECORDS_MAX, bytes: BATCH_BYTES_TARGET });
         }
-        if self.room != DiskRoom::Ample && self.lost.is_none() {
-            return Err(AppendError::DiskFull);
-        }
         if self.lost.is_some() {
             return Err(AppendError::Closed);
+        }
+        if self.closing {
+            return Err(AppendError::Sealed);
+        }
+        if self.room != DiskRoom::Ample {
+            return Err(AppendError::DiskFull);
         }
         if !self.is_open() {
             return Err(AppendError::NotOpen);
@@ -254,6 +268,57 @@ impl Writer {
             Some((since, at)) if since == expected => Ok(at),
             _ => Err(AppendError::Unsettled),
         }
+    }
+
+    /// It takes nothing more.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// The log has ended: no lane takes anything more, whatever our view says of them.
+    pub fn end(&mut self) {
+        (self.closing, self.ended) = (true, true);
+    }
+
+    /// Whether it has come to its end.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Whether it is known of all that was appended whether it is in the log that has ended: what is not acknowledged is not.
+    pub fn is_settled(&self) -> bool {
+        self.ended && (self.lane.is_none() || self.pending.is_empty() || self.lost.is_some())
+    }
+
+    /// Takes over from the writer of a log that has ended what is not in that one, to bring it into this one: the same batches,
+    /// of the same numbers, in that order.
+    ///
+    /// # Panics
+    /// If it has appended something itself, or it is not settled there.
+    pub fn inherit(&mut self, cx: &Cx, from: &mut Self) {
+        assert!(self.pending.is_empty() && self.open.is_empty(), "{}: a writer that has begun", self.id);
+        assert!(from.is_settled() && self.naming.is_none(), "{}: not settled, or named", from.id);
+        if !from.open.is_empty() && from.lost.is_none() {
+            from.close_batch(cx, BatchKind::Data);
+        }
+        // What a writer that was lost had under way may be in: nobody brings it along.
+        self.lost = from.lost;
+        if self.lost.is_some() {
+            return;
+        }
+        let first = from.first();
+        (self.next, self.start, self.ever_sent) = (first, first, first);
+        for Pending { batch, acked } in from.pending.drain(..) {
+            assert!(acked.is_none() && batch.seq() == self.next, "LOG-3: {} of {}", batch.seq(), from.id);
+            let mut builder = BatchBuilder::new();
+            batch.records().for_each(|record| builder.push(&record));
+            let batch = builder.finish(batch.kind(), self.id, self.opening, self.next);
+            self.pending_bytes += batch.bytes().len();
+            self.pending.push_back(Pending { batch, acked: None });
+            self.next = self.next.next();
+        }
+        from.pending_bytes = 0;
+        (self.end, self.run, self.chain, self.moved) = (from.end, from.run, from.chain.take(), cx.now);
     }
 
     fn close_batch(&mut self, cx: &Cx, kind: BatchKind) {
@@ -325,6 +390,7 @@ impl Writer {
             Some(_) if self.untouched() => self.lane = None,
             // Nothing of ours is in doubt.
             Some((_, None)) if self.pending.is_empty() => self.lane = None,
+            Some((_, Some(false))) if self.ended && self.pending.is_empty() => self.lane = None,
             Some((_, Some(false))) => self.leave(cx, false),
             // All of it is trimmed: nobody can tell any more.
             Some((_, None)) => return self.end_with(cx, WriterLost::Forgotten),
@@ -332,6 +398,10 @@ impl Writer {
         if self.lane.is_none() {
             self.leaving = None;
             self.closed.retain(|lane, _| view.shard(lane.shard()).is_some());
+            if self.ended {
+                (self.link, self.stranded_since) = (None, None);
+                return;
+            }
             let all = || view.live().flat_map(|s| s.lanes());
             let open = |closed: &BTreeMap<LaneId, bool>| -> Vec<LaneId> {
                 all().filter(|lane| !closed.contains_key(lane)).collect()
@@ -698,7 +768,8 @@ impl Writer {
 
     /// Since when acknowledgements are overdue, if they are.
     pub fn waiting_since(&self) -> Option<Instant> {
-        (!self.pending.is_empty() && self.lost.is_none()).then_some(self.moved)
+        let waits = !self.pending.is_empty() && self.lost.is_none();
+        (waits && !self.is_settled()).then_some(self.moved)
     }
 
     fn kick_at(&self, cx: &Cx) -> Option<Instant> {

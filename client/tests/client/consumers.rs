@@ -23,7 +23,7 @@ fn reports(packets: &[Packet]) -> Vec<(u64, u64)> {
 
 fn asks(packets: &[Packet]) -> Option<u64> {
     packets.iter().find_map(|p| match &p.message {
-        Message::WatchCuts(m) => Some(m.request),
+        Message::WatchGrowth(m) => Some(m.request),
         _ => None,
     })
 }

@@ -20,7 +20,11 @@ fn any_message(r: &mut Rng) -> (Message, Bytes) {
         }
         1 => {
             let lanes: Vec<_> = (0..r.below(3)).map(|_| (l(r), small(r), small(r))).collect();
-            CutIs { cut: cut(small(r), small(r), r.below(4), &lanes) }.into()
+            let cut = cut(small(r), small(r), r.below(4), &lanes);
+            match Grown::of(&cut).filter(|_| r.chance(50)) {
+                Some(grown) => grown.into(),
+                None => CutIs { cut }.into(),
+            }
         }
         2 => ViewIs { view: view(small(r), r.below(4) as u32) }.into(),
         3 => TailIs { request: small(r), gsn: Gsn(small(r)) }.into(),
@@ -81,7 +85,7 @@ proptest! {
                 let conns: Vec<_> = b.up.keys().copied().collect();
                 for conn in conns {
                     for p in b.sent(conn) {
-                        if let Message::WatchCuts(m) = p.message {
+                        if let Message::WatchGrowth(m) = p.message {
                             b.say(conn, order_is(m.request, 1, 2, view(1, 2), &[(lane(1, 0), 2)]));
                         }
                     }

@@ -13,6 +13,7 @@ mod offers;
 mod order;
 mod pulled;
 mod reads;
+mod sealing;
 mod stranded;
 mod subscription;
 mod tails;

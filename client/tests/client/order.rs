@@ -112,6 +112,59 @@ fn a_leader_that_is_behind_catches_up_without_repeating_anything() {
     assert_eq!(b.committed().iter().map(|c| c.first_gsn).collect::<Vec<_>>(), [Gsn(2)]);
 }
 
+/// The same in few bytes: what is added is added to what that leader said, whatever another has said before.
+#[test]
+fn what_is_added_is_added_to_what_the_same_leader_said() {
+    let (mut b, orderer, [one, _]) = subscribed(config(), 21);
+    let l = lane(1, 0);
+    b.say_with(one, Push { lane: l }, &batches(l, 1, &[1, 1, 1, 1]));
+    let cuts: Vec<_> = (0..4).map(|i| cut(i + 1, i, 1, &[(l, i, i + 1)])).collect();
+    let grown = |i: usize| Grown::of(&cuts[i]).unwrap();
+    b.say(orderer, grown(0));
+    b.say(orderer, CutIs { cut: cuts[1].clone() });
+    assert_eq!(b.committed().len(), 2);
+    b.close(orderer);
+    b.ms(100);
+    // One that is behind.
+    let orderer = b.follow(&|r| order_is(r, 0, 0, view(1, 2), &[]));
+    b.say(orderer, CutIs { cut: cuts[0].clone() });
+    b.say(orderer, grown(1));
+    assert_eq!((b.committed(), b.client.known_tail()), (Vec::new(), Some(Gsn(2))));
+    b.say(orderer, grown(2));
+    assert_eq!(b.committed().iter().map(|c| c.first_gsn).collect::<Vec<_>>(), [Gsn(2)]);
+    assert!(!b.closing.contains(&orderer));
+    b.say(orderer, grown(2));
+    assert!(b.closing.contains(&orderer), "it is no news, and nothing that follows could be placed");
+    assert_eq!((b.committed(), b.client.known_tail()), (Vec::new(), Some(Gsn(3))));
+}
+
+/// Who misses one, or knows another order or view than was meant, begins anew with the order so far.
+#[test]
+fn what_is_added_to_something_else_is_never_guessed() {
+    let l = lane(1, 0);
+    let meant = [
+        ("a cut is missing", cut(3, 2, 1, &[(l, 2, 3)])),
+        ("256 of them are", cut(258, 257, 1, &[(l, 257, 258)])),
+        ("another lane is meant", cut(2, 1, 1, &[(lane(2, 0), 3, 4)])),
+        ("it begins elsewhere", cut(2, 9, 1, &[(l, 1, 2)])),
+        ("another view", cut(2, 1, 2, &[(l, 1, 2)])),
+        ("a lane that is none", cut(2, 1, 1, &[(lane(7, 0), 0, 1)])),
+        ("beyond all", cut(2, 1, 1, &[(l, 1, u64::MAX)])),
+    ];
+    for (what, cut) in meant {
+        let (mut b, orderer, _) = subscribed(config(), 22);
+        b.say(orderer, CutIs { cut: bench_cut(l) });
+        b.say(orderer, Grown::of(&cut).unwrap());
+        assert!(b.closing.contains(&orderer), "{what}");
+        assert_eq!((b.client.known_tail(), b.client.metrics().order_errors), (Some(Gsn(1)), 1), "{what}");
+    }
+}
+
+/// The first record of a lane.
+fn bench_cut(lane: LaneId) -> zoolog_core::cut::Cut {
+    cut(1, 0, 1, &[(lane, 0, 1)])
+}
+
 #[test]
 fn the_same_cut_with_another_order_is_not_believed() {
     let (mut b, orderer, _) = subscribed(config(), 18);

@@ -99,7 +99,10 @@ impl<M: Machine> Bench<M> {
                     gone.into_iter().for_each(|n| self.disk.delete(n));
                 }
                 Output::SaveSnapshot { gsn, bytes, last } => self.pieces.push_back((gsn, bytes, last)),
-                Output::DropSnapshots { .. } | Output::FindSnapshot { .. } | Output::ReadSnapshot { .. } => {
+                Output::SavePart { .. }
+                | Output::DropSnapshots { .. }
+                | Output::FindSnapshot { .. }
+                | Output::ReadSnapshot { .. } => {
                     panic!("who gives and gets no snapshots wants nothing like this")
                 }
                 Output::Dial { .. }

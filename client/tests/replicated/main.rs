@@ -301,7 +301,7 @@ fn who_has_applied_what_is_skipped_begins_again() {
     w.settle();
     let events = w.events();
     let beware = |e: &_| {
-        if let ReplicatedEvent::Failed { beware, why } = e { Some((*beware, why.clone())) } else { None }
+        if let ReplicatedEvent::Failed { beware, why, .. } = e { Some((*beware, why.clone())) } else { None }
     };
     let (beware, why) = events.iter().find_map(beware).expect("it ends");
     assert!(

@@ -63,6 +63,11 @@ impl Disk {
         Ok((Self { dir: dir.to_path_buf(), wal, sizes, limits: SpaceLimits::default() }, recovered))
     }
 
+    /// Its start takes that number: [`Wal::take_number`].
+    pub fn take_number(&mut self, recovered: &mut Recovered, number: u64) {
+        self.wal.take_number(recovered, number);
+    }
+
     /// The same log, within these limits.
     #[must_use]
     pub fn within(self, limits: SpaceLimits) -> Self {

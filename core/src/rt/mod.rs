@@ -4,7 +4,10 @@
 //! - [`preflight`]: can this machine run us at all?
 //! - [`executors`]: threads, and the nodes on them.
 //! - [`datadir`]: whose directory is this?
+//! - [`starts`]: where the number of a slot's newest start is kept beside its log.
 //! - [`pump`]: one node's turn: machine in the middle, network and disk around it.
+//! - [`memory`]: touched before it is needed.
+//! - [`priority`]: threads that let others go first.
 //! - [`snapshots`]: files of an application's state, on a thread of their own.
 //! - `net`, `opening`, `conn`, `disk`, `segments`, `space`: its parts.
 //! - `ring`, `aligned`, `wake`: what they stand on: requests to the kernel, memory for direct I/O, other threads.
@@ -15,14 +18,17 @@ mod conn;
 pub mod datadir;
 mod disk;
 pub mod executors;
+pub mod memory;
 mod net;
 mod opening;
 pub mod preflight;
+pub mod priority;
 pub mod pump;
 mod ring;
 mod segments;
 pub mod snapshots;
 mod space;
+pub mod starts;
 mod wake;
 
 pub use conn::{Framing, node_framing};

@@ -2,6 +2,7 @@
 //! sends offered to the sockets once per turn; only what a socket doesn't take at once waits for the kernel's
 //! word. How they begin is in `opening`.
 
+use super::clock;
 use super::conn::{Conn, Framing};
 use super::ring::{Op, Ring};
 use super::wake::Elsewhere;
@@ -20,9 +21,11 @@ const LINGER: Duration = Duration::from_secs(3);
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// Inputs that may wait for the machine while more is read.
 const INBOX: usize = 4096;
-/// Sockets that are sent to at the end of one turn at most, and how many of them at least are such as the turns before
-/// left over. A socket costs 10 to 20 us: a thousand answered in one turn would keep everybody waiting who asks next.
-const SENDS_PER_TURN: usize = 192;
+/// How long a turn may send to sockets, as seen after so many of them. A socket costs 10 to 20 us, and one that is closed
+/// twice as much: a thousand answered in one turn would keep everybody waiting who asks next.
+const SEND_FOR: Duration = Duration::from_millis(2);
+const SENDS_PER_LOOK: usize = 16;
+/// How many of those that the turns before left over are sent to at least.
 const LATE_PER_TURN: usize = 64;
 
 /// All connections of one node, and what waits for its machine.
@@ -174,14 +177,19 @@ impl<C> Net<C> {
     pub fn flush(&mut self, ring: &mut Ring) -> bool {
         let mut dirty = std::mem::take(&mut self.dirty);
         let any = !dirty.is_empty() || !self.late.is_empty();
+        let mut time = SendTime::new();
         // What this turn brings goes first: who asks for little now need not wait for thousands who were told something.
-        let mine = dirty.len().min(SENDS_PER_TURN);
-        self.late.extend(dirty.drain(mine..));
         for id in dirty.drain(..) {
-            self.send_to(ring, id);
+            match time.is_over() {
+                false => self.send_to(ring, id),
+                true => self.late.push_back(id),
+            }
         }
-        for _ in 0..self.late.len().min(LATE_PER_TURN.max(SENDS_PER_TURN - mine)) {
-            let Some(id) = self.late.pop_front() else { break };
+        for n in 0..self.late.len() {
+            if n >= LATE_PER_TURN && time.is_over() {
+                break;
+            }
+            let id = self.late.pop_front().expect("as many as there are");
             self.send_to(ring, id);
         }
         if self.dirty.is_empty() {
@@ -315,6 +323,28 @@ impl<C> Net<C> {
     /// When `tick` has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next_end.into_iter().chain(self.accept_at).min()
+    }
+}
+
+/// Of one turn, for sending.
+struct SendTime {
+    since: Instant,
+    sends: usize,
+    over: bool,
+}
+
+impl SendTime {
+    fn new() -> Self {
+        Self { since: clock::now(), sends: 0, over: false }
+    }
+
+    /// Whether there is none left. To be asked before each send that may be put off.
+    fn is_over(&mut self) -> bool {
+        self.sends += 1;
+        if self.sends.is_multiple_of(SENDS_PER_LOOK) {
+            self.over |= clock::now().since(self.since) >= SEND_FOR;
+        }
+        self.over
     }
 }
 

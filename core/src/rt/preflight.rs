@@ -6,13 +6,15 @@ const MEMLOCK_MIN: u64 = 512 << 10;
 const MEMLOCK_WANTED: u64 = 8 << 20;
 const FILES_MIN: u64 = 256;
 const FILES_WANTED: u64 = 65_536;
+/// Taken where the hard limit allows it: connections beyond [`FILES_WANTED`] can be configured.
+const FILES_MOST: u64 = 1 << 20;
 
 /// Raises limits as far as allowed and tries io_uring.
 ///
 /// # Errors
 /// What is missing, and how to get it, as text for a person.
 pub fn check() -> Result<(), String> {
-    let memlock = raise(libc::RLIMIT_MEMLOCK, MEMLOCK_WANTED);
+    let memlock = raise(libc::RLIMIT_MEMLOCK, MEMLOCK_WANTED, MEMLOCK_WANTED);
     if memlock < MEMLOCK_MIN {
         return Err(format!(
             "only {} KiB of memory may be locked, io_uring needs up to {} KiB: raise it with \
@@ -21,7 +23,7 @@ pub fn check() -> Result<(), String> {
             MEMLOCK_MIN >> 10
         ));
     }
-    let files = raise(libc::RLIMIT_NOFILE, FILES_WANTED);
+    let files = raise(libc::RLIMIT_NOFILE, FILES_WANTED, FILES_MOST);
     if files < FILES_MIN {
         return Err(format!(
             "only {files} files may be open, at least {FILES_MIN} are needed: raise it with `ulimit -n 65536` \
@@ -31,18 +33,19 @@ pub fn check() -> Result<(), String> {
     io_uring()
 }
 
-/// Raises a soft limit to `wanted` or to what the hard limit allows; gives what holds now.
-fn raise(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
+/// Raises a soft limit to the hard one, up to `most`; to `wanted` where that may be raised, too. Gives what holds now.
+fn raise(resource: libc::__rlimit_resource_t, wanted: u64, most: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: plain syscalls on a local struct.
     unsafe {
         if libc::getrlimit(resource, &mut limit) != 0 {
             return u64::MAX; // can't be asked: let the real call tell
         }
+        let hard = limit.rlim_max;
+        let wanted = wanted.max(hard.min(most));
         if limit.rlim_cur < wanted {
             let before = limit.rlim_cur;
             // Root may raise the hard limit too; others get as far as it goes.
-            let hard = limit.rlim_max;
             limit.rlim_cur = wanted;
             limit.rlim_max = hard.max(wanted);
             if libc::setrlimit(resource, &limit) != 0 {

@@ -148,6 +148,10 @@ where
                 let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
                 writer.save(gsn, bytes, last)?;
             }
+            Output::SavePart { of, from, bytes, last } => {
+                let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to save one")?;
+                writer.save_part(of, from, bytes, last)?;
+            }
             Output::DropSnapshots { finished } => {
                 let writer = self.snapshots.as_ref().ok_or("a node without snapshots wanted to drop some")?;
                 writer.drop_files(finished)?;

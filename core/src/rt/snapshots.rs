@@ -1,20 +1,22 @@
 //! How do snapshots lie on the disk? One file each, `<GSN, 20 digits>.snapshot`, in a directory of their own.
 //! A file has that name only after it was written, synced and read back from the disk unharmed; before that it
-//! ends in `.tmp`, and the next start sweeps it away. Plain blocking files, on a thread of their own: nothing
+//! ends in `.tmp`, and the next start sweeps it away. What is got of another node's is in a `.part` until then, whose name says
+//! of which file it is: that outlives a restart. Plain blocking files, on a thread of their own: nothing
 //! here is in a hurry, and nothing here may hold up the log's writes.
 
 use super::aligned::{Aligned, PAGE_BYTES};
 use crate::ids::{ClusterId, Gsn};
 use crate::snapshot::{SnapshotError, Unframer};
+use crate::wire::SnapshotAt;
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Good files kept: the newest may turn out to be unreadable, and so may the next.
@@ -29,6 +31,7 @@ const WAITING_MAX: usize = 8;
 
 const ENDING: &str = ".snapshot";
 const UNFINISHED: &str = ".tmp";
+const PART: &str = ".part";
 
 /// A file that has the name of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +44,25 @@ pub struct SnapshotFile {
     pub bytes: u64,
 }
 
+/// What is there of another node's snapshot, from an earlier life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartFile {
+    /// Of which.
+    pub of: SnapshotAt,
+    /// Where it is.
+    pub path: PathBuf,
+    /// So many bytes of it were synced before more was written, and are to be gone on behind: fewer than the whole, and more
+    /// than 0.
+    pub bytes: u64,
+}
+
 /// A directory of snapshots.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
     dir: PathBuf,
     cluster: ClusterId,
+    /// Finished by this process, which has just read them back: who gives the newest need not look through it first, once.
+    fresh: Arc<Mutex<Vec<SnapshotAt>>>,
 }
 
 impl SnapshotStore {
@@ -62,12 +79,28 @@ impl SnapshotStore {
                 std::fs::remove_file(&path).map_err(|e| failed("remove", &path, &e))?;
             }
         }
-        Ok(Self { dir: dir.to_path_buf(), cluster })
+        Ok(Self::look(dir, cluster))
     }
 
     /// A directory only to be looked at: nothing is made or removed.
     pub fn look(dir: &Path, cluster: ClusterId) -> Self {
-        Self { dir: dir.to_path_buf(), cluster }
+        Self { dir: dir.to_path_buf(), cluster, fresh: Arc::default() }
+    }
+
+    /// That file was finished just now.
+    fn finished(&self, at: SnapshotAt) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.retain(|before| before.gsn != at.gsn);
+        fresh.push(at);
+        let many = fresh.len().saturating_sub(KEPT);
+        fresh.drain(..many);
+    }
+
+    /// What is in that file, if this process has finished it and nobody has asked before.
+    fn take_fresh(&self, file: &SnapshotFile) -> Option<SnapshotAt> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = fresh.iter().position(|at| (at.gsn, at.bytes) == (file.gsn, file.bytes))?;
+        Some(fresh.remove(at))
     }
 
     /// All files that have the name of a snapshot, the newest first. Other files are left alone.
@@ -90,6 +123,82 @@ impl SnapshotStore {
         Ok(found)
     }
 
+    /// What there is of another node's snapshot, the newest if of several; whatever else ends in `.part` is removed.
+    ///
+    /// # Errors
+    /// Text for a person: the directory can't be read or cleaned up.
+    pub fn part(&self) -> Result<Option<PartFile>, String> {
+        let mut found: Vec<PartFile> = Vec::new();
+        for path in self.parts()? {
+            match part_of(&path) {
+                Some(part) => found.push(part),
+                None => std::fs::remove_file(&path).map_err(|e| failed("remove", &path, &e))?,
+            }
+        }
+        found.sort_by_key(|part| (part.of.gsn, part.bytes));
+        let newest = found.pop();
+        for part in found {
+            self.remove_part(&part)?;
+        }
+        Ok(newest)
+    }
+
+    /// Reads what there is of another node's snapshot, about a megabyte at a time: its first [`PartFile::bytes`].
+    ///
+    /// # Errors
+    /// Text for a person: it is unreadable, or `sink` says so.
+    pub fn read_part(
+        &self,
+        part: &PartFile,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
+    ) -> Result<(), String> {
+        let unusable = |e: SnapshotError| format!("{} can't be used: {e}", part.path.display());
+        let mut file = open_past_cache(&part.path).map_err(|e| failed("open", &part.path, &e))?;
+        let (mut buffer, mut left) = (Aligned::zeroed(IO_BYTES), part.bytes);
+        while left > 0 {
+            match file.read(buffer.bytes_mut()) {
+                Ok(0) => return Err(format!("{} can't be used: it is cut off", part.path.display())),
+                Ok(n) => {
+                    let n = left.min(n as u64);
+                    sink(&buffer.bytes()[..n as usize]).map_err(unusable)?;
+                    left -= n;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(failed("read", &part.path, &e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what there is of another node's snapshot.
+    ///
+    /// # Errors
+    /// Text for a person: it can't be removed.
+    pub fn remove_part(&self, part: &PartFile) -> Result<(), String> {
+        std::fs::remove_file(&part.path).map_err(|e| failed("remove", &part.path, &e))
+    }
+
+    fn parts(&self) -> Result<Vec<PathBuf>, String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(|e| failed("read", &self.dir, &e))? {
+            let path = entry.map_err(|e| failed("read", &self.dir, &e))?.path();
+            if path.extension().is_some_and(|e| e == &PART[1..]) {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+
+    fn remove_parts(&self) -> Result<(), String> {
+        self.parts()?
+            .into_iter()
+            .try_for_each(|path| std::fs::remove_file(&path).map_err(|e| failed("remove", &path, &e)))
+    }
+
+    fn part_path(&self, of: SnapshotAt) -> PathBuf {
+        self.dir.join(format!("{:020}-{}-{:08x}{PART}", of.gsn.0, of.bytes, of.crc))
+    }
+
     /// Reads a file from its start to its end, about a megabyte at a time, and checks it on the way. What
     /// `sink` got means something only if all of it was good.
     ///
@@ -105,6 +214,19 @@ impl SnapshotStore {
         self.check(opened, &file.path, file.gsn, sink, &AtomicBool::new(false))
     }
 
+    /// Reads a file from its start to its end, faster than [`read`](SnapshotStore::read) and as it is: what is wrong with it is for
+    /// `sink` to find.
+    ///
+    /// # Errors
+    /// Text for a person, without the file's name: it is unreadable, or `sink` says so.
+    pub fn read_ahead(
+        &self,
+        file: &SnapshotFile,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
+    ) -> Result<(), String> {
+        ahead::read_ahead(&file.path, sink)
+    }
+
     /// Reads a file only to see whether it is good.
     ///
     /// # Errors
@@ -115,32 +237,15 @@ impl SnapshotStore {
 
     fn check(
         &self,
-        mut file: File,
+        file: File,
         path: &Path,
         gsn: Gsn,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
         stop: &AtomicBool,
     ) -> Result<(), String> {
-        let unusable = |e: SnapshotError| format!("{} can't be used: {e}", path.display());
-        let (mut frame, mut buffer) = (Unframer::new(self.cluster), Aligned::zeroed(IO_BYTES));
-        loop {
-            let n = match file.read(buffer.bytes_mut()) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(failed("read", path, &e)),
-            };
-            frame.push(&buffer.bytes()[..n], |_, _| Ok(())).map_err(unusable)?;
-            sink(&buffer.bytes()[..n]).map_err(unusable)?;
-            if stop.load(Ordering::Relaxed) {
-                return Err("the node ends".into());
-            }
-        }
-        let found = frame.finish().map_err(unusable)?;
-        if found != gsn {
-            return Err(format!("{} can't be used: it is of position {found}", path.display()));
-        }
-        Ok(())
+        let mut back = ReadBack::new(file, self.cluster);
+        back.read(path, u64::MAX, sink, stop)?;
+        back.finish(path, gsn)
     }
 
     fn path(&self, gsn: Gsn, ending: &str) -> PathBuf {
@@ -169,6 +274,69 @@ impl SnapshotStore {
     }
 }
 
+/// A file that is looked through, as far as it is written.
+struct ReadBack {
+    file: File,
+    frame: Unframer,
+    buffer: Aligned,
+    /// Bytes that were read.
+    at: u64,
+}
+
+impl ReadBack {
+    fn new(file: File, cluster: ClusterId) -> Self {
+        Self { file, frame: Unframer::new(cluster), buffer: Aligned::zeroed(IO_BYTES), at: 0 }
+    }
+
+    /// Reads on, up to there or to the end.
+    fn read(
+        &mut self,
+        path: &Path,
+        until: u64,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
+        stop: &AtomicBool,
+    ) -> Result<(), String> {
+        let unusable = |e: SnapshotError| format!("{} can't be used: {e}", path.display());
+        while self.at < until {
+            let n = match self.file.read_at(self.buffer.bytes_mut(), self.at) {
+                Ok(0) => break,
+                Ok(n) => n.min((until - self.at).min(IO_BYTES as u64) as usize),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(failed("read", path, &e)),
+            };
+            let bytes = &self.buffer.bytes()[..n];
+            self.frame.push(bytes, |_, _| Ok(())).map_err(unusable)?;
+            sink(bytes).map_err(unusable)?;
+            self.at += n as u64;
+            if stop.load(Ordering::Relaxed) {
+                return Err("the node ends".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// All was read: whether it is a whole snapshot of there.
+    fn finish(self, path: &Path, gsn: Gsn) -> Result<(), String> {
+        let found = self.frame.finish().map_err(|e| format!("{} can't be used: {e}", path.display()))?;
+        if found != gsn {
+            return Err(format!("{} can't be used: it is of position {found}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// What the name of a file says of it, if it is of another node's snapshot and has bytes that count.
+fn part_of(path: &Path) -> Option<PartFile> {
+    let mut fields = path.file_name()?.to_str()?.strip_suffix(PART)?.split('-');
+    let (gsn, bytes) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let crc = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let of = SnapshotAt { gsn: Gsn(gsn), bytes, crc };
+    let have = std::fs::metadata(path).ok()?.len().min(bytes.checked_sub(1)?);
+    // Each so many were synced before more was written.
+    let bytes = have / SYNC_BYTES as u64 * SYNC_BYTES as u64;
+    (bytes > 0 && fields.next().is_none()).then(|| PartFile { of, path: path.to_path_buf(), bytes })
+}
+
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> String {
     let cure = match error.kind() {
         std::io::ErrorKind::StorageFull => "; make room on that disk",
@@ -185,6 +353,8 @@ struct Piece {
     gsn: Gsn,
     bytes: Bytes,
     last: bool,
+    /// Of another node's snapshot, and its offset there.
+    part: Option<(SnapshotAt, u64)>,
 }
 
 enum Work {
@@ -225,7 +395,15 @@ impl SnapshotWriter {
     /// # Errors
     /// More pieces wait than a machine may have given, or the thread has died. The answer does not come then.
     pub fn save(&self, gsn: Gsn, bytes: Bytes, last: bool) -> Result<(), String> {
-        self.give(Work::Save(Piece { gsn, bytes, last }))
+        self.give(Work::Save(Piece { gsn, bytes, last, part: None }))
+    }
+
+    /// Gives it a piece of another node's, as [`Output::SavePart`](crate::machine::Output::SavePart) means it. Never blocks.
+    ///
+    /// # Errors
+    /// As of [`save`](Self::save).
+    pub fn save_part(&self, of: SnapshotAt, from: u64, bytes: Bytes, last: bool) -> Result<(), String> {
+        self.give(Work::Save(Piece { gsn: of.gsn, bytes, last, part: Some((of, from)) }))
     }
 
     /// Has files dropped, as [`Output::DropSnapshots`](crate::machine::Output::DropSnapshots) means it. Never blocks.
@@ -265,30 +443,39 @@ fn write_all(store: &SnapshotStore, work: &Receiver<Work>, answer: &Answer, stop
         let piece = match work {
             Work::Save(piece) => piece,
             Work::Drop { finished } => {
-                open = None;
-                if finished && let Err(why) = store.remove_all() {
+                open.take().into_iter().for_each(Unfinished::discard);
+                let gone = store.remove_parts();
+                if finished && let Err(why) = gone.and_then(|()| store.remove_all()) {
                     tracing::warn!("{why}; remove it by hand: it must not be started from");
                 }
                 continue;
             }
         };
-        let mut unfinished = match open.take() {
-            Some(unfinished) if unfinished.gsn == piece.gsn => Ok(unfinished),
-            _ => Unfinished::create(store, piece.gsn),
+        let part = piece.part.map(|(of, _)| of);
+        let mut unfinished = match (open.take(), piece.part) {
+            (Some(unfinished), _) if unfinished.is_of(piece.gsn, part) => Ok(unfinished),
+            (_, Some((of, from))) => Unfinished::go_on(store, of, from),
+            (_, None) => Unfinished::create(store, piece.gsn),
         };
         let result = match &mut unfinished {
-            Ok(unfinished) if piece.last => {
-                unfinished.write(&piece.bytes).and_then(|()| unfinished.finish(store, stop))
-            }
-            Ok(unfinished) => unfinished.write(&piece.bytes),
+            Ok(unfinished) => unfinished.take(&piece, stop).and_then(|()| match piece.last {
+                true => unfinished.finish(store, stop),
+                false => Ok(()),
+            }),
             Err(why) => Err(why.clone()),
         };
-        open = unfinished.ok().filter(|_| result.is_ok() && !piece.last);
+        match unfinished {
+            Ok(unfinished) if result.is_ok() && !piece.last => open = Some(unfinished),
+            // Who is told to end in the middle of the last look has done nothing wrong.
+            Ok(unfinished) if result.is_err() && !stop.load(Ordering::Relaxed) => unfinished.discard(),
+            _ => {}
+        }
         answer(piece.gsn, piece.last, result);
     }
 }
 
-/// A file being written; removed unless it was finished. It is written past the kernel's cache where the file system can:
+/// A file being written; removed unless it was finished, or is a part of another node's snapshot that a later life can go on
+/// with. It is written past the kernel's cache where the file system can:
 /// a copy into pages that nobody will read cost as much processor as all else that a snapshot takes.
 struct Unfinished {
     gsn: Gsn,
@@ -299,20 +486,81 @@ struct Unfinished {
     filled: usize,
     written: u64,
     unsynced: usize,
-    finished: bool,
+    /// Of all that was given, if that is from the file's beginning on.
+    crc: u32,
+    /// What was synced is read back along the way, so that little is left in the end. Not of a file that is gone on with: that is
+    /// read as a whole then.
+    back: Option<ReadBack>,
+    /// Of another node's snapshot.
+    part: Option<SnapshotAt>,
+    /// It stays when this goes.
+    stays: bool,
 }
 
 impl Unfinished {
     fn create(store: &SnapshotStore, gsn: Gsn) -> Result<Self, String> {
-        let path = store.path(gsn, UNFINISHED);
-        let how = || File::options().write(true).create(true).truncate(true).clone();
-        let direct = how().custom_flags(libc::O_DIRECT).open(&path);
-        let file = direct.or_else(|_| how().open(&path)).map_err(|e| failed("make", &path, &e))?;
-        let buffer = Aligned::zeroed(IO_BYTES);
-        Ok(Self { gsn, path, file, buffer, filled: 0, written: 0, unsynced: 0, finished: false })
+        Self::open(store.path(gsn, UNFINISHED), store.cluster, gsn, (None, 0))
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    /// A part of another node's snapshot, of which there are so many bytes that count. There is one such file at a time.
+    fn go_on(store: &SnapshotStore, of: SnapshotAt, from: u64) -> Result<Self, String> {
+        let path = store.part_path(of);
+        if from == 0 {
+            store.remove_parts()?;
+        } else if part_of(&path).is_none_or(|part| part.bytes < from)
+            || !from.is_multiple_of(SYNC_BYTES as u64)
+        {
+            return Err(format!("{} does not have the {from} bytes that it had", path.display()));
+        }
+        Self::open(path, store.cluster, of.gsn, (Some(of), from))
+    }
+
+    fn open(
+        path: PathBuf,
+        cluster: ClusterId,
+        gsn: Gsn,
+        (part, from): (Option<SnapshotAt>, u64),
+    ) -> Result<Self, String> {
+        let how = || File::options().write(true).create(true).truncate(from == 0).clone();
+        let direct = how().custom_flags(libc::O_DIRECT).open(&path);
+        let mut file = direct.or_else(|_| how().open(&path)).map_err(|e| failed("make", &path, &e))?;
+        file.set_len(from).map_err(|e| failed("cut", &path, &e))?;
+        file.seek(SeekFrom::Start(from)).map_err(|e| failed("write", &path, &e))?;
+        let buffer = Aligned::zeroed(IO_BYTES);
+        let back = match from {
+            0 => Some(open_past_cache(&path).map_err(|e| failed("open", &path, &e))?),
+            _ => None,
+        };
+        let back = back.map(|file| ReadBack::new(file, cluster));
+        let (filled, unsynced, crc, stays) = (0, 0, 0, part.is_some());
+        Ok(Self { gsn, path, file, buffer, filled, written: from, unsynced, crc, back, part, stays })
+    }
+
+    /// Whether it is the file of that snapshot, of our own or of another node's.
+    fn is_of(&self, gsn: Gsn, part: Option<SnapshotAt>) -> bool {
+        (self.gsn, self.part) == (gsn, part)
+    }
+
+    /// Appends a piece, which must begin where the file ends.
+    fn take(&mut self, piece: &Piece, stop: &AtomicBool) -> Result<(), String> {
+        let end = self.written + self.filled as u64;
+        match piece.part {
+            Some((_, from)) if from != end => {
+                Err(format!("{} has {end} bytes, what comes begins at {from}", self.path.display()))
+            }
+            _ => {
+                self.crc = crc32c::crc32c_append(self.crc, &piece.bytes);
+                self.write(&piece.bytes, stop)
+            }
+        }
+    }
+
+    /// Nothing comes of it.
+    fn discard(mut self) {
+        self.stays = false;
+    }
+
+    fn write(&mut self, mut bytes: &[u8], stop: &AtomicBool) -> Result<(), String> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(self.buffer.len() - self.filled));
             self.buffer.bytes_mut()[self.filled..][..now.len()].copy_from_slice(now);
@@ -320,6 +568,10 @@ impl Unfinished {
             bytes = later;
             if self.filled == self.buffer.len() {
                 self.put_out()?;
+                if self.unsynced >= SYNC_BYTES {
+                    self.sync()?;
+                    self.read_back(stop)?;
+                }
             }
         }
         Ok(())
@@ -333,7 +585,7 @@ impl Unfinished {
         all.map_err(|e| failed("write", &self.path, &e))?;
         self.written += self.filled as u64;
         self.unsynced += std::mem::take(&mut self.filled);
-        if self.unsynced >= SYNC_BYTES { self.sync() } else { Ok(()) }
+        Ok(())
     }
 
     /// A failed sync is the end of the file: nothing says what of it is on the disk.
@@ -342,25 +594,40 @@ impl Unfinished {
         self.file.sync_data().map_err(|e| failed("sync", &self.path, &e))
     }
 
+    /// Reads what was synced since the last time.
+    fn read_back(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        let Some(back) = &mut self.back else { return Ok(()) };
+        forget_cached(&self.file);
+        back.read(&self.path, self.written, &mut |_| Ok(()), stop)
+    }
+
     /// Syncs the file, reads it back, and gives it its name.
     fn finish(&mut self, store: &SnapshotStore, stop: &AtomicBool) -> Result<(), String> {
         self.put_out()?;
         self.file.set_len(self.written).map_err(|e| failed("cut", &self.path, &e))?;
         self.sync()?;
-        forget_cached(&self.file);
-        let file = open_past_cache(&self.path).map_err(|e| failed("open", &self.path, &e))?;
-        store.check(file, &self.path, self.gsn, &mut |_| Ok(()), stop)?;
+        self.read_back(stop)?;
+        match self.back.take() {
+            Some(back) => back.finish(&self.path, self.gsn)?,
+            None => {
+                forget_cached(&self.file);
+                let file = open_past_cache(&self.path).map_err(|e| failed("open", &self.path, &e))?;
+                store.check(file, &self.path, self.gsn, &mut |_| Ok(()), stop)?;
+            }
+        }
         let name = store.path(self.gsn, ENDING);
         std::fs::rename(&self.path, &name).map_err(|e| failed("rename", &self.path, &e))?;
-        self.finished = true;
+        self.stays = true;
         store.sync_dir()?;
+        let crc = self.part.map_or(self.crc, |of| of.crc);
+        store.finished(SnapshotAt { gsn: self.gsn, bytes: self.written, crc });
         store.prune(self.gsn)
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.stays {
             // What can't be removed now is when the directory is opened again.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -381,6 +648,7 @@ fn forget_cached(file: &File) {
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
 
+mod ahead;
 mod reader;
 
 pub use reader::{Given, SnapshotReader};

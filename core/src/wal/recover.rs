@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 /// What a log held when it was opened.
 #[derive(Clone, Debug)]
 pub struct Recovered {
-    /// The number of this open, greater than any before. It is durable once the log's first group is.
+    /// The number of this open, greater than any that the log tells of; perhaps not greater than any before
+    /// ([`Wal::take_number`]). It is durable once the log's first group is.
     pub incarnation: u64,
     /// The newest readable checkpoint; `None` if there was none yet.
     pub checkpoint: Option<Bytes>,

@@ -4,7 +4,7 @@
 use super::block::{BLOCK_HEADER_BYTES, BlockKind, Header, UNIT, framed, pad_unit};
 use super::index::{IndexBuilder, block_bytes, entry_bytes};
 use super::plan::{Batch, GroupPlan, Layout};
-use super::{APPEND_BYTES_MAX, OnDamage, SEGMENT_BYTES_MAX, WalConfig, WalPos, WalRecord};
+use super::{APPEND_BYTES_MAX, OnDamage, Recovered, SEGMENT_BYTES_MAX, WalConfig, WalPos, WalRecord};
 use crate::machine::Token;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -101,9 +101,20 @@ impl Wal {
         }
     }
 
-    /// The number of this open, greater than any before. Durable once the first group is completed.
+    /// The number of this open, greater than any that the log tells of. Durable once the first group is completed.
     pub fn incarnation(&self) -> u64 {
         self.at.incarnation
+    }
+
+    /// This open takes a number beyond what the log tells of: one that others have heard of may be lost here
+    /// ([`starts`](crate::starts)).
+    ///
+    /// # Panics
+    /// If it is less than the log tells of, or the log has said its own already.
+    pub fn take_number(&mut self, recovered: &mut Recovered, number: u64) {
+        assert!(!self.opened && self.in_flight.is_none(), "the log has said its number");
+        assert!(number >= self.at.incarnation, "start {number} of a log that is at {}", self.at.incarnation);
+        (self.at.incarnation, recovered.incarnation) = (number, number);
     }
 
     /// Whether the first group is completed: the machine may be fed.

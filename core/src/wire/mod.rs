@@ -2,39 +2,58 @@
 //! it: [`frame`] has the header, [`messages`] the bodies.
 //!
 //! A message is a small rkyv body and, for some, a *payload* of raw batches behind it, which is never
-//! copied into the body.
+//! copied into the body. Those listed as short have bytes of their own in a frame of their own: they come hundreds of
+//! times a second, to everybody.
 
 pub mod frame;
 pub mod messages;
 
-pub use frame::{HEADER_BYTES, frame_length};
+pub use frame::{HEADER_BYTES, frame_length, kind};
 pub use messages::*;
 
 use crate::error::WireError;
 use bytes::Bytes;
 
 macro_rules! messages {
-    ($( $(#[$doc:meta])* $kind:literal $name:ident; )*) => {
+    ($( $(#[$doc:meta])* $kind:literal $name:ident; )*
+     short: $( $(#[$short_doc:meta])* $short_kind:literal $short:ident; )*) => {
         /// Any message. The numbers are stable; a retired one is never given to another.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum Message { $( $(#[$doc])* $name(messages::$name), )* }
+        pub enum Message {
+            $( $(#[$doc])* $name(messages::$name), )*
+            $( $(#[$short_doc])* $short(messages::$short), )*
+        }
 
         impl Message {
             /// Its number on the wire.
             pub const fn kind(&self) -> u16 {
-                match self { $( Message::$name(_) => $kind, )* }
+                match self {
+                    $( Message::$name(_) => $kind, )*
+                    $( Message::$short(_) => $short_kind, )*
+                }
             }
 
             /// Its name, for logs.
             pub const fn name(&self) -> &'static str {
-                match self { $( Message::$name(_) => stringify!($name), )* }
+                match self {
+                    $( Message::$name(_) => stringify!($name), )*
+                    $( Message::$short(_) => stringify!($short), )*
+                }
+            }
+
+            /// Whether it goes in a short frame.
+            const fn is_short(&self) -> bool {
+                matches!(self, $( Message::$short(_) )|*)
             }
 
             /// Writes the body behind what is in `out`.
             fn body(&self, out: Vec<u8>) -> Vec<u8> {
                 use rkyv::{api::high::to_bytes_in, rancor::Error};
-                match self { $( Message::$name(m) => to_bytes_in::<_, Error>(m, out), )* }
-                    .expect("our own messages serialize")
+                match self {
+                    $( Message::$name(m) => to_bytes_in::<_, Error>(m, out), )*
+                    $( Message::$short(m) => Ok(m.pack(out)), )*
+                }
+                .expect("our own messages serialize")
             }
 
             fn decode_body(kind: u16, body: &[u8]) -> Result<Message, WireError> {
@@ -45,14 +64,30 @@ macro_rules! messages {
                     _ => Err(WireError::Kind(kind)),
                 }
             }
+
+            fn decode_short(kind: u16, body: &[u8]) -> Result<Message, WireError> {
+                match kind {
+                    $( $short_kind => messages::$short::unpack(body)
+                        .map(Message::$short)
+                        .ok_or(WireError::Body { kind, bytes: body.len() }), )*
+                    _ => Err(WireError::Kind(kind)),
+                }
+            }
         }
 
         $( impl From<messages::$name> for Message {
             fn from(m: messages::$name) -> Message { Message::$name(m) }
         } )*
 
+        $( impl From<messages::$short> for Message {
+            fn from(m: messages::$short) -> Message { Message::$short(m) }
+        } )*
+
         /// Number and name of every message, for PROTOCOL.md's test.
-        pub const TABLE: &[(u16, &str)] = &[ $( ($kind, stringify!($name)), )* ];
+        pub const TABLE: &[(u16, &str)] = &[
+            $( ($kind, stringify!($name)), )*
+            $( ($short_kind, stringify!($short)), )*
+        ];
     };
 }
 
@@ -186,6 +221,12 @@ messages! {
     85 Begin;
     /// The answer: where it begins.
     86 BeginIs;
+    /// Any client -> leader: your log ends here, and goes on there.
+    87 Seal;
+    /// The answer; to subscribers, behind the last cut; and to who asks for the tail of a log that has ended.
+    88 SealedIs;
+    /// Subscriber -> leader: send me what cuts add. Answered by `OrderIs`.
+    89 WatchGrowth;
 
     /// Node -> leader: my newest snapshot is to be had there.
     90 Offer;
@@ -197,6 +238,10 @@ messages! {
     93 SnapshotWanted;
     /// The answer: a piece, as payload.
     94 SnapshotIs;
+
+    short:
+    /// Leader -> subscribers: what a cut adds to those before it.
+    95 Grown;
 }
 
 /// A message with its payload.
@@ -216,7 +261,8 @@ pub fn encode(message: impl Into<Message>) -> Bytes {
 /// Encodes a message with `payload`, given in parts.
 ///
 /// # Panics
-/// If the frame would exceed [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX): senders cut their payloads.
+/// If the frame would exceed [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX): senders cut their payloads; or if there is one and
+/// the message goes in a short frame.
 pub fn encode_with(message: impl Into<Message>, payload: &[&[u8]]) -> Bytes {
     encode_ref(&message.into(), payload)
 }
@@ -228,7 +274,13 @@ pub fn encode_with(message: impl Into<Message>, payload: &[&[u8]]) -> Bytes {
 pub fn encode_ref(message: &Message, payload: &[&[u8]]) -> Bytes {
     // Bodies are written where the last one was, so that a frame costs one allocation, of its exact length.
     let mut body = message.body(SCRATCH.take());
-    let frame = frame::encode(message.kind(), &body, payload);
+    let frame = match message.is_short() {
+        true => {
+            assert!(payload.is_empty(), "a short frame has no payload");
+            frame::encode_short(message.kind(), &body)
+        }
+        false => frame::encode(message.kind(), &body, payload),
+    };
     if body.capacity() <= SCRATCH_BYTES_MAX {
         body.clear();
         SCRATCH.set(body);
@@ -248,13 +300,18 @@ thread_local! {
 /// # Errors
 /// Whatever is wrong with it: close the connection it came on.
 pub fn decode(frame: Bytes) -> Result<Packet, WireError> {
-    let checked = frame::check(frame)?;
-    Ok(Packet { message: Message::decode_body(checked.kind, &checked.body)?, payload: checked.payload })
+    let frame::Checked { kind, body, payload, is_short } = frame::check(frame)?;
+    let message = match is_short {
+        true => Message::decode_short(kind, &body)?,
+        false => Message::decode_body(kind, &body)?,
+    };
+    Ok(Packet { message, payload })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cut::{Cut, CutLane};
     use crate::ids::*;
     use proptest::prelude::*;
 
@@ -282,6 +339,20 @@ mod tests {
             prop_assume!(bit / 8 < bytes.len());
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(decode(Bytes::from(bytes)).is_err());
+        }
+
+        #[test]
+        fn damage_of_a_short_frame_is_refused(bit in 0usize..24 * 8) {
+            let lanes = [1, 2, 3].map(|n| CutLane { lane: LaneId::new(ShardId(n), 1), from: 700, to: 1000 });
+            let cut = Cut { number: CutNumber(9), base: Gsn(1 << 40), view: ViewNumber(3), lanes: lanes.to_vec() };
+            let whole = encode(Grown::of(&cut).unwrap());
+            prop_assert_eq!(frame_length(&whole[..4], usize::MAX).unwrap(), Some(24));
+            prop_assert_eq!(whole.len(), 24);
+            let mut bytes = whole.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // Padding says nothing.
+            let of_padding = bit / 8 >= 8 + usize::from(whole[3]);
+            prop_assert_eq!(decode(Bytes::from(bytes)).is_err(), !of_padding);
         }
 
         #[test]

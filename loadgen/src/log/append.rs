@@ -207,6 +207,11 @@ impl Load for Appender {
                 self.is_lost = true;
                 self.warnings.push(format!("writer {} came to its end: {why}", self.acked.index));
             }
+            LogEvent::Sealed(sealed) => {
+                self.is_lost = true;
+                let (index, tail) = (self.acked.index, sealed.tail);
+                self.warnings.push(format!("writer {index}: the log ended at {tail}"));
+            }
             LogEvent::Stalled { what } => {
                 self.warnings.push(format!("writer {}: {what} stood still for a while", self.acked.index));
             }

@@ -133,7 +133,7 @@ impl Fleet {
         poll.registry().register(&mut SourceFd(&timer), Token(usize::MAX), Interest::READABLE)?;
         // Newer than whatever registered before.
         let incarnation = Incarnation(clock::wall_ms());
-        let OrderIs { cluster, number, view, .. } = &found.order;
+        let OrderIs { cluster, generation, number, view, .. } = &found.order;
         let mut slots = Vec::new();
         for server in 0..n {
             let mut link = Link::connect(found.leader)?;
@@ -142,7 +142,7 @@ impl Fleet {
             let slot = SlotId { server: ServerId(server), index: 0 };
             link.send(&wire::encode(Hello {
                 role: Role::Slot,
-                cluster: *cluster,
+                cluster: cluster.at(*generation),
                 node: u64::from(server),
                 slot: 0,
                 incarnation,

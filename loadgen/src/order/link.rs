@@ -103,7 +103,7 @@ impl Link {
 
 /// Number of a frame's message, without looking further.
 pub fn kind(frame: &[u8]) -> u16 {
-    frame.get(6..8).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+    wire::kind(frame)
 }
 
 /// A frame's message.

@@ -2,6 +2,7 @@
 //! tells everybody concerned.
 
 use super::Orderer;
+use super::slots::older_start;
 use super::status::RAFT;
 use crate::consensus::{Committed, What, Work};
 use crate::node::OrderEvent;
@@ -92,8 +93,14 @@ impl Orderer {
         self.name_decided(index, &applied);
         self.trims_applied(index, &applied, before);
         self.begin_applied(index);
+        // Before who asked is told: a view first, as ever.
+        if let Applied::Sealed(_) = &applied {
+            self.push_view(&[]);
+            self.push_seal();
+        }
+        self.seal_applied(index);
         // An address or the trim point may have changed it. With new shards it goes out below.
-        let formed = matches!(applied, Applied::Formed { .. });
+        let formed = matches!(applied, Applied::Formed { .. } | Applied::Sealed(_));
         if self.state.view().number != view && !formed {
             self.push_view(&[]);
         }
@@ -107,9 +114,15 @@ impl Orderer {
             // Who waits for it is let in once all that is committed is applied.
             Applied::Registered { .. } => {}
             Applied::NotRegistered { slot, incarnation, why } => {
-                let newest = self.state.incarnation(slot).is_some_and(|i| i > incarnation);
-                let refused = if newest { RefusedWhy::Stale } else { RefusedWhy::Invalid };
-                self.turn_away(slot, incarnation, refused, format!("slot {slot} is not registered: {why}"));
+                let (refused, text) = match self.state.incarnation(slot).filter(|i| *i > incarnation) {
+                    Some(newest) => (RefusedWhy::Dismissed, older_start(slot, incarnation, newest)),
+                    None => (RefusedWhy::Invalid, format!("slot {slot} is not registered: {why}")),
+                };
+                self.turn_away(slot, incarnation, refused, text);
+            }
+            Applied::Sealed(finalized) => {
+                let (view, shards) = (self.state.view().number, Vec::new());
+                self.out.push_back(Output::Event(OrderEvent::ViewFormed { view, shards, finalized }));
             }
             Applied::Formed { formed, finalized } => {
                 let view = self.state.view().number;

@@ -118,6 +118,7 @@ impl Orderer {
                 | Message::Recovering(_)
                 | Message::WatchCuts(_)
                 | Message::WatchViews(_)
+                | Message::WatchGrowth(_)
                 | Message::Tail(_)
                 | Message::Consumer(_)
                 | Message::ForgetConsumer(_)
@@ -132,6 +133,7 @@ impl Orderer {
                 | Message::Held(_)
                 | Message::ChangeOrderers(_)
                 | Message::Begin(_)
+                | Message::Seal(_)
         );
         if leader_only && self.lead.is_none() && matches!(who, Who::Slot(..) | Who::Client) {
             let answer = self.not_leader();
@@ -148,6 +150,7 @@ impl Orderer {
             }
             (Who::Slot(..) | Who::Client, Message::WatchCuts(w)) => self.watch_cuts(conn, w.request),
             (Who::Client, Message::WatchViews(w)) => self.watch_views(conn, w.request),
+            (Who::Client, Message::WatchGrowth(w)) => self.watch_growth(conn, w.request),
             (Who::Slot(..) | Who::Client, Message::Tail(t)) => self.ask_tail(conn, t.request),
             (Who::Client, Message::Consumer(c)) => self.consumer(conn, c),
             (Who::Client, Message::ForgetConsumer(c)) => self.forget_consumer(conn, c),
@@ -170,6 +173,7 @@ impl Orderer {
             }
             (Who::Client, Message::ChangeOrderers(m)) => self.change_orderers(now, conn, m),
             (Who::Client, Message::Begin(m)) => self.begin(conn, m),
+            (Who::Client, Message::Seal(m)) => self.seal(conn, m),
             (Who::Client, Message::Stages(m)) => self.answer_stages(conn, &m),
             (_, other) => {
                 let text = format!("{} has no place on this connection, of {who:?}", other.name());

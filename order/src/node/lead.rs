@@ -8,6 +8,7 @@ use super::members::Changing;
 use super::names::Names;
 use super::offers::Offers;
 use super::retention::Watch;
+use super::sealing::Ending;
 use super::slots::Newcomer;
 use super::status::CUT_WAIT;
 use super::succession::Beginning;
@@ -44,6 +45,8 @@ pub(super) struct Lead {
     pub pushing: BTreeSet<ConnId>,
     /// Those of them that hear of no cuts.
     pub without_cuts: BTreeSet<ConnId>,
+    /// Those of them that take cuts in few bytes.
+    pub in_few_bytes: BTreeSet<ConnId>,
     /// Cuts that some slots get later.
     pub late: Late,
     /// What consumers said.
@@ -60,6 +63,8 @@ pub(super) struct Lead {
     pub changing: Changing,
     /// Where the log begins, if it follows another.
     pub beginning: Beginning,
+    /// Who wants it to end.
+    pub ending: Ending,
 }
 
 impl Lead {
@@ -78,6 +83,7 @@ impl Lead {
             watchers: Vec::new(),
             pushing: BTreeSet::new(),
             without_cuts: BTreeSet::new(),
+            in_few_bytes: BTreeSet::new(),
             late: Late::default(),
             consumers: Gathered::default(),
             names: Names::default(),
@@ -86,6 +92,7 @@ impl Lead {
             watch: Watch::new(now),
             changing: Changing::default(),
             beginning: Beginning::default(),
+            ending: Ending::default(),
         }
     }
 
@@ -148,6 +155,8 @@ impl Orderer {
         self.admit_watchers();
         self.tend_views(now);
         self.propose_cut(now);
+        // Behind what was reported until now.
+        self.propose_seal();
         // What is kept, before what consumers let go.
         self.propose_tick(now);
         self.propose_consumers(now);

@@ -15,6 +15,7 @@ mod peers;
 mod rebuild;
 mod retention;
 mod roster;
+mod sealing;
 mod slots;
 mod status;
 mod subscribers;

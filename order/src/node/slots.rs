@@ -58,14 +58,14 @@ impl Orderer {
     pub(super) fn admit_newcomers(&mut self, now: Instant) {
         let Some(lead) = &mut self.lead else { return };
         let mut known = Vec::new();
-        let (mut stale, mut foreign) = (Vec::new(), Vec::new());
+        let (mut older, mut foreign) = (Vec::new(), Vec::new());
         for (slot, n) in &mut lead.newcomers {
             let incarnation = n.registration.incarnation;
             match self.state.incarnation(*slot) {
                 _ if self.state.has_other_log(*slot, n.registration.stamp) => {
                     foreign.push((*slot, incarnation));
                 }
-                Some(newest) if newest > incarnation => stale.push((*slot, incarnation, newest)),
+                Some(newest) if newest > incarnation => older.push((*slot, incarnation, newest)),
                 _ if self.state.is_registered(&n.registration) => known.push(*slot),
                 _ if n.proposed => {}
                 _ => {
@@ -81,9 +81,8 @@ impl Orderer {
             self.other_log_came(now, slot);
             self.turn_away(slot, incarnation, RefusedWhy::Dismissed, other_log(slot));
         }
-        for (slot, incarnation, newest) in stale {
-            let text = format!("start {newest} of slot {slot} is registered, {incarnation} is older");
-            self.turn_away(slot, incarnation, RefusedWhy::Stale, text);
+        for (slot, incarnation, newest) in older {
+            self.turn_away(slot, incarnation, RefusedWhy::Dismissed, older_start(slot, incarnation, newest));
         }
     }
 
@@ -242,6 +241,16 @@ fn other_log(slot: SlotId) -> String {
          it on its old data directory; or, if that is lost, start a new server: an empty directory and a `server` id \
          never used before",
         slot.index
+    )
+}
+
+/// What to do about a start whose number is not above all that the slot had: its disk lost what says so, twice, or is an older
+/// copy. What else it lost is no other than what any start may have lost unseen, and is had from the other replicas.
+pub(super) fn older_start(slot: SlotId, incarnation: Incarnation, newest: Incarnation) -> String {
+    format!(
+        "start {newest} of slot {slot} is registered, this one is {incarnation}: the newest blocks of its log and its \
+         file `start` were lost, or an older copy of its data directory was put in place. Start it again: each start \
+         takes a higher number, until it is the highest"
     )
 }
 

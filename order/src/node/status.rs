@@ -68,12 +68,15 @@ impl Orderer {
             let comma = if short.is_empty() { "" } else { "," };
             short.push_str(&format!("{comma}\"{slot}\":{}", room_json(room, free)));
         }
+        let sealed = state.sealed().map_or("null".into(), |s| {
+            format!("{{\"tail\":{},\"successor\":{}}}", s.tail, quoted(&s.successor))
+        });
         let keep_from = state.retention().keep_from.map_or("null".into(), |gsn| gsn.to_string());
         let orderers = self.orderers_json();
         let json = format!(
             "{{\"role\":\"orderer\",\"id\":{},\"leader\":{},\"leader_addr\":{},\"term\":{},\"view\":{},\
              \"shards\":{},\"servers\":{},\"slots_connected\":{live},\"mending\":{{{mending}}},\"cut\":{},\"tail\":{},\"trim\":{},\
-             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"consumers_here\":[{here}],\"disk\":{disk},\"short_of_room\":{{{short}}},\"applied\":{},\"orderers\":[{orderers}]}}",
+             \"keep_from\":{keep_from},\"consumers\":{{{consumers}}},\"consumers_here\":[{here}],\"disk\":{disk},\"short_of_room\":{{{short}}},\"sealed\":{sealed},\"generation\":{},\"applied\":{},\"orderers\":[{orderers}]}}",
             self.cfg.id,
             self.is_leading(),
             addr.map_or("null".into(), quoted),
@@ -84,6 +87,7 @@ impl Orderer {
             state.last_cut(),
             state.tail(),
             state.trim(),
+            self.cfg.generation,
             self.applied,
         );
         self.send(conn, wire::encode(StatusIs { request, json }));

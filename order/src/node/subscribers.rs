@@ -1,12 +1,12 @@
 //! Who hears of cuts? Slots and subscribers, each from a stated point on, without a gap; a cut is encoded
-//! once for all of them.
+//! once for all of them, and once more for those that follow them all and take it in few bytes.
 
 use super::Orderer;
 use super::conns::Who;
 use crate::sequencer::Refusal;
 use bytes::Bytes;
 use zoolog_core::cut::{Cut, CutLane};
-use zoolog_core::wire::{self, CutIs, OrderIs, RefusedWhy};
+use zoolog_core::wire::{self, CutIs, Grown, OrderIs, RefusedWhy};
 use zoolog_core::{ConnId, Instant, Output};
 
 /// Subscribers besides the slots; what one more costs the leader is a frame per cut.
@@ -32,6 +32,14 @@ impl Orderer {
         }
     }
 
+    /// The same, but each cut in few bytes.
+    pub(super) fn watch_growth(&mut self, conn: ConnId, request: u64) {
+        self.watch_cuts(conn, request);
+        if let Some(lead) = &mut self.lead {
+            lead.in_few_bytes.insert(conn);
+        }
+    }
+
     /// Answers who has asked for cuts.
     pub(super) fn admit_watchers(&mut self) {
         // An order that is yet to begin elsewhere is none that anybody should go on from.
@@ -45,7 +53,8 @@ impl Orderer {
             let state = &self.state;
             let answer = OrderIs {
                 request,
-                cluster: self.cfg.cluster,
+                cluster: self.cfg.cluster.of_order(self.cfg.generation),
+                generation: self.cfg.generation,
                 number: state.last_cut(),
                 tail: state.tail(),
                 view: state.view().clone(),
@@ -53,6 +62,9 @@ impl Orderer {
             };
             self.send(conn, wire::encode(answer));
             self.send(conn, wire::encode(self.orderers_are()));
+            if let Some(sealed) = self.sealed_is(0) {
+                self.send(conn, sealed);
+            }
         }
     }
 
@@ -60,6 +72,7 @@ impl Orderer {
         if let Some(lead) = &mut self.lead {
             lead.pushing.remove(&conn);
             lead.without_cuts.remove(&conn);
+            lead.in_few_bytes.remove(&conn);
             lead.watchers.retain(|(c, _)| *c != conn);
             lead.late.forget(conn);
         }
@@ -77,17 +90,24 @@ impl Orderer {
     pub(super) fn push_cut(&mut self, now: Instant, cut: Cut) {
         let Some(lead) = &mut self.lead else { return };
         let waiting = lead.reports.wanting(&self.state, &cut);
+        assert_eq!(cut.view, self.state.view().number, "a cut belongs to the view that everybody was sent");
+        let grown = if lead.in_few_bytes.is_empty() { None } else { Grown::of(&cut).map(wire::encode) };
         let bytes = wire::encode(CutIs { cut });
         let is_slot = |conn: &ConnId| self.conns.get(conn).is_some_and(|c| matches!(c.who, Who::Slot(..)));
         let may_wait = |conn: &ConnId| is_slot(conn) && !waiting.contains(conn);
         let hears = |conn: &ConnId| !lead.without_cuts.contains(conn);
         let (later, at_once): (Vec<ConnId>, Vec<ConnId>) =
             lead.pushing.iter().copied().filter(hears).partition(may_wait);
+        let of = |conn: ConnId| match &grown {
+            Some(grown) if lead.in_few_bytes.contains(&conn) => (conn, grown.clone()),
+            _ => (conn, bytes.clone()),
+        };
+        let at_once: Vec<(ConnId, Bytes)> = at_once.into_iter().map(of).collect();
         if !at_once.is_empty() {
             self.cuts_sending.get_or_insert((now, 0)).1 += 1;
         }
-        for conn in at_once {
-            self.send(conn, bytes.clone());
+        for (conn, bytes) in at_once {
+            self.send(conn, bytes);
         }
         let Some(lead) = self.lead.as_mut().filter(|_| !later.is_empty()) else { return };
         lead.late.push(bytes);

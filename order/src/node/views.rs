@@ -87,7 +87,8 @@ impl Orderer {
         if let Some(asked) = lead.views.asked.pop_front() {
             return self.grant(now, asked);
         }
-        if waits {
+        let has_ended = self.state.sealed().is_some();
+        if waits || (has_ended && self.state.view().shards.is_empty()) {
             return;
         }
         if self.state.view().number == ViewNumber(0) {
@@ -99,7 +100,8 @@ impl Orderer {
         let boards = lead.reports.boards(&self.state);
         let state = &self.state;
         let found = lead.views.health.look(now, state.view(), boards, |shard| state.lens(shard));
-        if !self.drop_spent(now) {
+        // Of a log that has ended no shard is formed; copies that were lost are still made.
+        if !self.drop_spent(now) && !has_ended {
             self.mend(now, found);
         }
         if self.lead.as_ref().is_some_and(|l| l.views.proposed.is_none())
@@ -247,6 +249,9 @@ impl Orderer {
     fn grant(&mut self, now: Instant, asked: Asked) {
         let Asked { conn, request, wish } = asked;
         match wish {
+            Wish::Shards(_) if self.state.sealed().is_some() => {
+                self.decided(conn, request, false, "the log has ended: it takes no appends any more".into());
+            }
             Wish::Shards(n) if n == 0 || n as usize > SHARDS_MAX => {
                 self.decided(conn, request, false, format!("{n} shards, 1 to {SHARDS_MAX} are possible"));
             }

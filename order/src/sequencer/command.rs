@@ -55,6 +55,8 @@ pub enum Command {
     Await,
     /// That is the other's tail, and the first position of this log.
     Begin(Gsn),
+    /// The log ends here, and goes on there.
+    Seal(String),
 }
 
 /// A change of the view that concerns a copy of one finalized shard.

@@ -13,6 +13,7 @@
 //! - ORD-6: the trim point never moves back, and never passes the tail or a consumer's position.
 //! - ORD-8: the clock of leaders never runs back; its marks ascend in time and tail; only consumers are away.
 //! - ORD-11: a log that follows another begins once, where it was told, with all before that trimmed; until then it is empty.
+//! - ORD-12: a log ends once: from then on no shard takes appends, nothing is cut, and its tail is where it ended.
 //! - ORD-9: at most one orderer comes and at most one goes at a time, somebody votes, and no id is above the newest;
 //!   raft's set of members is what follows from the state's (asserted where it is changed).
 
@@ -33,6 +34,7 @@ pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &App
     let (number, tail) = before;
     match applied {
         Applied::Cut(cut) => {
+            assert!(state.seal.is_none(), "ORD-12: cut {cut:?} of a log that ended as {:?}", state.seal);
             assert!(
                 cut.number == number.next() && state.number == cut.number,
                 "ORD-1: cut {} after {number}, state at {}",
@@ -79,6 +81,7 @@ pub(super) fn after_entry(state: &State, before: (CutNumber, Gsn), applied: &App
         Applied::Formed { .. }
             | Applied::Trimmed(_)
             | Applied::Begun(_)
+            | Applied::Sealed(_)
             | Applied::Registered { view_changed: true, .. }
     ) {
         all(state).unwrap_or_else(|e| panic!("{e}"));
@@ -165,6 +168,7 @@ pub(super) fn all(state: &State) -> Result<(), String> {
     shards(state)?;
     consumers(state)?;
     succession(state)?;
+    ended(state)?;
     state.retention.check(state.tail, &state.consumers)?;
     members(&state.members)?;
     (0..state.parts.len()).try_for_each(|i| parts(state, i, false))
@@ -182,6 +186,15 @@ fn succession(state: &State) -> Result<(), String> {
         false => {
             Err(format!("ORD-11: {:?}, but the tail is {tail}, the trim point {trim}", state.succession))
         }
+    }
+}
+
+fn ended(state: &State) -> Result<(), String> {
+    let Some(seal) = &state.seal else { return Ok(()) };
+    let fits = seal.tail == state.tail && state.succession != Succession::Awaits && seal.is_sound();
+    match fits && state.view.live().next().is_none() {
+        true => Ok(()),
+        false => Err(format!("ORD-12: ended as {seal:?}, but the tail is {}, {:?}", state.tail, state.view)),
     }
 }
 
@@ -232,7 +245,7 @@ fn shards(state: &State) -> Result<(), String> {
             }
         }
     }
-    if !shards.is_empty() && state.view.live().next().is_none() {
+    if !shards.is_empty() && state.view.live().next().is_none() && state.seal.is_none() {
         return Err("ORD-7: no shard takes appends".into());
     }
     for (shard, parts) in shards.iter().zip(&state.parts) {

@@ -14,6 +14,7 @@ mod place;
 mod rebuild;
 mod reports;
 mod retention;
+mod sealing;
 mod sizes;
 mod snapshot;
 mod succession;
@@ -31,6 +32,7 @@ pub(crate) use place::{Choice, pair, place, place_copy};
 pub(crate) use reports::{Refusal, Reports};
 pub(crate) use retention::Retention;
 pub use retention::Tick;
+pub use sealing::Seal;
 pub(crate) use sizes::Sizes;
 pub use succession::Succession;
 pub use trim::ConsumerAt;
@@ -97,6 +99,8 @@ pub struct State {
     pub(crate) members: Members,
     /// Whether this log follows another.
     pub(crate) succession: Succession,
+    /// Where it has ended, and goes on, once that is so.
+    pub(crate) seal: Option<Seal>,
 }
 
 /// What an entry did.
@@ -141,6 +145,8 @@ pub enum Applied {
     Members,
     /// The log goes on there, where another has ended.
     Begun(Gsn),
+    /// The log has ended: these shards took appends until then.
+    Sealed(Vec<ShardId>),
 }
 
 impl State {
@@ -162,6 +168,7 @@ impl State {
             retention: Retention::default(),
             members: Members::default(),
             succession: Succession::default(),
+            seal: None,
         }
     }
 
@@ -187,6 +194,7 @@ impl State {
             Some(Command::Rebuild(step)) => self.rebuild(step),
             Some(Command::Await) => self.await_begin(),
             Some(Command::Begin(gsn)) => self.begin(gsn),
+            Some(Command::Seal(successor)) => self.end(successor),
         };
         invariants::after_entry(self, before, &applied);
         invariants::trim_after(self, trim, &applied);

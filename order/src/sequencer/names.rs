@@ -47,8 +47,10 @@ impl State {
         if self.names.len() >= NAMES_MAX {
             return Applied::Name(NameIs::Refused(WriterRefused::TooMany));
         }
-        // No name ever goes, so their number is one that no other has.
-        let writer = WriterId::named(self.names.len() as u64);
+        // No name ever goes, so their number is one that no other has: nor has one of a log before this one, all of whose
+        // records lie before this one's first.
+        let before = self.succession.first_gsn().0 << NAMES_MAX.ilog2();
+        let writer = WriterId::named(before | self.names.len() as u64);
         let new = Named { writer, epoch: Epoch(1), lane: None, tail: Gsn(0) };
         self.names.insert(name, new.clone());
         Applied::Name(NameIs::Given(new))

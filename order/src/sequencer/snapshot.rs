@@ -2,7 +2,7 @@
 //! as a foreign value when it comes back.
 
 use super::retention::RetentionImage;
-use super::{Member, Members, Named, Parts, SlotEntry, State, Succession, invariants};
+use super::{Member, Members, Named, Parts, Seal, SlotEntry, State, Succession, invariants};
 use zoolog_core::cut::ShardPart;
 use zoolog_core::view::View;
 use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, OrdererId, ShardId, SlotId};
@@ -10,6 +10,8 @@ use zoolog_core::{ClusterId, CutNumber, Gsn, LaneId, OrdererId, ShardId, SlotId}
 const VERSION: u8 = 5;
 /// Of a log that follows another: 9 bytes say where it begins, and an image of [`VERSION`] follows.
 const SUCCESSOR: u8 = 6;
+/// Of a log that has ended: where and what follows it, and one of the other two.
+const SEALED: u8 = 7;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Image {
@@ -76,6 +78,10 @@ impl State {
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&image).expect("our own state serializes");
         let mut out = Vec::with_capacity(1 + body.len());
+        if let Some(seal) = &self.seal {
+            out.push(SEALED);
+            seal.encode(&mut out);
+        }
         if self.succession != Succession::Own {
             out.push(SUCCESSOR);
             out.extend_from_slice(&self.succession.encode());
@@ -90,6 +96,14 @@ impl State {
     /// # Errors
     /// When it is of another cluster or version, or contradicts itself; says how.
     pub fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Self, String> {
+        let (seal, bytes) = match bytes {
+            [SEALED, rest @ ..] => {
+                let (seal, rest) =
+                    Seal::decode(rest).ok_or("an image that doesn't say where its log ended")?;
+                (Some(seal), rest)
+            }
+            bytes => (None, bytes),
+        };
         let (succession, bytes) = match bytes {
             [SUCCESSOR, rest @ ..] => {
                 let (said, rest) = rest.split_first_chunk::<9>().ok_or("an image that ends too early")?;
@@ -129,6 +143,7 @@ impl State {
                 changes: image.member_changes,
             },
             succession,
+            seal,
         };
         state.fill(image.lens, image.parts)?;
         invariants::all(&state)?;

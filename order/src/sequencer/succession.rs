@@ -17,6 +17,14 @@ pub enum Succession {
 }
 
 impl Succession {
+    /// First position of the log, as far as known.
+    pub(super) const fn first_gsn(self) -> Gsn {
+        match self {
+            Self::Begun(gsn) => gsn,
+            Self::Own | Self::Awaits => Gsn(0),
+        }
+    }
+
     /// As bytes of an image: what it is, and the position.
     pub(super) fn encode(self) -> [u8; 9] {
         let (kind, gsn) = match self {
@@ -49,7 +57,9 @@ impl State {
 
     /// Whether nothing has happened to the log yet: no shard was formed, nothing ordered.
     pub(crate) fn is_blank(&self) -> bool {
-        self.number == CutNumber(0) && self.view.number == ViewNumber(0) && self.succession == Succession::Own
+        self.number == CutNumber(0)
+            && self.view.number == ViewNumber(0)
+            && (self.succession == Succession::Own && self.seal.is_none())
     }
 
     /// It is to follow another log: until that one's tail is known there is nothing to append to.

@@ -66,6 +66,9 @@ impl State {
         if self.succession == Succession::Awaits {
             return Applied::Nothing("a view of a log that has not begun");
         }
+        if self.seal.is_some() {
+            return Applied::Nothing("a view of a log that has ended");
+        }
         if form.shards.is_empty() && form.finalize.is_empty() {
             return Applied::Nothing("a view that changes nothing");
         }
@@ -96,7 +99,7 @@ impl State {
     }
 
     /// What is committed of the shard is all that it will ever hold: entries that come later add nothing to it.
-    fn finalize(&mut self, id: ShardId) {
+    pub(super) fn finalize(&mut self, id: ShardId) {
         let i = self.position(&mut 0, id).expect("checked to be in the view");
         let parts = &self.parts[i];
         let (first, end) = parts.span.unwrap_or((self.tail, self.tail));
@@ -114,6 +117,9 @@ impl State {
     }
 
     pub(super) fn want_shards(&mut self, n: u32) -> Applied {
+        if self.seal.is_some() {
+            return Applied::Nothing("shards for a log that has ended");
+        }
         if n == 0 || n as usize > SHARDS_MAX {
             return Applied::Nothing("no shards are wanted, or too many");
         }

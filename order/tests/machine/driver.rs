@@ -120,6 +120,7 @@ pub fn config(orderers: u64) -> OrdererConfig {
         failures: Failures::default(),
         retention: RetentionConfig::default(),
         successor: false,
+        generation: 0,
     }
 }
 

@@ -12,6 +12,7 @@ mod model;
 mod offers;
 mod rebuild;
 mod schedules;
+mod seal;
 mod stages;
 mod strangers;
 mod succession;

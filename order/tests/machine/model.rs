@@ -6,17 +6,28 @@ use std::collections::BTreeMap;
 use zoolog_core::cut::{Cut, Order};
 use zoolog_core::view::{ShardState, View};
 use zoolog_core::wire::*;
-use zoolog_core::{CutNumber, Gsn, Incarnation, ServerId, ShardId, SlotId};
+use zoolog_core::{CutNumber, Gsn, Incarnation, ServerId, ShardId, SlotId, ViewNumber};
 
 /// What everybody together has seen: one cut per number, for ever.
 #[derive(Default)]
 pub struct Truth {
     pub cuts: BTreeMap<CutNumber, Cut>,
     pub tail: Gsn,
+    /// Where the log has ended, and what follows it.
+    pub end: Option<(Gsn, String)>,
 }
 
 impl Truth {
+    /// LOG-11: once, for good, with nothing behind it.
+    pub fn ended(&mut self, m: &SealedIs) {
+        let end = (m.tail, m.successor.clone());
+        assert_eq!(*self.end.get_or_insert_with(|| end.clone()), end, "two opinions about the end");
+        assert!(self.tail <= m.tail, "it ended at {}, and {} was cut", m.tail, self.tail);
+        self.tail = m.tail;
+    }
+
     fn saw(&mut self, cut: &Cut) {
+        assert!(self.end.as_ref().is_none_or(|end| cut.end() <= end.0), "cut {cut:?} behind {:?}", self.end);
         let known = self.cuts.entry(cut.number).or_insert_with(|| cut.clone());
         assert_eq!(known, cut, "two opinions about one cut");
         self.tail = self.tail.max(cut.end());
@@ -291,10 +302,12 @@ pub struct Watcher {
     hint: Option<usize>,
     orderers: Vec<usize>,
     order: Option<Order>,
+    in_few_bytes: bool,
     pub seen: u64,
     asked: BTreeMap<u64, Gsn>,
     requests: u64,
     pub tails: u64,
+    pub sealed: u64,
     view: u64,
     retry_at: zoolog_core::Instant,
 }
@@ -306,7 +319,12 @@ impl Watcher {
                 self.retry_at = sim.now + std::time::Duration::from_millis(20);
                 let to = self.hint.take().unwrap_or_else(|| whom(sim, &self.orderers, self.next));
                 let g = sim.client(to);
-                sim.send(g, WatchCuts { request: 1 });
+                // The one way and the other, in turn.
+                self.in_few_bytes = !self.in_few_bytes;
+                match self.in_few_bytes {
+                    true => sim.send(g, WatchGrowth { request: 1 }),
+                    false => sim.send(g, WatchCuts { request: 1 }),
+                }
                 (self.guest, self.order) = (Some(g), None);
             }
             return;
@@ -330,11 +348,11 @@ impl Watcher {
                     self.order = Some(Order { number: o.number, tail: o.tail, lens });
                 }
                 Message::ViewIs(v) => self.view = v.view.number.0,
-                Message::CutIs(c) => {
-                    truth.saw(&c.cut);
-                    assert!(c.cut.view.0 <= self.view, "a cut of view {} in view {}", c.cut.view, self.view);
-                    self.order.as_mut().expect("OrderIs first").apply(&c.cut).expect("no gap");
-                    self.seen = c.cut.number.0;
+                Message::CutIs(c) if !self.in_few_bytes || c.cut.lanes.len() > 12 => self.cut(&c.cut, truth),
+                Message::Grown(grown) if self.in_few_bytes => {
+                    let order = self.order.as_ref().expect("OrderIs first");
+                    let cut = grown.behind(order, ViewNumber(self.view)).expect("no gap");
+                    self.cut(&cut, truth);
                 }
                 Message::TailIs(t) => {
                     let known = self.asked.remove(&t.request).expect("asked once, answered once");
@@ -344,6 +362,15 @@ impl Watcher {
                 Message::OrderersAre(m) => {
                     self.orderers = m.orderers.iter().map(|o| node_at(&o.addr)).collect()
                 }
+                Message::SealedIs(m) => {
+                    if self.asked.remove(&m.request).is_none() {
+                        assert_eq!(m.request, 0, "nobody asked");
+                        let tail = self.order.as_ref().expect("OrderIs first").tail;
+                        assert_eq!(tail, m.tail, "it comes behind the last cut");
+                    }
+                    truth.ended(&m);
+                    self.sealed += 1;
+                }
                 other => panic!("a watcher got {other:?}"),
             }
         }
@@ -352,6 +379,13 @@ impl Watcher {
             self.asked.clear();
             self.next += usize::from(!std::mem::take(&mut self.told));
         }
+    }
+
+    fn cut(&mut self, cut: &Cut, truth: &mut Truth) {
+        truth.saw(cut);
+        assert!(cut.view.0 <= self.view, "a cut of view {} in view {}", cut.view, self.view);
+        self.order.as_mut().expect("OrderIs first").apply(cut).expect("no gap");
+        self.seen = cut.number.0;
     }
 
     pub fn ask_tail(&mut self, sim: &mut Sim, truth: &Truth) {

@@ -3,6 +3,7 @@
 use crate::driver::{CLUSTER, Sim, hello};
 use crate::model::World;
 use bytes::Bytes;
+use zoolog_core::cut::Order;
 use zoolog_core::rng::Rng;
 use zoolog_core::wire::*;
 use zoolog_core::{ClusterId, Incarnation, OrdererId, ServerId, ShardId, SlotId};
@@ -95,6 +96,35 @@ fn an_older_start_of_a_slot_is_refused_as_stale() {
     assert_eq!(refusal(&mut w.sim, g), RefusedWhy::Stale);
     w.append(1, 0, 3);
     w.until("the living one counts", |w| w.truth.tail.0 == 3);
+}
+
+/// LOG-2: what that start's number stood for before is not known of it. It has to come with one that was never used.
+#[test]
+fn a_start_whose_number_is_older_than_the_newest_is_sent_away_once_that_is_gone() {
+    let mut w = World::ready(9);
+    w.slots[0].restart(&mut w.sim);
+    w.until("registered again", |w| w.slots[0].registered);
+    w.slots[0].disconnect(&mut w.sim);
+    w.slots[0].mute = true;
+    w.sim.run_ms(50);
+    let leader = w.sim.leader().unwrap();
+    let g = w.sim.connect(leader);
+    w.sim.send(g, hello(Role::Slot, 0, 1));
+    let (slot, addr) = (w.slots[0].id, "s0:1".to_string());
+    let (domain, stamp) = (String::new(), w.slots[0].stamp);
+    w.sim.send(g, Register { slot, incarnation: Incarnation(1), addr, domain, stamp, parts: vec![] });
+    let (why, text) = w.sim.answer(g, "a refusal", |m| match m {
+        Message::Refused(r) => Some((r.why, r.text.clone())),
+        _ => None,
+    });
+    assert_eq!(why, RefusedWhy::Dismissed, "{text}");
+    assert!(text.contains("Start it again"), "it says what to do: {text}");
+    // Its next one is higher, and counts.
+    w.slots[0].mute = false;
+    w.slots[0].restart(&mut w.sim);
+    w.until("registered again", |w| w.slots[0].registered);
+    w.append(1, 0, 3);
+    w.until("it counts", |w| w.truth.tail.0 == 3);
 }
 
 #[test]
@@ -261,6 +291,34 @@ fn subscribers_beyond_the_bound_are_sent_to_a_replica() {
     assert!((40..=60).contains(&refused), "{refused} refused");
     w.append(1, 0, 2);
     w.until("slots are served as before", |w| w.truth.tail.0 == 2);
+}
+
+/// A cut in few bytes is the same cut: what it says lies behind the order that its subscriber was told.
+#[test]
+fn who_watches_growth_is_told_the_same_in_fewer_bytes() {
+    let mut w = World::ready(11);
+    let leader = w.sim.leader().unwrap();
+    let (few, whole) = (w.sim.client(leader), w.sim.client(leader));
+    w.sim.send(few, WatchGrowth { request: 5 });
+    w.sim.send(whole, WatchCuts { request: 6 });
+    w.run_ms(20);
+    let Some(Message::OrderIs(told)) = w.sim.take(few).into_iter().next() else { panic!("no order") };
+    w.sim.take(whole);
+    let lens = told.lanes.iter().map(|l| (l.lane, l.to)).collect();
+    let mut order = Order { number: told.number, tail: told.tail, lens };
+    for records in 1..=5 {
+        w.append(1, 0, 1);
+        w.until("it is ordered", |w| w.truth.tail.0 == records);
+    }
+    w.run_ms(20);
+    let (few, whole) = (w.sim.take(few), w.sim.take(whole));
+    assert_eq!((few.len(), whole.len()), (5, 5), "{few:?} {whole:?}");
+    for (few, whole) in few.into_iter().zip(whole) {
+        let (Message::Grown(grown), Message::CutIs(is)) = (few, whole) else { panic!("no cuts") };
+        let cut = grown.behind(&order, told.view.number).unwrap();
+        assert_eq!(cut, is.cut);
+        order.apply(&cut).unwrap();
+    }
 }
 
 /// Who asks for records is told of views, and of the end when it asks; no cut costs it or the leader anything.

@@ -1,5 +1,5 @@
 """Are the drill's own parts right? The proxy cuts, holds, delays and resets what it should; a seed means the same faults
-again; pauses are measured as they were."""
+again; pauses are measured as they were; guests notice what must not be."""
 
 import pathlib
 import socket
@@ -10,7 +10,8 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from lib.drill import faults, nodes, proxy, writers  # noqa: E402
+from lib import jute  # noqa: E402
+from lib.drill import faults, guests, nodes, promises, proxy, writers  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[3] / "core" / "tests" / "golden" / "bytes.txt"
 
@@ -204,6 +205,132 @@ class Pauses(unittest.TestCase):
         self.assertAlmostEqual(writers.longest_gap(times, 1.5, 2.0), 2.9)
         self.assertAlmostEqual(writers.longest_gap(times, 0.5, 4.05), 2.9)
         self.assertEqual(writers.longest_gap([], 0, 1), 0.0)
+
+
+def node_as_of(xid, mzxid, zxid=None):
+    """The answer to a getData."""
+    stat = jute.Stat(1, mzxid, 0, 0, 0, 0, 0, 0, 1, 0, 1)
+    return jute.Reply(xid, zxid or mzxid, 0, jute.buffer(b"x") + jute.STAT.pack(*stat))
+
+
+def event(zxid, kind, path="/v"):
+    """What a watch tells."""
+    return jute.Reply(jute.EVENT_XID, zxid, 0, jute.struct.pack(">ii", kind, 3) + jute.buffer(path))
+
+
+class Watching(unittest.TestCase):
+    """A watcher of /v over a connection whose frames are given."""
+
+    def wrong_after(self, *frames, looks):
+        """What it says after so many looks."""
+        frames = list(frames)
+        watcher = guests.Watcher("w", ["nowhere:1"], 0, ["/v"])
+        watcher.connection = types.SimpleNamespace(send=lambda data: None, reply=lambda: frames.pop(0))
+        for _ in range(looks):
+            watcher.look()
+        self.assertEqual(frames, [])
+        return watcher.wrong
+
+    def test_a_change_that_is_told_before_it_is_seen_is_as_it_should_be(self):
+        changed = event(7, guests.CHANGED)
+        self.assertEqual(self.wrong_after(node_as_of(1, 5), changed, node_as_of(2, 7), node_as_of(3, 7), looks=3), [])
+
+    def test_a_change_that_is_seen_and_was_not_told_is_noticed(self):
+        self.assertIn("was not told", self.wrong_after(node_as_of(1, 5), node_as_of(2, 7), looks=2)[0])
+
+    def test_a_change_that_is_told_behind_what_shows_it_is_noticed(self):
+        frames = node_as_of(1, 5), node_as_of(2, 5, zxid=7), event(7, guests.CHANGED), node_as_of(3, 7)
+        self.assertIn("behind an answer", self.wrong_after(*frames, looks=3)[0])
+
+    def test_a_change_that_is_told_twice_is_noticed(self):
+        frames = node_as_of(1, 5), event(7, guests.CHANGED), event(7, guests.CHANGED), node_as_of(2, 7)
+        self.assertIn("not any more", self.wrong_after(*frames, looks=2)[0])
+
+    def test_an_answer_that_goes_back_is_noticed(self):
+        self.assertIn("goes back", self.wrong_after(node_as_of(1, 5, zxid=9), node_as_of(2, 5), looks=2)[0])
+
+
+class Promises(unittest.TestCase):
+    """Each promise, broken in each way, is noticed; and what is allowed is not."""
+
+    def test_a_map(self):
+        good = promises.Map()
+        good.put("k", 1, 0, 1, 0)
+        good.put("k", 2, 2, 9, None)
+        for value, sent, told in ((1, 1.5, 2.5), (2, 3, 4), (2, 10, 11)):
+            good.get("k", value, sent, told)
+        self.assertEqual(list(good.wrong()), [])
+        for value, sent, told in ((0, 1.5, 1.8), (2, 1.2, 1.9), (1, 5, 6)):
+            bad = promises.Map()
+            bad.puts, bad.gets = good.puts, good.gets[:2] + [("k", value, sent, told)]
+            self.assertEqual(len(list(bad.wrong())), 1, (value, sent, told))
+        lost = promises.Map()
+        lost.put("k", 2, 2, 3, 0)
+        self.assertEqual(list(lost.wrong()), ["put 2 of k found 0"])
+
+    def test_a_queue(self):
+        def queue():
+            q = promises.Queue()
+            q.add("a", 1)
+            q.add("b", 2)
+            q.add("c", None)
+            q.take("x", 1, "a", 1.0, 0, 0.1)
+            q.take("y", 1, "a", 1.0, 0.9, 1.1)
+            q.take("x", 2, "b", 1.0, 0, 0.1)
+            q.done("x", 1, False, 1.2, 1.3)
+            q.done("y", 1, True, 1.2, 1.3)
+            q.done("x", 2, None, 0.5, 0.6)
+            return q
+        self.assertEqual(list(queue().wrong()), [])
+        for name, more in (("add", ("a", 3)), ("take", ("z", 2, "b", 1.0, 0.2, 0.3)), ("take", ("z", 1, "a", 1.0, 1.95, 2.0)),
+                           ("take", ("z", 4, "d", 1.0, 1, 2)), ("done", ("z", 1, True, 1.2, 1.3)), ("add", ("e", 5))):
+            bad = queue()
+            getattr(bad, name)(*more)
+            self.assertEqual(len(list(bad.wrong())), 2 if more == ("a", 3) else 1, (name, more, list(bad.wrong())))
+
+    def test_clocks_show_whole_milliseconds(self):
+        """Asked for at 0.9 ms, a lease of 100 ms is over at 100 ms."""
+        for told, is_wrong in ((0.0995, 1), (0.1005, 0)):
+            queue, lock = promises.Queue(), promises.Lock()
+            queue.add("a", 1)
+            queue.take("x", 1, "a", 0.1, 0.0009, 0.0013)
+            queue.take("y", 1, "a", 0.1, 0.099, told)
+            queue.done("y", 1, True, 0.11, 0.12)
+            lock.lock("x", 5, 0.1, 0.0009, 0.0013)
+            lock.lock("y", 7, 0.1, 0.099, told)
+            self.assertEqual([len(list(h.wrong())) for h in (queue, lock)], [is_wrong] * 2, told)
+
+    def test_a_lock(self):
+        def lock():
+            k = promises.Lock()
+            k.lock("x", 5, 1.0, 0, 0.1)
+            k.lock("x", 5, 0.2, 0.1, 0.2)
+            k.unlock(5, 0.5)
+            k.lock("y", 7, 1.0, 0.4, 0.6)
+            k.write(5, 1, True, 0.2, 0.3)
+            k.write(7, 1, None, 0.7, 0.8)
+            k.read(5, 1, 0.4, 0.45)
+            k.read(7, 1, 0.9, 1.0)
+            k.write(5, 2, False, 0.9, 1.0)
+            return k
+        self.assertEqual(list(lock().wrong()), [])
+        # Its holder has asked again, for less, or may have: the next one may have it sooner.
+        for token in (None, 5):
+            k = promises.Lock()
+            k.lock("x", 5, 1.0, 0, 0.1)
+            k.lock("y", 7, 1.0, 0.4, 0.6)
+            self.assertEqual(len(list(k.wrong())), 1)
+            k.lock("x", token, 0.3, 0.2, 0.25)
+            self.assertEqual(list(k.wrong()), [])
+        for name, more in (("lock", ("z", 8, 1.0, 0.2, 0.9)), ("lock", ("z", 6, 1.0, 1.5, 1.6)), ("lock", ("z", 7, 1.0, 0.4, 0.6)),
+                           ("read", (5, 1, 1.1, 1.2)), ("read", (9, 1, 1.1, 1.2))):
+            bad = lock()
+            getattr(bad, name)(*more)
+            self.assertEqual(len(list(bad.wrong())), 1, (name, more, list(bad.wrong())))
+        bad = lock()
+        bad.write(7, 2, True, 1.0, 1.1)
+        bad.write(5, 3, True, 1.2, 1.3)
+        self.assertEqual(list(bad.wrong()), ["token 5 wrote what 7 had written"])
 
 
 if __name__ == "__main__":

@@ -62,6 +62,12 @@ class Frame:
         return 1 if self.failed else 0
 
 
+def seconds(text):
+    """`45s`, `10m`, `1h` or seconds."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    return float(text[:-1]) * unit if unit else float(text)
+
+
 def common_options(parser, port):
     """Options that all drills have."""
     parser.add_argument("--zoolog", required=True, help="the built binary")

@@ -15,7 +15,7 @@ import subprocess
 import time
 
 from lib.drill import faults
-from lib.drill.frame import Frame, common_options
+from lib.drill.frame import Frame, common_options, seconds
 from lib.drill.nodes import Cluster
 from lib.drill.writers import Writers, now
 
@@ -282,12 +282,6 @@ class LogDrill(Frame):
             times = [f"{max(s.one):.2f} s", f"{statistics.median(s.one):.2f} s", f"{max(s.whole):.2f} s"] if s.one else ["-"] * 3
             print(f"    {kind:<18} {s.times:>6}   {times[0]:>24}  {times[1]:>7}   {times[2]:>16}")
         print(flush=True)
-
-
-def seconds(text):
-    """`45s`, `10m`, `1h` or seconds."""
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    return float(text[:-1]) * unit if unit else float(text)
 
 
 def options(parser):

@@ -1,8 +1,10 @@
 """Does anything acknowledged get lost when processes die? Starts `zoolog dev --isolate process --zk 3` in a
 fresh directory, keeps clients writing, kills every node with SIGKILL in random order, an orderer leader among
-them, has one ZooKeeper node lose all its files, then kills all of them at once; restarts; and checks that every
-acknowledged write is there, none twice, and
-that all ZooKeeper nodes have the same state. Takes about a minute."""
+them, has one ZooKeeper node lose all its files, takes all orderers away for longer than sessions may be silent, then kills
+all of them at once; restarts; and checks that every acknowledged write is there, none twice, that all ZooKeeper nodes
+have the same state, that no session expired whose client was there and every one whose client had gone, that ephemerals
+lived exactly as long as their sessions, and that each change of a watched node was told before it was seen, and once.
+Takes about a minute and a half."""
 
 import logging
 import pathlib
@@ -12,6 +14,7 @@ import time
 
 from lib.deps import ensure_kazoo
 from lib.drill.frame import Frame, common_options
+from lib.drill.guests import STAYING_MS, Guests
 from lib.topology import Topology
 
 ensure_kazoo()
@@ -37,6 +40,7 @@ class ZkDrill(Frame):
                                  more=["--set", f"zk.snapshot_records={SNAPSHOT_RECORDS}",
                                        "--executors", str(args.executors)])
         self.writers = []
+        self.guests = None
 
     def run(self):
         """All of it."""
@@ -45,11 +49,14 @@ class ZkDrill(Frame):
         self.writers = [Writer(i, self.topology.hosts) for i in range(self.args.writers)]
         for writer in self.writers:
             writer.open()
+        self.guests = Guests(self.topology.hosts, [f"{w.home}/v" for w in self.writers])
+        self.guests.open()
         for writer in self.writers:
             writer.start()
         time.sleep(2)
         self.kill_each()
         self.wipe_one()
+        self.take_the_orderers_away()
         self.kill_everything()
         self.verify()
         self.check("SIGTERM ends it in order", self.stop())
@@ -110,6 +117,7 @@ class ZkDrill(Frame):
         if held:
             self.topology.hold(name, True)
         before = self.acknowledged()
+        self.guests.abandon()
         pid = self.topology.kill(name)
         text = f"kill -9 {name}{' (leader)' if is_leader else ''}"
         if held:
@@ -142,6 +150,21 @@ class ZkDrill(Frame):
         self.say(f"kill -9 {name} and all its files gone; acknowledged again after {took:.2f} s; back {how} after {back:.2f} s")
         self.check(f"{name} serves again by itself", [] if back < RECOVERY_S else ["it doesn't"])
 
+    def take_the_orderers_away(self):
+        """For longer than any guest's timeout: while nothing is ordered, nobody may expire."""
+        names = [name for name in self.topology.nodes() if name.startswith("order-")]
+        for name in names:
+            self.topology.hold(name, True)
+        pids = {name: self.topology.kill(name) for name in names}
+        away_s = 1.5 * STAYING_MS / 1000
+        time.sleep(away_s)
+        for name in names:
+            self.topology.hold(name, False)
+        for name, pid in pids.items():
+            self.topology.wait_restarted(name, pid)
+        took = self.wait_for_progress("the orderers are back")
+        self.say(f"kill -9 of all {len(names)} orderers, held down for {away_s:.0f} s; all writers go on {took:.2f} s after that")
+
     def kill_everything(self):
         count = self.topology.kill_all()
         self.say(f"kill -9 of all {count} nodes at once; {self.acknowledged()} writes acknowledged so far")
@@ -153,10 +176,17 @@ class ZkDrill(Frame):
         time.sleep(2)
 
     def verify(self):
-        hung = [w.index for w in self.writers if not w.close()]
+        hung = self.guests.end()
+        self.say(self.guests.counts())
+        self.check("no session has expired whose client was there, and its ephemerals were there all the time",
+                   self.guests.wrong_with_sessions())
+        self.check("each change was told to who watched before it was seen, and once", self.guests.wrong_with_watches())
+        self.check("ephemerals, and sessions, have gone with a goodbye and with the timeout, on every node",
+                   self.guests.wrong_at_the_end())
+        hung += [f"writer {w.index} hangs" for w in self.writers if not w.close()]
         unknown = sum(w.unknown for w in self.writers)
         self.say(f"{self.acknowledged()} writes acknowledged, {unknown} unknown")
-        self.check("no client hangs", [f"writer {i}" for i in hung])
+        self.check("no client hangs", hung)
         trees = []
         for first, host in enumerate(self.topology.hosts):
             client = client_for([host], first)

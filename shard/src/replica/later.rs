@@ -16,8 +16,9 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// What lies before `lsn` is in the windows that a checkpoint gave.
+    /// What lies before `lsn` is in the windows: a checkpoint gave them, or they have taken it in by now.
     pub fn begin_at(&mut self, lsn: u64) {
+        assert!(!self.is_waiting(), "LOG-3: batches wait that come before {lsn}");
         self.upto = lsn;
     }
 

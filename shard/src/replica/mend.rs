@@ -111,6 +111,14 @@ impl Mend {
         self.later[usize::from(own)].lacks
     }
 
+    /// After the start, with lanes of that length, it turns out that something is missing. What came since the start went
+    /// into the windows directly: only what comes from here on waits for what lies before it.
+    fn open_late(&mut self, lens: impl Iterator<Item = u64>) {
+        if !std::mem::replace(&mut self.open, true) {
+            self.later.iter_mut().zip(lens).for_each(|(later, len)| later.begin_at(len));
+        }
+    }
+
     /// The lanes end there.
     pub fn end_at(&mut self, lens: &[u64]) {
         self.later.iter_mut().zip(lens).for_each(|(later, len)| later.cut_back(*len));
@@ -277,7 +285,7 @@ impl Replica {
             self.mend.register_again = self.seen.is_none();
         } else {
             self.gap.expect(known);
-            self.mend.open = true;
+            self.mend.open_late(self.lanes.iter().map(|l| l.accepted));
             self.own.serving = false;
             // To be opened again: what they said may be old by then.
             self.own.backups.iter_mut().flatten().for_each(|b| b.stream = None);

@@ -6,6 +6,7 @@ use crate::schedule::NodeId;
 use std::collections::BTreeMap;
 use zoolog_core::batch::PlacedBatch;
 use zoolog_core::cut::{Cut, Run};
+use zoolog_core::wire::Grown;
 use zoolog_core::{CutNumber, Gsn, LaneId};
 
 /// All cuts that any leader announced.
@@ -18,12 +19,20 @@ pub struct Cuts {
     ends: BTreeMap<CutNumber, Gsn>,
     lens: BTreeMap<LaneId, u64>,
     leader: Option<NodeId>,
+    /// The last cut that each orderer spoke of as a whole: one said in few bytes is near.
+    near: BTreeMap<NodeId, CutNumber>,
+    /// Cuts that were said in few bytes, and not as a whole so far.
+    grown: BTreeMap<CutNumber, Grown>,
 }
 
 impl Cuts {
     /// A node sent a cut.
     pub fn announced(&mut self, from: NodeId, cut: &Cut) -> Verdict {
         self.leader = Some(from);
+        self.asked(from, cut.number);
+        if let Some(grown) = self.grown.remove(&cut.number) {
+            promise!("LOG-1", Grown::of(cut).as_ref() == Some(&grown), "{grown:?} is said of {cut:?}");
+        }
         if let Some(before) = self.cuts.get(&cut.number) {
             promise!("LOG-1", before == cut, "node {} announces {cut:?}, before it was {before:?}", from.0);
             return Ok(());
@@ -45,6 +54,28 @@ impl Cuts {
         self.cuts.insert(cut.number, cut.clone());
         self.stated(CutNumber(cut.number.0.saturating_sub(1)), cut.base)?;
         self.stated(cut.number, cut.end())
+    }
+
+    /// A node said what the order is, up to that cut.
+    pub fn asked(&mut self, from: NodeId, number: CutNumber) {
+        let near = self.near.entry(from).or_default();
+        *near = number.max(*near);
+    }
+
+    /// A node sent what a cut adds.
+    pub fn grown(&mut self, from: NodeId, grown: Grown) -> Verdict {
+        let near = self.near.get(&from).copied().unwrap_or_default();
+        // The newest, and only that, is said to all who follow cuts; slots may get it as a whole later.
+        let ahead = (0..128).map(|n| CutNumber(near.0 + n)).find(|n| grown.may_be(*n));
+        promise!("LOG-1", ahead.is_some(), "{grown:?} is no cut behind {near}, which node {} said", from.0);
+        let number = ahead.expect("just seen");
+        let same = match self.cuts.get(&number) {
+            Some(cut) => Grown::of(cut).as_ref() == Some(&grown),
+            None => *self.grown.entry(number).or_insert_with(|| grown.clone()) == grown,
+        };
+        self.asked(from, number);
+        promise!("LOG-1", same, "{grown:?} is said of {number}, of which {:?}", self.cuts.get(&number));
+        Ok(())
     }
 
     /// A leader says, or it follows from a cut, that the log ends at `end` after the cut of that number.

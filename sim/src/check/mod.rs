@@ -10,6 +10,7 @@ pub mod expiry;
 pub mod openings;
 pub mod registers;
 pub mod sessions;
+pub mod starts;
 pub mod tail;
 pub mod total_order;
 pub mod trim;
@@ -82,6 +83,8 @@ pub struct Checks {
     pub openings: openings::Openings,
     /// LOG-9.
     pub copies: copies::Copies,
+    /// LOG-2: a start is known by its number.
+    pub starts: starts::Starts,
     /// Tails are linearizable.
     pub tail: tail::Tails,
     /// ZK-1.
@@ -92,6 +95,9 @@ pub struct Checks {
     pub expiry: expiry::Expiry,
     /// ZK-5.
     pub convergence: convergence::Convergence,
+    /// Whether this is about a cluster that goes on where another has ended: what lies before counts as trimmed there, whoever
+    /// needs it.
+    follows: bool,
     /// Whether something may be trimmed that nobody has read.
     unread: bool,
     /// Names of ZooKeeper nodes that are yet to register as consumers, and what to set when none is left.
@@ -111,6 +117,7 @@ impl Checks {
         let pending = (1..=zk).map(|n| format!("zk-{n}")).collect::<std::collections::BTreeSet<_>>();
         options.registered.store(pending.is_empty(), std::sync::atomic::Ordering::Relaxed);
         Self {
+            follows: false,
             unread: options.may_go_unread(),
             pending: (pending, options.registered.clone()),
             refused: 0,
@@ -124,6 +131,7 @@ impl Checks {
             trim: trim::Trims::new(options.may_go_unread()),
             views: Default::default(),
             copies: Default::default(),
+            starts: Default::default(),
             tail: Default::default(),
             registers: Default::default(),
             sessions: Default::default(),
@@ -132,6 +140,11 @@ impl Checks {
             done: Default::default(),
             decided: 0,
         }
+    }
+
+    /// The same of a cluster that goes on where another has ended.
+    pub fn of_later(options: &Options) -> Self {
+        Self { follows: true, ..Self::new(options) }
     }
 
     /// A node sent these bytes to another.
@@ -143,9 +156,13 @@ impl Checks {
             }
             let frame = rest.split_to(len);
             // Only these kinds are of interest: others need not be decoded.
-            let kind = u16::from_le_bytes([frame[6], frame[7]]);
+            let kind = wire::kind(&frame);
             let of_copies = kind == 11 && self.copies.is_any_begun();
-            if !of_copies && !matches!(kind, 13 | 14 | 17 | 21 | 22 | 24 | 26 | 30..=32 | 41 | 55) {
+            let of_trims = matches!(kind, 21 | 22 | 24 | 26 | 41);
+            if !of_copies && (of_trims && self.follows) {
+                continue;
+            }
+            if !of_copies && !matches!(kind, 13 | 14 | 17 | 21 | 22 | 24 | 26 | 30..=32 | 41 | 55 | 95) {
                 continue;
             }
             let Ok(packet) = wire::decode(frame) else { continue };
@@ -154,6 +171,7 @@ impl Checks {
                     self.cuts.announced(from, &m.cut)?;
                     self.views.cut(&m.cut)?;
                 }
+                Message::Grown(m) => self.cuts.grown(from, m)?,
                 Message::ViewIs(m) => {
                     self.views.stated(&m.view)?;
                     self.copies.stated(&m.view)?;
@@ -163,6 +181,7 @@ impl Checks {
                     self.views.stated(&m.view)?;
                     self.copies.stated(&m.view)?;
                     self.cuts.stated(m.number, m.tail)?;
+                    self.cuts.asked(from, m.number);
                 }
                 Message::Fence(m) => self.content.fenced(m.lane, packet.payload)?,
                 Message::TrimIs(m) => self.trim.stated("the leader", m.gsn)?,
@@ -246,6 +265,7 @@ impl Checks {
                 self.sessions.fact(fact)?;
                 self.expiry.fact(now, fact)?;
             }
+            Observation::Looked(look) => self.registers.looked(look)?,
             Observation::Done => {
                 self.done.insert(node);
             }

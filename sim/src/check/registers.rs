@@ -2,8 +2,9 @@
 //! version it made; so the history is checked against that order instead of searching for one.
 
 use super::{Verdict, promise};
-use crate::observe::{ZkCall, ZkFact, ZkReply, ZkStat};
+use crate::observe::{ZkCall, ZkFact, ZkLook, ZkReply, ZkStat};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use zoolog_core::Instant;
 
 /// One version of one node's data: what all who saw it agree on.
@@ -31,6 +32,9 @@ pub struct Registers {
     last_queue: Option<(i64, Vec<String>)>,
     writes: u64,
     reads: u64,
+    /// What was shown in read-only sessions: path, zxid of its creation, of its last change, and of the answer.
+    looks: BTreeSet<(String, i64, i64, i64)>,
+    shown: usize,
 }
 
 impl Registers {
@@ -78,6 +82,38 @@ impl Registers {
         }
     }
 
+    /// Somebody was shown something who would take a read-only session.
+    pub fn looked(&mut self, look: &ZkLook) -> Verdict {
+        let (stat, zxid) = (look.stat, look.zxid);
+        promise!("ZK-2", stat.mzxid <= zxid, "{look:?}: shows a change past its own header");
+        if look.read_only {
+            self.shown += 1;
+            self.looks.insert((look.path.clone(), stat.czxid, stat.mzxid, zxid));
+        }
+        self.version(look, &look.path, &stat, &look.data)
+    }
+
+    /// What was shown in a read-only session is the state at one position: nothing that was changed before that is missing in it.
+    fn looks_are_whole(&self) -> Verdict {
+        for ((path, czxid, version), v) in &self.versions {
+            let first = (path.clone(), *czxid, i64::MIN, i64::MIN);
+            let last = (path.clone(), *czxid, v.mzxid - 1, i64::MAX);
+            let missing = self.looks.range(first..=last).find(|(.., zxid)| *zxid >= v.mzxid);
+            promise!(
+                "ZK-2",
+                missing.is_none(),
+                "version {version}, made at {}, is not in {missing:?}",
+                v.mzxid
+            );
+        }
+        Ok(())
+    }
+
+    /// Things that were shown in read-only sessions.
+    pub fn shown(&self) -> usize {
+        self.shown
+    }
+
     /// Somebody asks for an entry of the queue.
     pub fn enqueue(&mut self) {
         self.asked += 1;
@@ -96,7 +132,7 @@ impl Registers {
 
     /// All who see a version see the same value and place; later versions have later places; a value is
     /// written once.
-    fn version(&mut self, fact: &ZkFact, path: &str, stat: &ZkStat, value: &[u8]) -> Verdict {
+    fn version(&mut self, fact: &dyn Debug, path: &str, stat: &ZkStat, value: &[u8]) -> Verdict {
         let key = (path.to_string(), stat.czxid, stat.version);
         let version = Version { mzxid: stat.mzxid, value: value.to_vec() };
         if let Some(before) = self.versions.get(&key) {
@@ -143,6 +179,7 @@ impl Registers {
 
     /// All is quiet and somebody has read the queue.
     pub fn finally(&self) -> Verdict {
+        self.looks_are_whole()?;
         self.last_queue.as_ref().map_or(Ok(()), |(_, names)| self.queue_is(names))
     }
 

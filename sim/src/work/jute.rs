@@ -38,6 +38,19 @@ pub mod op {
     pub const CLOSE: i32 = -11;
 }
 
+/// Length of the frame at the front of these bytes, once it is known.
+///
+/// # Errors
+/// They are none.
+pub fn frame_length(bytes: &[u8]) -> Result<Option<usize>, String> {
+    let Some((front, _)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let len = i32::from_be_bytes(*front);
+    if !(0..=4 << 20).contains(&len) {
+        return Err(format!("a frame of {len} bytes"));
+    }
+    Ok(Some(4 + len as usize))
+}
+
 /// Writes one frame.
 #[derive(Debug)]
 pub struct Frame(Vec<u8>);

@@ -250,10 +250,13 @@ impl ZkClient {
 
     fn handshake(&mut self, now: Instant, conn: ConnId, asked: Instant, frame: &[u8]) {
         let mut r = Reader(&frame[4..]);
-        let parsed = (|| Some((r.int()?, r.int()?, r.long()?, r.bytes()?)))();
-        let Some((_, timeout, session, password)) = parsed else {
+        let parsed = (|| Some((r.int()?, r.int()?, r.long()?, r.bytes()?, r.bool()?)))();
+        let Some((_, timeout, session, password, read_only)) = parsed else {
             return self.broken("ZK-1", format!("a handshake answer of {} bytes", frame.len()));
         };
+        if read_only {
+            self.broken("ZK-2", "a read-only session, which it had not asked for".into());
+        }
         let resumed = self.session != 0;
         if timeout <= 0 || session == 0 {
             if !resumed {
@@ -516,11 +519,6 @@ impl Process for ZkClient {
     }
 
     fn frame_length(&self, _conn: ConnId, _first: bool, bytes: &[u8]) -> Result<Option<usize>, String> {
-        let Some((front, _)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-        let len = i32::from_be_bytes(*front);
-        if !(0..=4 << 20).contains(&len) {
-            return Err(format!("a frame of {len} bytes"));
-        }
-        Ok(Some(4 + len as usize))
+        super::jute::frame_length(bytes)
     }
 }

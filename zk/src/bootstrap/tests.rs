@@ -18,6 +18,12 @@ use zoolog_core::{ClusterId, ConnId, Gsn, Incarnation, Input, Instant, Machine, 
 const CLUSTER: ClusterId = ClusterId(5);
 const PIECE: u32 = 500;
 const WINDOW: usize = 3;
+/// As many records as make so many bytes are played.
+const LOG_BYTES: u64 = 30 * 256;
+
+fn config() -> FetchConfig {
+    FetchConfig { bytes_per_s: 0, piece_bytes: PIECE, window: WINDOW, log_bytes: LOG_BYTES }
+}
 
 /// A snapshot of that many nodes: the state's hash and the file.
 fn snapshot(nodes: usize) -> (State, Vec<u8>) {
@@ -62,6 +68,8 @@ enum Fault {
     Silence,
     /// The disk does not take the next piece.
     DiskFull,
+    /// The one that gets it ends, and begins a new life; so many bytes of what it had are there, the last ones perhaps damaged.
+    Restart(usize, bool),
 }
 
 struct Peer {
@@ -90,7 +98,7 @@ struct Net {
     faults: VecDeque<Fault>,
     disk_full: bool,
     /// What the disk has of the file that is being written, and all that was finished.
-    writing: Option<(Gsn, Vec<u8>)>,
+    writing: Option<(SnapshotAt, Vec<u8>)>,
     finished: BTreeMap<Gsn, Vec<u8>>,
     done: Option<Box<State>>,
     from_log: bool,
@@ -99,14 +107,15 @@ struct Net {
     /// Offsets that were asked for.
     asked: Vec<u64>,
     rounds: usize,
+    /// Bytes that were got before the last restart, if there was one.
+    kept: Option<u64>,
 }
 
 impl Net {
     fn new(peers: Vec<Peer>) -> Self {
-        let cfg = FetchConfig { bytes_per_s: 0, piece_bytes: PIECE, window: WINDOW };
         Self {
             now: Instant(1_000_000_000),
-            fetch: Fetch::new(cfg, CLUSTER, "own".into()),
+            fetch: Fetch::new(config(), CLUSTER, "own".into()),
             trim: Gsn(0),
             peers,
             conns: BTreeMap::new(),
@@ -120,7 +129,31 @@ impl Net {
             notes: Vec::new(),
             asked: Vec::new(),
             rounds: 0,
+            kept: None,
         }
+    }
+
+    /// It ends, and begins again, with what its disk has: so many bytes of what it was getting, at most, or other ones.
+    fn restart(&mut self, bytes: usize, damaged: bool) {
+        for conn in self.conns.keys().copied().collect::<Vec<_>>() {
+            let n = self.conns.remove(&conn).expect("listed");
+            self.peers[n].serve.handle(self.now, Input::Closed { conn: accepted(conn) });
+        }
+        self.fetch = Fetch::new(config(), CLUSTER, "own".into());
+        (self.kept, self.asked, self.disk_full) = (Some(0), Vec::new(), false);
+        if let Some((of, mut file)) = self.writing.take() {
+            file.truncate(bytes.min(of.bytes as usize - 1));
+            if let Some(last) = file.last_mut() {
+                *last ^= u8::from(damaged);
+            }
+            let mut begun = Begun::new(of, CLUSTER);
+            if begun.push(&file).is_ok() {
+                self.kept = Some(begun.bytes());
+                self.fetch.has_begun(begun);
+                self.writing = Some((of, file));
+            }
+        }
+        self.begin(1);
     }
 
     fn begin(&mut self, least: u64) {
@@ -175,17 +208,20 @@ impl Net {
                     self.peers[n].serve.handle(now, Input::Closed { conn: accepted(conn) });
                 }
             }
-            Act::Save { gsn, bytes, last } => {
+            Act::Save { of, from, bytes, last } => {
                 if std::mem::take(&mut self.disk_full) {
                     self.writing = None;
                     return self.fetch.saved(now, last, Err("no room".into()));
                 }
-                let (at, file) = self.writing.get_or_insert_with(|| (gsn, Vec::new()));
-                assert_eq!(*at, gsn, "one file at a time");
+                if from == 0 {
+                    self.writing = Some((of, Vec::new()));
+                }
+                let (at, file) = self.writing.as_mut().expect("its beginning is there");
+                assert_eq!((*at, file.len() as u64), (of, from), "one file at a time, from its beginning on");
                 file.extend_from_slice(&bytes);
                 if last {
-                    let (gsn, file) = self.writing.take().expect("just there");
-                    self.finished.insert(gsn, file);
+                    let (of, file) = self.writing.take().expect("just there");
+                    self.finished.insert(of.gsn, file);
                 }
                 self.fetch.saved(now, last, Ok(()));
             }
@@ -258,6 +294,10 @@ impl Net {
                     Some(Fault::Lose) => drop(self.peers[n].files.pop_last()),
                     Some(Fault::Silence) => self.peers[n].silent = true,
                     Some(Fault::DiskFull) => self.disk_full = true,
+                    Some(Fault::Restart(bytes, damaged)) => {
+                        self.restart(bytes, damaged);
+                        return true;
+                    }
                 }
                 self.fetch.frame(now, conn, bytes);
             }
@@ -330,6 +370,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::DiskFull),
         1 => Just(Fault::Silence),
         1 => Just(Fault::Lose),
+        1 => (0..20 * PIECE as usize, prop::bool::weighted(0.2)).prop_map(|(n, d)| Fault::Restart(n, d)),
     ]
 }
 
@@ -445,7 +486,7 @@ fn what_is_too_old_another_clusters_or_its_own_is_not_taken_and_it_asks_on() {
     net.begin(old.applied().0 + 1);
     net.run(Duration::from_secs(100));
     assert!(net.done.is_none() && net.rounds > 10 && net.rounds < 60, "{} rounds", net.rounds);
-    let told = net.notes.iter().filter(|n| n.contains("no other ZooKeeper node gives a snapshot")).count();
+    let told = net.notes.iter().filter(|n| n.contains("no other node gives a snapshot")).count();
     assert!((1..6).contains(&told), "{:?}", net.notes);
     let (new, new_file) = snapshot(9);
     net.trim = new.applied();
@@ -491,7 +532,7 @@ fn the_rate_is_kept_on_either_side() {
     let (state, file) = snapshot(200);
     for (ours, theirs) in [(20_000, 0), (0, 20_000)] {
         let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
-        let cfg = FetchConfig { bytes_per_s: ours, piece_bytes: PIECE, window: WINDOW };
+        let cfg = FetchConfig { bytes_per_s: ours, ..config() };
         net.fetch = Fetch::new(cfg, CLUSTER, "own".into());
         net.peers[0].serve =
             Serve::new(ServeConfig { cluster: CLUSTER, bytes_per_s: theirs, fetchers_max: 1 });
@@ -558,4 +599,169 @@ fn few_are_given_snapshots_at_a_time_and_nobody_else_waits_for_who_is_silent() {
     serve.handle(at, Input::Frame { conn: ConnId(4), bytes: hello });
     serve.handle(at, Input::Frame { conn: ConnId(4), bytes: wanted });
     assert!(matches!(answers(&mut serve, at)[..], [(ConnId(4), Message::SnapshotIs(_))]));
+}
+
+#[test]
+fn what_an_earlier_life_has_got_is_gone_on_with() {
+    let (state, file) = snapshot(60);
+    let good = (&state, &file[..]);
+    let mut net = Net::new(vec![Peer::new(&[good])]);
+    let kept = 4 * PIECE as usize - 7;
+    net.faults = [Fault::No, Fault::No, Fault::No, Fault::No, Fault::No, Fault::Restart(kept, false)].into();
+    net.begin(1);
+    net.run(Duration::from_secs(10));
+    net.is_that_of(&[good]);
+    assert_eq!(net.kept, Some(kept as u64));
+    assert_eq!(net.asked.first(), net.kept.as_ref(), "nothing is got twice: {:?}", net.asked);
+    let p = net.fetch.progress();
+    assert_eq!((p.on, p.bytes, p.of_bytes, p.done, &*p.from), (false, file.len() as u64, p.bytes, 1, "zk-0"));
+}
+
+#[test]
+fn what_an_earlier_life_has_got_goes_if_nobody_has_the_rest_or_needs_it() {
+    let (old, old_file) = snapshot(40);
+    let (new, new_file) = snapshot(50);
+    let begun = || {
+        let mut begun = Begun::new(about(old.applied(), &old_file), CLUSTER);
+        begun.push(&old_file[..1000]).expect("its beginning");
+        begun
+    };
+    let with = |peers| {
+        let mut net = Net::new(peers);
+        net.fetch.has_begun(begun());
+        net.writing = Some((begun().of(), old_file[..1000].to_vec()));
+        net
+    };
+    let mut net = with(vec![Peer::new(&[(&new, &new_file)])]);
+    net.begin(1);
+    net.run(Duration::from_secs(10));
+    net.is_that_of(&[(&new, &new_file)]);
+    assert_eq!(net.asked[0], 0);
+    // The log has gone on behind it.
+    let mut net = with(vec![Peer::new(&[(&old, &old_file)])]);
+    net.begin(old.applied().0 + 1);
+    net.run(Duration::from_secs(10));
+    assert!(net.writing.is_none() && net.done.is_none());
+    let mut net = with(vec![]);
+    net.fetch.forget();
+    net.run(Duration::from_secs(1));
+    assert!(net.writing.is_none() && !net.fetch.is_on());
+}
+
+#[test]
+fn own_snapshots_that_turn_out_to_be_good_for_nothing_cost_what_has_come_already() {
+    let (state, file) = snapshot(60);
+    let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
+    net.faults = [Fault::No, Fault::No, Fault::No, Fault::Silence].into();
+    net.begin(1);
+    net.run(Duration::from_secs(1));
+    assert!(net.writing.is_some() && net.done.is_none());
+    net.peers[0].silent = false;
+    net.fetch.drops_own(net.now);
+    net.run(Duration::from_secs(1));
+    assert!(net.dropped_own);
+    net.is_that_of(&[(&state, &file)]);
+}
+
+/// What a node does that begins at `have`, where the only other one has a snapshot.
+fn looks(have: u64, nodes: usize) -> Net {
+    let (state, file) = snapshot(nodes);
+    let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
+    net.fetch.look(net.now, CLUSTER, Gsn(have));
+    net.run(Duration::from_secs(60));
+    assert!(net.from_log != net.done.is_some() && !net.fetch.is_on());
+    if net.done.is_some() {
+        net.is_that_of(&[(&state, &file)]);
+    }
+    assert_eq!(net.rounds, 1);
+    net
+}
+
+#[test]
+fn a_node_that_begins_plays_a_short_log_and_gets_a_snapshot_rather_than_play_a_long_one() {
+    // A node of the file takes half of what its record counts.
+    let long = snapshot(200).0.applied().0;
+    assert!(looks(0, 200).done.is_some());
+    assert!(looks(long - 100, 200).from_log, "its file is longer than what lacks");
+    assert!(looks(long - 10, 200).from_log);
+    assert!(looks(long, 200).from_log && looks(long + 1, 200).from_log, "it is newer itself");
+    assert!(looks(0, 2).from_log, "that is quickly played");
+}
+
+#[test]
+fn a_node_that_begins_plays_the_log_if_nobody_gives_or_the_log_says_nothing() {
+    let mut net = Net::new(vec![]);
+    net.fetch.look(net.now, CLUSTER, Gsn(0));
+    net.run(Duration::from_secs(1));
+    assert!(net.from_log);
+    // Who offers can't be reached; who gives dies; who gives says nothing any more.
+    for fault in [Fault::Die, Fault::Silence] {
+        let (state, file) = snapshot(200);
+        let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
+        net.faults = [Fault::No, Fault::No, fault].into();
+        net.fetch.look(net.now, CLUSTER, Gsn(0));
+        net.run(Duration::from_secs(300));
+        assert!(net.from_log && net.writing.is_none() && net.rounds > 1, "{fault:?}: {:?}", net.notes);
+    }
+    // The log doesn't answer.
+    let mut fetch = Fetch::new(config(), CLUSTER, "own".into());
+    fetch.look(Instant(5), CLUSTER, Gsn(0));
+    assert!(matches!(fetch.poll(), Some(Act::FindOffers)) && fetch.poll().is_none());
+    let at = fetch.next_deadline().expect("not for ever");
+    fetch.tick(at);
+    assert!(matches!(fetch.poll(), Some(Act::FromLog)) && !fetch.is_on());
+}
+
+#[test]
+fn a_node_that_begins_and_whose_log_is_trimmed_keeps_what_it_had_begun() {
+    let (state, file) = snapshot(60);
+    let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
+    let mut begun = Begun::new(about(state.applied(), &file), CLUSTER);
+    begun.push(&file[..2000]).expect("its beginning");
+    net.writing = Some((begun.of(), file[..2000].to_vec()));
+    net.fetch.has_begun(begun);
+    net.trim = Gsn(5);
+    net.fetch.look(net.now, CLUSTER, Gsn(0));
+    net.run(Duration::from_secs(1));
+    assert!(net.from_log && net.writing.is_some(), "the log will say that it is trimmed");
+    net.from_log = false;
+    net.begin(5);
+    net.run(Duration::from_secs(1));
+    net.is_that_of(&[(&state, &file)]);
+    assert_eq!(net.asked[0], 2000);
+}
+
+#[test]
+fn a_node_that_looks_for_something_cheaper_may_find_that_it_needs_one() {
+    let (state, file) = snapshot(200);
+    let mut net = Net::new(vec![Peer::new(&[(&state, &file)])]);
+    net.faults = [Fault::No, Fault::Silence].into();
+    net.fetch.look(net.now, CLUSTER, Gsn(0));
+    net.run(Duration::from_secs(1));
+    assert!(net.fetch.is_optional());
+    net.begin(1);
+    assert!(net.fetch.is_on() && !net.fetch.is_optional());
+    net.peers[0].silent = false;
+    net.run(Duration::from_secs(60));
+    net.is_that_of(&[(&state, &file)]);
+    assert_eq!(net.asked.iter().filter(|from| **from == 0).count(), 1, "{:?}", net.asked);
+}
+
+proptest! {
+    /// The more there is to play, and the shorter the snapshot, the rather it is got; never for less than was said.
+    #[test]
+    fn more_log_never_makes_a_snapshot_dearer(
+        limit in 1u64..1 << 40, have in prop_oneof![Just(0u64), 0u64..1 << 40], gsn in 0u64..1 << 40,
+        bytes in 0u64..1 << 44, more in 0u64..1 << 30,
+    ) {
+        let is = |gsn, bytes| cheaper(limit, Gsn(have), Gsn(gsn), Some(bytes));
+        prop_assert!(!is(gsn, bytes) || is(gsn + more, bytes));
+        prop_assert!(have == 0 || !is(gsn, bytes) || is(gsn, bytes.saturating_sub(more)));
+        prop_assert!(have == 0 || !is(gsn, bytes) || bytes <= gsn.saturating_sub(have) * 256);
+        prop_assert!(!is(gsn, bytes) || (gsn.saturating_sub(have) * 256).max(bytes) >= limit && gsn > have);
+        // What is asked without knowing its length is all that may be got.
+        prop_assert!(!is(gsn, bytes) || cheaper(limit, Gsn(have), Gsn(gsn), None));
+        // Who has nothing gets whatever is long enough.
+        prop_assert!(have > 0 || gsn == 0 || is(gsn, bytes.max(limit)));
+    }
 }

@@ -23,6 +23,8 @@ pub enum DecodeError {
     Value(&'static str),
 }
 
+const NULL_PATH: DecodeError = DecodeError::Value("a path is null");
+
 /// Reads values from a record. Every length and count is bounded by the bytes that are there. Bytes left
 /// over behind a record are ignored, as ZooKeeper does.
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ impl<'a> Reader<'a> {
 
     /// A path. Null is not the empty path, which is a name of the root: as in ZooKeeper it is refused.
     pub fn path(&mut self) -> Result<Cow<'a, str>, DecodeError> {
-        self.nullable_string()?.ok_or(DecodeError::Value("a path is null"))
+        self.nullable_string()?.ok_or(NULL_PATH)
     }
 
     /// A vector whose elements take at least `min_bytes` each on the wire: a count that can't fit is refused before
@@ -132,6 +134,14 @@ impl<'a> Reader<'a> {
     /// A vector of paths.
     pub fn paths(&mut self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
         self.vector(LENGTH_BYTES, Self::path)
+    }
+
+    /// Passes over what [`Reader::paths`] would read, and fails where that would.
+    pub fn skip_paths(&mut self) -> Result<(), DecodeError> {
+        for _ in 0..self.int()?.max(0) {
+            self.buffer()?.ok_or(NULL_PATH)?;
+        }
+        Ok(())
     }
 
     /// One ACL entry. A null id is legal only under the scheme `auth`.

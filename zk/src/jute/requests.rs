@@ -259,8 +259,8 @@ impl<'a> Request<'a> {
         match OpCode::from_code(op) {
             // It has a meaning in a multi only.
             Some(OpCode::Check) | None => Ok(Self::Other(op)),
-            Some(OpCode::Multi) => parts(&mut r, PARTS).map(Self::Multi),
-            Some(OpCode::MultiRead) => parts(&mut r, READ_PARTS).map(Self::MultiRead),
+            Some(OpCode::Multi) => parts(&mut r, PARTS, usize::MAX).map(Self::Multi),
+            Some(OpCode::MultiRead) => parts(&mut r, READ_PARTS, READ_PARTS_MAX).map(Self::MultiRead),
             Some(known) => Self::record(known, &mut r),
         }
     }
@@ -419,16 +419,22 @@ const PARTS: &[OpCode] = &[
 ];
 /// What a multiRead may have.
 const READ_PARTS: &[OpCode] = &[OpCode::GetData, OpCode::GetChildren];
+/// How many of them. A multiRead is answered in one piece: its reply has one zxid, and must not show what came later, nor leave a
+/// watch that misses what came before that.
+pub const READ_PARTS_MAX: usize = 16_384;
 /// Highest number of a create mode.
 const FLAGS_MAX: i32 = 6;
 
-/// The operations of a multi, up to its terminator. What can't be done at all in one makes it unreadable.
-fn parts<'a>(r: &mut Reader<'a>, allowed: &[OpCode]) -> Result<Vec<Request<'a>>, DecodeError> {
+/// The operations of a multi, up to its terminator. What can't be done at all in one makes it unreadable, as do more than `max`.
+fn parts<'a>(r: &mut Reader<'a>, allowed: &[OpCode], max: usize) -> Result<Vec<Request<'a>>, DecodeError> {
     let mut parts = Vec::new();
     loop {
         let (op, done, _) = (r.int()?, r.boolean()?, r.int()?);
         if done {
             return Ok(parts);
+        }
+        if parts.len() == max {
+            return Err(DecodeError::Value("a multi has too many operations"));
         }
         let op = OpCode::from_code(op).filter(|op| allowed.contains(op));
         let part = Request::record(op.ok_or(DecodeError::Value("a multi has no such operation"))?, r)?;

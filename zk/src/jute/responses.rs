@@ -5,6 +5,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::codes::{ErrorCode, EventType, STATE_SYNC_CONNECTED, xid};
+use super::frame::LENGTH_BYTES;
 use crate::txn::{Acl, Stat};
 use std::borrow::Cow;
 
@@ -189,6 +190,52 @@ pub fn acl(out: &mut Vec<u8>, xid: i32, zxid: i64, acl: &[Acl], stat: &Stat) {
 /// Names without a Stat: getEphemerals.
 pub fn paths<S: AsRef<str>>(out: &mut Vec<u8>, xid: i32, zxid: i64, all: impl ExactSizeIterator<Item = S>) {
     children(out, xid, zxid, all, None);
+}
+
+/// The same, path by path: how long it is is known in the end.
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    /// The frame, its length and the number of paths not said yet.
+    frame: Vec<u8>,
+    count: u32,
+}
+
+/// Where the number of paths stands: behind the length, and the header.
+const COUNT_AT: usize = LENGTH_BYTES + 16;
+
+impl Paths {
+    /// Without any.
+    pub fn begin(xid: i32, zxid: i64) -> Self {
+        let mut frame = Vec::new();
+        paths::<&str>(&mut frame, xid, zxid, [].into_iter());
+        Self { frame, count: 0 }
+    }
+
+    /// One more.
+    pub fn push(&mut self, path: &str) {
+        Writer::bare(&mut self.frame).string(path);
+        self.count += 1;
+    }
+
+    /// Bytes of it.
+    pub const fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Appends the whole frame to `out`.
+    ///
+    /// # Panics
+    /// If its length is none that a frame can say.
+    pub fn end(mut self, out: &mut Vec<u8>) {
+        let length = i32::try_from(self.frame.len() - LENGTH_BYTES).expect("answers are bounded far below");
+        self.frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        self.frame[COUNT_AT..COUNT_AT + 4].copy_from_slice(&self.count.to_be_bytes());
+        if out.is_empty() {
+            *out = self.frame;
+        } else {
+            out.extend_from_slice(&self.frame);
+        }
+    }
 }
 
 /// A number: getAllChildrenNumber; the error in the record of addWatch.

@@ -1,6 +1,7 @@
 //! What happens when the log delivers? Each record is applied, watches fire, own requests are answered, and
 //! what waited for the position reached goes on.
 
+use super::again::{self, SetAgain};
 use super::connection::Slot;
 use super::own::Owner;
 use super::places::Client as _;
@@ -8,12 +9,12 @@ use super::policy::Acks;
 use super::published::Item;
 use super::queue::{Entry, What, WriteOp};
 use super::reads::{Leave, Reads};
-use super::served::abbreviation;
+use super::served::{abbreviation, abbreviation_of};
 use super::share::weight;
 use super::skips::Ended;
 use super::submit::BODY_AT;
 use super::{Back, NodeEvent, reply, status};
-use crate::jute::responses;
+use crate::jute::{OpCode, responses};
 use crate::state::{APPLY_VERSION_MAX, State};
 use crate::txn::{Change, Outcome};
 use std::time::Duration;
@@ -21,6 +22,9 @@ use zoolog_client::{Committed, DiskRoom, LogEvent, RequestId, Sealed, SharedLog}
 use zoolog_core::guard::guarded;
 use zoolog_core::limits::OUT_BYTES_MAX;
 use zoolog_core::{ConnId, Gsn, Instant, Output, Seq};
+
+/// About what a node takes in memory beside its path and data.
+const NODE_BYTES: u64 = 200;
 
 /// Until requests that would make a turn's answers too long are gone on with.
 pub(super) const DEFER: Duration = Duration::from_millis(1);
@@ -31,6 +35,9 @@ impl<L: SharedLog> Back<L> {
         self.order_tail = self.order_tail.max(gsn);
         if self.boot_tail.0 == Some(request) {
             self.boot_tail = (None, Some(gsn));
+            let records = gsn.0.saturating_sub(state.applied().0);
+            let node = state.data_bytes() / (state.znode_count() as u64).max(1) + NODE_BYTES;
+            self.outbox.push_back(Output::Event(NodeEvent::Plays { bytes: records.saturating_mul(node) }));
             self.skips.ends_at(gsn);
         }
         self.syncs.answer(request, gsn);
@@ -55,7 +62,9 @@ impl<L: SharedLog> Back<L> {
             LogEvent::Moved(Sealed { tail, successor }) => {
                 self.note(format!("the log goes on at {successor}, from {tail} on"));
                 self.snapshots.moved(tail);
+                self.outbox.push_back(Output::Event(NodeEvent::Moved(Sealed { tail, successor })));
             }
+            LogEvent::Left(tail) => self.outbox.push_back(Output::Event(NodeEvent::Left(tail))),
             LogEvent::Sealed(Sealed { tail, successor }) => {
                 self.fail(format!(
                     "the log has ended at {tail}, and goes on at {successor}: start this node there"
@@ -87,7 +96,7 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    /// The next batch of the log: it is applied.
+    /// The next batch of the log, or the next piece of it: it is applied.
     pub(super) fn on_committed(&mut self, now: Instant, state: &mut State, committed: &Committed) {
         assert_eq!(committed.from(), state.applied(), "the log delivers densely");
         self.end_read_only();
@@ -100,12 +109,13 @@ impl<L: SharedLog> Back<L> {
                 return;
             }
         }
-        if let Some(since) = self.own.oldest_at().filter(|_| committed.own) {
+        if let Some(since) = self.own.oldest_at().filter(|_| committed.own && committed.skip == 0) {
             self.stats.stages.record(status::LOG, now.since(since), 1);
         }
         let records = u64::from(committed.take);
         self.stats.stages.record(status::DELIVER, now.since(committed.ordered_at), records);
         self.turn.applied(records);
+        let mut bytes = 0;
         for (gsn, index, record) in committed.records() {
             let owner = committed.own.then(|| {
                 self.check_gap(now);
@@ -115,13 +125,14 @@ impl<L: SharedLog> Back<L> {
                 return;
             }
             self.snapshots.applied(record.len());
+            bytes += record.len() as u64;
         }
         let version = state.apply_version();
         if version > APPLY_VERSION_MAX {
             return self
                 .fail(format!("the state follows rules of version {version}, newer than this build's"));
         }
-        self.mark_if_due(now, records, committed.placed.batch.bytes().len() as u64);
+        self.mark_if_due(now, records, bytes);
         self.snapshot_if_due(now, state);
         self.arm_sweeper(now, state);
         self.reached(now, state);
@@ -217,6 +228,7 @@ impl<L: SharedLog> Back<L> {
             if conn.out_bytes() > OUT_BYTES_MAX {
                 return self.drop_conn(slot, "its answers are too long to keep");
             }
+            assert!(!conn.way.is_setting_again(), "a write went ahead of watches that are set again");
             if matches!(conn.queue.front(), Some(Entry { what: What::Write(_), .. })) {
                 return;
             }
@@ -300,15 +312,18 @@ impl<L: SharedLog> Back<L> {
     /// Answers from the front of the connection's queue until something there has to wait.
     pub(super) fn pump(&mut self, now: Instant, state: &State, slot: Slot) {
         while let Some(conn) = self.conns.get_mut(slot).filter(|c| !c.is_closed()) {
+            // Whatever its answer is, there is room for it, and it comes next.
+            let takes = !conn.way.backlog && !conn.way.is_setting_again();
             let (ready, backlog) = match conn.queue.front().map(|e| &e.what) {
                 None | Some(What::Write(_) | What::Unsent(..)) => (false, true),
                 Some(What::Round(round)) => (self.syncs.is_done(*round), true),
-                Some(What::Sync(round, _)) => (!conn.way.backlog && self.syncs.is_done(*round), true),
-                Some(What::Refused(_) | What::OfConn(_)) => (!conn.way.backlog, true),
+                Some(What::Sync(round, _)) => (takes && self.syncs.is_done(*round), true),
+                Some(What::Refused(_) | What::OfConn(_)) => (takes, true),
                 Some(What::Read(op, frame)) => {
                     // Behind an answer that is under way it goes on with the last piece.
-                    let may = conn.may_answer() && self.share.has_room_for(weight(*op, frame));
-                    (may, conn.way.backlog || conn.way.is_listing())
+                    let weight = weight(*op, frame, self.cfg.steps.set_again);
+                    let may = conn.may_answer() && self.share.has_room_for(weight);
+                    (may, conn.way.backlog || conn.way.is_busy())
                 }
             };
             if !ready {
@@ -332,8 +347,17 @@ impl<L: SharedLog> Back<L> {
             return; // the read behind it is answered
         }
         let (xid, zxid, op) = (entry.xid, state.zxid(), abbreviation(&entry.what));
-        self.conns.at(slot).moved_at = now;
-        let id = self.conns.at(slot).id;
+        let (paths, conn) = (self.cfg.steps.set_again, self.conns.at(slot));
+        conn.moved_at = now;
+        let id = conn.id;
+        if let What::Read(op, frame) = &entry.what
+            && self.draft.is_none()
+            && again::is_long(*op, frame, paths)
+            && let Ok(again) = SetAgain::begin(entry.at, frame)
+        {
+            self.share.spend(0, weight(*op, frame, paths));
+            return self.conns.begin_again(slot, again);
+        }
         let (out, auth, session) = self.conns.out_for(slot);
         let before = out.len();
         match entry.what {
@@ -345,7 +369,7 @@ impl<L: SharedLog> Back<L> {
                 let names_at_once = self.cfg.steps.names;
                 let reads = Reads { state, watches, auth, session, names_at_once };
                 let answered = reads.answer(out, xid, op, &frame[BODY_AT..]);
-                self.share.spend(out.len() - before, weight(op, &frame));
+                self.share.spend(out.len() - before, weight(op, &frame, paths));
                 match (answered, &mut self.draft) {
                     (Ok(None), _) => {}
                     (Ok(Some(listing)), None) => self.conns.begin_listing(slot, listing),
@@ -365,6 +389,14 @@ impl<L: SharedLog> Back<L> {
             What::Write(_) | What::Unsent(..) | What::Round(_) => panic!("{entry:?} is not answered here"),
         }
         self.count_answer(now, status::READ, slot, (op, xid, zxid), entry.at);
+    }
+
+    /// The connection's watches are set again, and it has the reply: what waited behind goes on.
+    pub(super) fn has_set_again(&mut self, now: Instant, state: &State, slot: Slot, again: &SetAgain) {
+        self.conns.at(slot).moved_at = now;
+        let op = OpCode::from_code(again.op).map_or("NA", abbreviation_of);
+        self.count_answer(now, status::READ, slot, (op, again.xid, state.zxid()), again.at);
+        self.pump(now, state, slot);
     }
 
     /// A client takes its answers too slowly for more of them, or has caught up.
@@ -412,15 +444,24 @@ impl<L: SharedLog> Back<L> {
     /// More is applied, or known to be all there was: syncs are done, handshakes go on, the node is ready.
     fn reached(&mut self, now: Instant, state: &State) {
         let applied = state.applied();
-        if !self.serving && self.boot_tail.1.is_some_and(|tail| tail <= applied) {
+        let knows = self.boot_tail.1.is_some_and(|tail| tail <= applied) && !self.behind.fetch.is_on();
+        if !self.serving && knows {
             self.serving = true;
+            self.behind.fetch.forget();
             self.end_read_only();
             self.start_clocks(now, state);
             self.start_scrub(now);
             self.arm_sweeper(now, state);
-            match std::mem::replace(&mut self.was_ready, true) {
-                false => self.outbox.push_back(Output::Event(NodeEvent::Ready)),
-                true => self.note(format!("serving again, at {applied}")),
+            let again = std::mem::replace(&mut self.was_ready, true);
+            let (from, since) = self.plays;
+            self.note(format!(
+                "serving{} at {applied}: {} records of the log in {} ms",
+                if again { " again," } else { "" },
+                applied.0.saturating_sub(from.0),
+                now.since(since).as_millis()
+            ));
+            if !again {
+                self.outbox.push_back(Output::Event(NodeEvent::Ready));
             }
         }
         self.raise_rules(now, state);

@@ -75,7 +75,7 @@ impl Auth {
             EventType::NodeChildrenChanged => r.parent.as_ref(),
             _ => r.node.as_ref(),
         });
-        readers.is_none_or(|acl| self.caller().may(acl, perms::READ))
+        readers.is_none_or(|rules| self.caller().may(rules, perms::READ))
     }
 
     /// Identities that a write carries.

@@ -12,6 +12,7 @@ use super::password::Passwords;
 use super::pending::Pending;
 use super::places::Client as _;
 use super::published::{Draft, Item};
+use super::pulse::Pulse;
 use super::scrub::Scrub;
 use super::share::Share;
 use super::skips::Skips;
@@ -29,7 +30,7 @@ use crate::watch::Watches;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use zoolog_client::{Committed, DiskRoom, LogClient, LogEvent, RequestId, SharedLog};
+use zoolog_client::{ClusterLog, Committed, DiskRoom, LogEvent, RequestId, SharedLog};
 use zoolog_core::{ConnId, Gsn, Input, Instant, Output, Seq, WallMs};
 
 /// Until a node that has failed says so, if it has just told the log something.
@@ -52,7 +53,7 @@ pub(super) struct End {
 pub enum Step {
     /// This is to be carried out.
     Output(Output<NodeEvent>),
-    /// A batch was delivered: it is to be applied, with [`Back::apply`], before anything else.
+    /// A batch was delivered: it, or the next piece of it, is to be applied, with [`Back::apply`], before anything else.
     Apply(Committed),
     /// This is to be taken in, with [`Back::learn`], before anything else.
     Learn(Learned),
@@ -100,7 +101,7 @@ impl Wall {
 /// What a node does but for the state itself, which whoever drives it keeps and lends. It is the same whether
 /// clients are connected here, or at [`Front`](super::Front)s.
 #[derive(Debug)]
-pub struct Back<L = LogClient> {
+pub struct Back<L = ClusterLog> {
     pub(super) cfg: NodeConfig,
     pub(super) log: L,
     pub(super) conns: Conns,
@@ -129,6 +130,10 @@ pub struct Back<L = LogClient> {
     pub(super) deferred_at: Option<Instant>,
     /// Who comes first among them: who had no turn the last time.
     pub(super) deferred_from: Slot,
+    /// What is left of the batch that was delivered last: it is applied in pieces.
+    pub(super) rest: Option<Committed>,
+    /// When to go on with what the log has delivered, if a turn had no time for it.
+    pub(super) deliver_at: Option<Instant>,
     /// When to go on with what is done in steps, if there is something.
     pub(super) go_on_at: Option<Instant>,
     /// Bytes of answers to reads in this turn.
@@ -146,12 +151,9 @@ pub struct Back<L = LogClient> {
     /// Of an earlier life that differed, until this one comes there.
     pub(super) outline: Option<Outline>,
     pub(super) clocks: Clocks,
-    pub(super) pulse_at: Option<Instant>,
-    pub(super) touched_at: Instant,
-    /// Whether to touch at the end of the turn.
-    pub(super) touch_now: bool,
-    /// Whom each touch that is not back is for, oldest first.
-    pub(super) touching: VecDeque<Vec<(Slot, ConnId)>>,
+    pub(super) pulse: Pulse,
+    /// From where on the log is played, and since when.
+    pub(super) plays: (Gsn, Instant),
     /// The question for the tail at the start, then its answer.
     pub(super) boot_tail: (Option<RequestId>, Option<Gsn>),
     pub(super) serving: bool,
@@ -186,17 +188,16 @@ pub struct Back<L = LogClient> {
 
 impl<L: SharedLog> Back<L> {
     /// On the given log, which has neither a subscription nor pending appends. `restored` says what the state is that
-    /// will be lent.
-    pub fn new(cfg: NodeConfig, mut log: L, now: Instant, restored: &Restored) -> Self {
+    /// will be lent; what it holds besides is taken.
+    pub fn new(cfg: NodeConfig, mut log: L, now: Instant, restored: &mut Restored) -> Self {
         let cfg = cfg.bounded();
         let snapshots = Snapshots::new(&cfg, restored, now);
         let pending = Pending::new(cfg.max_pending_bytes_of_all);
         let name = cfg.log.consumer.clone().unwrap_or_default();
-        let behind = Behind::new(Fetch::new(cfg.bootstrap.clone(), cfg.cluster, name), now);
+        let mut fetch = Fetch::new(cfg.bootstrap.clone(), cfg.cluster, name);
+        restored.begun.take().into_iter().for_each(|begun| fetch.has_begun(begun));
+        let behind = Behind::new(fetch, now);
         let skips = Skips::new(&cfg.skip, restored);
-        if !skips.is_searching() {
-            log.subscribe(restored.state.applied());
-        }
         let boot_tail = (Some(log.tail()), None);
         let mut back = Self {
             passwords: Passwords::new(&cfg.secret),
@@ -216,6 +217,8 @@ impl<L: SharedLog> Back<L> {
             deferred: BTreeSet::new(),
             deferred_at: None,
             deferred_from: 0,
+            rest: None,
+            deliver_at: None,
             go_on_at: None,
             share: Share::default(),
             own: Own::new(now),
@@ -229,10 +232,8 @@ impl<L: SharedLog> Back<L> {
             skips,
             outline: restored.outline.clone(),
             clocks: Clocks::new(),
-            pulse_at: None,
-            touched_at: now,
-            touch_now: false,
-            touching: VecDeque::new(),
+            pulse: Pulse::new(now),
+            plays: (Gsn(0), now),
             boot_tail,
             serving: false,
             read_only: BTreeSet::new(),
@@ -254,6 +255,9 @@ impl<L: SharedLog> Back<L> {
             outbox: VecDeque::new(),
             changes: Vec::new(),
         };
+        if !back.skips.is_searching() {
+            back.play_or_look(restored);
+        }
         back.release_log();
         back.offer();
         back
@@ -272,7 +276,7 @@ impl<L: SharedLog> Back<L> {
     /// The newest mark at which most nodes had this one's state.
     #[cfg(test)]
     pub(super) fn agreed(&self) -> Option<Gsn> {
-        self.marks.agreed()
+        self.marks.votes.agreed()
     }
 
     /// How often all of the state in memory was looked at.
@@ -312,7 +316,7 @@ impl<L: SharedLog> Back<L> {
     }
 
     /// Does a step of everything that nobody must wait for as a whole: watches of connections that have gone are
-    /// forgotten, events that many are owed are told, long answers are gone on with.
+    /// forgotten, events that many are owed are told, long answers are gone on with, watches are set again.
     pub fn go_on(&mut self, now: Instant, state: &State) {
         let (conns, steps) = (&mut self.conns, self.cfg.steps);
         self.watches.tidy(steps.watches, |slot| conns.release(slot));
@@ -322,6 +326,12 @@ impl<L: SharedLog> Back<L> {
                 self.pump(now, state, slot);
             } else {
                 self.drop_conn(slot, "its answers are too long to keep");
+            }
+        }
+        for (slot, ended) in self.conns.set_some_again(state, &mut self.watches, steps.set_again) {
+            match ended {
+                Ok(again) => self.has_set_again(now, state, slot, &again),
+                Err(e) => self.drop_conn(slot, &e.to_string()),
             }
         }
         self.go_on_at = Some(now + DEFER);
@@ -334,10 +344,11 @@ impl<L: SharedLog> Back<L> {
             }
             return;
         }
+        self.deliver_at = None;
         self.go_on_at = self.go_on_at.filter(|at| *at > now);
         self.expire_handshakes(now, state);
         self.try_handshakes(now, state);
-        self.pulse(now);
+        self.beat(now);
         self.look_at_sessions(now, state);
         self.sweep(now, state);
         self.mark_in_time(now);
@@ -359,10 +370,15 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    /// Closes a connection without going on with an answer that is under way.
+    /// Closes a connection without going on with an answer that is under way, here or at its front, even if it is to be
+    /// closed behind that already.
     pub(super) fn cut_conn(&mut self, slot: Slot) {
         self.conns.cut(slot);
         self.end_conn(slot);
+        if self.draft.is_some() {
+            // Its front may have been told before that it is to end behind its answers.
+            self.conns.mark(slot);
+        }
     }
 
     /// Closes a connection, after what it is being sent; nothing of it counts any more.
@@ -371,6 +387,7 @@ impl<L: SharedLog> Back<L> {
             return;
         }
         self.detach(slot);
+        self.conns.end_again(slot);
         self.watches.forget(slot);
         self.waiting.remove(&slot);
         self.read_only.remove(&slot);
@@ -389,7 +406,7 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn close_unknown(&mut self, conn: ConnId) {
         match &mut self.draft {
             None => self.outbox.push_back(Output::Close { conn }),
-            Some(draft) => draft.push(Item::Closed { conn }),
+            Some(draft) => draft.push(Item::Closed { conn, cut: false }),
         }
     }
 
@@ -561,11 +578,23 @@ impl<L: SharedLog> Back<L> {
             if let Some(step) = self.fetch_step() {
                 return step;
             }
-            match self.log.poll_output(now) {
+            let is_long = self.turn.is_long(now);
+            self.deliver_at = is_long.then_some(now);
+            if self.rest.is_some()
+                && !is_long
+                && let Some(piece) = self.next_piece()
+            {
+                return Step::Apply(piece);
+            }
+            let told = if is_long { None } else { self.log.poll_output(now) };
+            match told {
                 Some(Output::Event(event)) if self.failed => drop(event),
-                // What it was applied to is thrown away.
-                Some(Output::Event(LogEvent::Committed(_))) if self.behind.fetch.is_on() => {}
-                Some(Output::Event(LogEvent::Committed(committed))) => return Step::Apply(committed),
+                Some(Output::Event(LogEvent::Committed(committed))) => {
+                    self.rest = Some(committed);
+                    if let Some(piece) = self.next_piece() {
+                        return Step::Apply(piece);
+                    }
+                }
                 Some(Output::Event(LogEvent::Tail { request, gsn })) => {
                     return Step::Learn(Learned(News::Tail(request, gsn)));
                 }
@@ -592,6 +621,7 @@ impl<L: SharedLog> Back<L> {
                 Some(Output::Release { segment }) => return Step::Output(Output::Release { segment }),
                 Some(
                     output @ (Output::SaveSnapshot { .. }
+                    | Output::SavePart { .. }
                     | Output::DropSnapshots { .. }
                     | Output::FindSnapshot { .. }
                     | Output::ReadSnapshot { .. }),
@@ -613,7 +643,18 @@ impl<L: SharedLog> Back<L> {
         }
     }
 
-    /// Applies a batch that [`Back::step`] gave.
+    /// What is to be applied next of what was delivered: a whole batch, mostly.
+    fn next_piece(&mut self) -> Option<Committed> {
+        if self.failed || self.behind.fetch.is_on() {
+            // What it would be applied to is thrown away.
+            self.rest = None;
+        }
+        let bytes = self.cfg.steps.record_bytes;
+        let front = self.rest.as_mut()?.take_front(bytes);
+        front.or_else(|| self.rest.take())
+    }
+
+    /// Applies a batch, or a piece of one, that [`Back::step`] gave.
     pub fn apply(&mut self, now: Instant, state: &mut State, committed: &Committed) {
         // It may have waited for its turn meanwhile.
         if self.failed {
@@ -648,11 +689,12 @@ impl<L: SharedLog> Back<L> {
         let own = [
             (self.conns.next_deadline().map(|d| d.0), "handshake"),
             (self.clocks.next_look(), "session expiry"),
-            (self.pulse_at, "touch"),
+            (self.pulse.next(), "touch"),
             (self.sweeper.next(), "sweep"),
             (self.marks.next(), "mark"),
             (self.scrub.next(), "look at memory"),
             (self.deferred_at, "deferred reads"),
+            (self.deliver_at, "what was delivered"),
             (self.go_on_at, "what is done in steps"),
             (self.behind.fetch.next_deadline(), "another's snapshot"),
         ];

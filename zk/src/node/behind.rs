@@ -1,6 +1,9 @@
 //! What does a node do that has lost its place in the log? What it needs next was trimmed, or its state is good for nothing.
 //! It leaves its clients, who go elsewhere, forgets its state, gets another node's snapshot, and plays the log from there;
 //! then it serves again. Nobody has to do anything.
+//!
+//! One that begins, and would have much of the log to play, gets another's snapshot too if that is clearly cheaper. It keeps what
+//! it has until it has all of that, and plays the log as soon as nothing comes of it.
 
 use super::back::{Replacement, Step};
 use super::clocks::Clocks;
@@ -10,6 +13,7 @@ use super::scrub::Scrub;
 use super::sweep::Sweeper;
 use super::{Back, NodeEvent};
 use crate::bootstrap::{Act, Fetch};
+use crate::snapshot::Restored;
 use crate::state::State;
 use std::time::Duration;
 use zoolog_client::{RequestId, SharedLog};
@@ -25,6 +29,8 @@ pub(super) struct Behind {
     pub fetch: Fetch,
     /// The log was asked who offers some.
     asked: Option<RequestId>,
+    /// It begins, and its state is of there, if the log is played from there unless something cheaper comes.
+    stands_at: Option<Gsn>,
     /// A state takes the place of the one that is lent.
     replacement: Option<Replacement>,
     tell_at: Instant,
@@ -32,11 +38,31 @@ pub(super) struct Behind {
 
 impl Behind {
     pub(super) fn new(fetch: Fetch, now: Instant) -> Self {
-        Self { fetch, asked: None, replacement: None, tell_at: now }
+        Self { fetch, asked: None, stands_at: None, replacement: None, tell_at: now }
     }
 }
 
 impl<L: SharedLog> Back<L> {
+    /// The log is played from where `restored` stands, unless there is something cheaper.
+    pub(super) fn play_or_look(&mut self, restored: &Restored) {
+        let (now, at) = (self.now, restored.state.applied());
+        // Who is to say where it differed from others must come by there.
+        if self.log.gives_offers() && restored.outline.is_none() {
+            self.behind.tell_at = now + TELL_EVERY;
+            self.behind.fetch.look(now, self.snapshots.cluster, at);
+        }
+        match self.behind.fetch.is_on() {
+            true => self.behind.stands_at = Some(at),
+            false => self.play(at),
+        }
+    }
+
+    /// The log is played from there on.
+    pub(super) fn play(&mut self, at: Gsn) {
+        self.plays = (at, self.now);
+        self.log.subscribe(at);
+    }
+
     /// The log begins at `until` now, and this node has applied less.
     pub(super) fn on_gap(&mut self, from: Gsn, until: Gsn) {
         let why = format!("the log from {from} to {until} was trimmed before this node applied it");
@@ -59,12 +85,13 @@ impl<L: SharedLog> Back<L> {
     }
 
     fn begin_anew(&mut self, least: Gsn, drops_own: bool, why: &str) {
-        if self.behind.fetch.is_on() {
+        if self.behind.fetch.is_on() && !self.behind.fetch.is_optional() {
             if drops_own {
-                self.behind.fetch.drops_own();
+                self.behind.fetch.drops_own(self.now);
             }
             return;
         }
+        self.behind.stands_at = None;
         self.note(format!("{why}; it serves nobody until it has another node's snapshot"));
         self.stop_serving();
         let (now, cluster) = (self.now, self.snapshots.cluster);
@@ -82,10 +109,10 @@ impl<L: SharedLog> Back<L> {
         for slot in slots {
             self.cut_conn(slot);
         }
+        self.rest = None;
         self.blocked.clear();
         self.own.forget();
-        self.touching.clear();
-        (self.pulse_at, self.touch_now) = (None, false);
+        self.pulse.stop();
         self.clocks = Clocks::new();
         self.sweeper = Sweeper::default();
         (self.marks, self.scrub, self.outline) = (Marks::default(), Scrub::default(), None);
@@ -115,15 +142,28 @@ impl<L: SharedLog> Back<L> {
                 Act::Dial { conn, addr } => Step::Output(Output::Dial { conn, addr }),
                 Act::Send { conn, bytes } => Step::Output(Output::Send { conn, bytes }),
                 Act::Close { conn } => Step::Output(Output::Close { conn }),
-                Act::Save { gsn, bytes, last } => Step::Output(Output::SaveSnapshot { gsn, bytes, last }),
+                Act::Save { of, from, bytes, last } => {
+                    Step::Output(Output::SavePart { of, from, bytes, last })
+                }
                 Act::Drop { finished } => {
                     if finished {
                         self.snapshots.lost();
                     }
                     Step::Output(Output::DropSnapshots { finished })
                 }
-                Act::FromLog => Step::Replace(Replacement { state: Box::new(State::new()), restored: true }),
+                Act::FromLog => match self.behind.stands_at.take() {
+                    Some(at) => {
+                        self.play(at);
+                        self.boot_tail = (Some(self.log.tail()), None);
+                        continue;
+                    }
+                    None => Step::Replace(Replacement { state: Box::new(State::new()), restored: true }),
+                },
                 Act::Done(state, bytes) => {
+                    if self.behind.stands_at.take().is_some() {
+                        // Who reads what it had can't go on with what it has now.
+                        self.stop_serving();
+                    }
                     self.snapshots.restored(state.applied(), bytes);
                     Step::Replace(Replacement { state, restored: true })
                 }
@@ -143,22 +183,27 @@ impl<L: SharedLog> Back<L> {
         if !restored {
             return;
         }
+        self.now = now;
         let at = state.applied();
         self.note(format!("it goes on at {at}, with {} znodes", state.znode_count()));
-        self.log.subscribe(at);
+        self.play(at);
         self.boot_tail = (Some(self.log.tail()), None);
         self.release_log();
         self.offer();
-        self.now = now;
     }
 
     /// Says how far it is, now and then.
     pub(super) fn tell_progress(&mut self, now: Instant) {
         if self.behind.fetch.is_on() && self.behind.tell_at <= now {
             self.behind.tell_at = now + TELL_EVERY;
-            let (have, of) = self.behind.fetch.progress();
-            if of > 0 {
-                self.note(format!("{have} of {of} bytes of another's snapshot are here"));
+            let p = self.behind.fetch.progress();
+            if p.of_bytes > 0 {
+                let mib_per_s = p.bytes_per_s >> 20;
+                let text = format!(
+                    "{} of {} bytes of another's snapshot are here, {mib_per_s} MiB/s",
+                    p.bytes, p.of_bytes
+                );
+                self.note(text);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::bootstrap::FetchConfig;
 use crate::jute::FRAME_BYTES_DEFAULT_MAX;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use zoolog_client::{ClientConfig, LogClient};
+use zoolog_client::{ClientConfig, ClusterLog};
 use zoolog_core::policy::Fetch;
 use zoolog_core::{ClusterId, Gsn, Instant};
 
@@ -22,11 +22,26 @@ pub struct Steps {
     pub watches: usize,
     /// Children above which they are listed in pieces of half as many, together twice as many in a step. Default 4096.
     pub names: usize,
+    /// Paths whose watches are set again in a step, of those who ask for that with requests of more than 8 times as many
+    /// bytes. Default 2048.
+    pub set_again: usize,
+    /// Connections that a turn looks at when all are to be looked at: 4096 at most. Default 4096.
+    pub connections: usize,
+    /// Bytes of records that are applied before it is looked whether the turn is long by now; one record at least. Default
+    /// 64 KiB.
+    pub record_bytes: usize,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { events: 512, watches: 4096, names: 4096 }
+        Self {
+            events: 512,
+            watches: 4096,
+            names: 4096,
+            set_again: 2048,
+            connections: 4096,
+            record_bytes: 64 << 10,
+        }
     }
 }
 
@@ -183,8 +198,8 @@ fn ticks_or(given_ms: u32, tick_ms: u32, ticks: u32) -> u32 {
 
 impl NodeConfig {
     /// The log client of a node with these settings. Never use a seed twice in a cluster's life.
-    pub fn log_client(&self, seed: u64, now: Instant) -> LogClient {
-        LogClient::new(self.clone().bounded().log, seed, now)
+    pub fn log_client(&self, seed: u64, now: Instant) -> ClusterLog {
+        ClusterLog::new(self.clone().bounded().log, seed, now)
     }
 
     /// The settings with those that could not work brought into their bounds.
@@ -194,6 +209,8 @@ impl NodeConfig {
         self.max_pending_bytes = self.max_pending_bytes.max(2 * self.max_frame_bytes);
         self.steps.events = self.steps.events.max(1);
         self.steps.watches = self.steps.watches.max(1);
+        self.steps.set_again = self.steps.set_again.max(1);
+        self.steps.connections = self.steps.connections.max(1);
         self.container_max_per_minute = self.container_max_per_minute.max(1);
         self.container_check_interval = self.container_check_interval.max(Duration::from_millis(10));
         self.log.cluster = self.cluster;

@@ -97,6 +97,8 @@ pub(super) struct Conn {
     pub counted_bytes: usize,
     /// Answers on their way.
     answers: u32,
+    /// What is under way at its front is not gone on with.
+    is_cut: bool,
     /// Without a session by then it is closed.
     deadline: Option<Instant>,
 }
@@ -110,6 +112,14 @@ impl Conn {
         }
     }
 
+    /// Gives back what it doesn't need while nothing happens.
+    pub(super) fn relax(&mut self) {
+        self.queue.relax();
+        if self.way.outgoing.out.is_empty() {
+            self.way.outgoing.out = Vec::new();
+        }
+    }
+
     /// Bytes that leave at the end of the turn, or are on their way to its front.
     pub(super) fn out_bytes(&self) -> usize {
         self.way.outgoing.len() + self.published_bytes
@@ -117,7 +127,7 @@ impl Conn {
 
     /// What its requests take that are not answered.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.queue.bytes() + self.early_bytes
+        self.queue.bytes() + self.early_bytes + self.way.request_bytes()
     }
 
     /// By when it must have its session.
@@ -237,6 +247,7 @@ impl Conns {
             published_bytes: 0,
             counted_bytes: 0,
             answers: 0,
+            is_cut: false,
         }));
         self.set_deadline(slot, Some(deadline));
         slot
@@ -272,14 +283,10 @@ impl Conns {
         self.get_mut(slot).filter(|c| c.id == id && !c.is_closed())
     }
 
-    /// Gives back what the connections don't need while nothing happens.
-    pub(super) fn relax(&mut self) {
-        self.each_mut().for_each(|c| {
-            c.queue.relax();
-            if c.way.outgoing.out.is_empty() {
-                c.way.outgoing.out = Vec::new();
-            }
-        });
+    /// Gives up what is under way to a connection, here and at its front.
+    pub(super) fn cut(&mut self, slot: Slot) {
+        self.places.cut(slot);
+        self.places.at(slot).is_cut = true;
     }
 
     /// What all were answered is counted anew.
@@ -306,7 +313,8 @@ impl Conns {
     pub(super) fn publish(&mut self, draft: &mut Draft) {
         self.places.take_dirty(|conn| {
             let (answers, out) = (std::mem::take(&mut conn.answers), &mut conn.way.outgoing.out);
-            if !out.is_empty() {
+            // An answer that is made in pieces may have nothing yet.
+            if !out.is_empty() || answers > 0 {
                 draft.answered(conn.id, out, answers, conn.vouched_at);
                 conn.published_bytes += out.len();
                 out.clear();
@@ -315,7 +323,7 @@ impl Conns {
                 }
             }
             if conn.is_closed() {
-                draft.push(Item::Closed { conn: conn.id });
+                draft.push(Item::Closed { conn: conn.id, cut: conn.is_cut });
             } else if let Some(paused) = conn.way.pause_changed(conn.paused) {
                 draft.push(Item::Paused { conn: conn.id, paused });
             }

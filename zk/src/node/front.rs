@@ -12,6 +12,7 @@
 mod table;
 
 use super::NodeEvent;
+use super::again::{self, SetAgain};
 use super::apply::DEFER;
 use super::auth::Auth;
 use super::config::{NodeConfig, Steps};
@@ -195,6 +196,16 @@ impl Front {
                 self.drop_conn(slot, "its answers are too long to keep");
             }
         }
+        for (slot, ended) in self.conns.set_some_again(state, &mut self.watches, steps.set_again) {
+            match ended {
+                Ok(again) => {
+                    let op = OpCode::from_code(again.op).expect("it was looked at");
+                    self.answered(now, slot, (op, again.xid), again.at);
+                    self.ready.insert(slot);
+                }
+                Err(e) => self.drop_conn(slot, &e.to_string()),
+            }
+        }
         self.go_on_at = Some(now + DEFER);
     }
 
@@ -259,8 +270,11 @@ impl Front {
                     self.conns.at(slot).told_to_pause = *paused;
                     self.pause_or_resume(slot);
                 }
-                Item::Closed { conn } => {
+                Item::Closed { conn, cut } => {
                     if let Some(slot) = self.mine(*conn) {
+                        if *cut {
+                            self.conns.cut(slot);
+                        }
                         self.end_conn(slot);
                     }
                 }
@@ -353,8 +367,12 @@ impl Front {
             if conn.is_starving(now, timeout, self.vouched_at, self.touch_interval) {
                 return self.drop_conn(slot, STARVING);
             }
+            if conn.way.is_setting_again() {
+                return; // until its end
+            }
             let op = op_of(frame).filter(|op| is_read(*op));
-            if op.is_some_and(is_of_watches) && conn.passed_on() > 0 {
+            let is_long = op.is_some_and(|op| again::is_long(op.code(), frame, self.steps.set_again));
+            if conn.passed_on() > 0 && (is_long || op.is_some_and(is_of_watches)) {
                 return; // until that is answered: nobody else knows the watches
             }
             let settled =
@@ -368,7 +386,8 @@ impl Front {
             if conn.way.backlog || conn.way.is_listing() {
                 return; // until its end
             }
-            let weight = weight(op.map_or(0, |op| op.code()), frame);
+            let op = op.expect("a read");
+            let weight = weight(op.code(), frame, self.steps.set_again);
             if conn.out_bytes() > TURN_BYTES_MAX || !self.share.has_room_for(weight) {
                 self.deferred.insert(slot);
                 self.deferred_at.get_or_insert(now + DEFER);
@@ -380,6 +399,11 @@ impl Front {
                 "ZK-3: all that was published is taken before the state is read"
             );
             let frame = conn.pop().expect("there is a front");
+            if is_long && let Ok(again) = SetAgain::begin(at, &frame) {
+                self.share.spend(0, weight);
+                self.conns.begin_again(slot, again);
+                continue;
+            }
             let header =
                 RequestHeader::decode(&mut Reader::new(&frame[LENGTH_BYTES..])).expect("it was decoded");
             let (out, auth) = self.conns.out_for(slot);
@@ -393,19 +417,18 @@ impl Front {
                 Ok(Some(listing)) => self.conns.begin_listing(slot, listing),
                 Err(e) => return self.drop_conn(slot, &e.to_string()),
             }
-            self.heard(now, slot);
-            self.turn.frame(true);
-            self.turn.answered();
-            self.stats.answered(status::READ, now.since(at));
-            let op = op.expect("a read");
-            self.conns.at(slot).served.answered(
-                abbreviation_of(op),
-                header.xid,
-                self.zxid,
-                now,
-                now.since(at),
-            );
+            self.answered(now, slot, (op, header.xid), at);
         }
+    }
+
+    /// A request that came then was answered here.
+    fn answered(&mut self, now: Instant, slot: Slot, (op, xid): (OpCode, i32), at: Instant) {
+        self.heard(now, slot);
+        self.turn.frame(true);
+        self.turn.answered();
+        let took = now.since(at);
+        self.stats.answered(status::READ, took);
+        self.conns.at(slot).served.answered(abbreviation_of(op), xid, self.zxid, now, took);
     }
 
     fn answer_pings(&mut self, now: Instant, slot: Slot) {
@@ -495,6 +518,7 @@ impl Front {
             return;
         }
         conn.close();
+        self.conns.end_again(slot);
         self.count_pending(slot);
         self.watches.forget(slot);
         self.ready.remove(&slot);

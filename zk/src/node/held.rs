@@ -12,6 +12,7 @@
 //! counts for less than [`READ_BYTES_MIN`]: a write has 32 reads before it at most, however short.
 
 use super::Back;
+use super::again;
 use super::apply::DEFER;
 use super::connection::{Conn, Slot};
 use super::queue::What;
@@ -73,12 +74,14 @@ pub(super) fn foretell(state: &State, session: i64, op: i32, body: &[u8], larges
 impl Conn {
     /// Whether a read that waits for nothing else may be answered in this turn.
     pub(super) fn may_answer(&self) -> bool {
-        !self.way.backlog && !self.way.is_listing() && self.out_bytes() <= TURN_BYTES_MAX
+        !self.way.backlog && !self.way.is_busy() && self.out_bytes() <= TURN_BYTES_MAX
     }
 
     /// Whether its first write that is not sent may go to the log, as far as its answers are concerned.
     pub(super) fn may_send(&self) -> bool {
-        !self.way.backlog && self.queue.answer_bytes_ahead() + self.out_bytes() <= AHEAD_BYTES_MAX
+        !self.way.backlog
+            && !self.way.is_setting_again()
+            && self.queue.answer_bytes_ahead() + self.out_bytes() <= AHEAD_BYTES_MAX
     }
 }
 
@@ -91,9 +94,13 @@ impl<L: SharedLog> Back<L> {
             What::Read(op, frame)
                 if conn.queue.is_empty()
                     && conn.may_answer()
-                    && self.share.has_room_for(weight(*op, frame)) =>
+                    && self.share.has_room_for(weight(*op, frame, self.cfg.steps.set_again)) =>
             {
                 0
+            }
+            // No write goes ahead of it.
+            What::Read(op, frame) if again::is_long(*op, frame, self.cfg.steps.set_again) => {
+                AHEAD_BYTES_MAX + 1
             }
             What::Read(op, frame) => {
                 let session = conn.open().map_or(0, |o| o.session);

@@ -1,15 +1,16 @@
-//! How are a million children's names told? In pieces, over turns, though the tree changes meanwhile: the answer is exact
+//! Which answers are so long that they are made in pieces? And how are a million children's names told? In pieces, over turns, though the tree changes meanwhile: the answer is exact
 //! as of when it was begun. Its length and the number of names go first; then the names, in order, from the tree as it is
 //! now, but for those that have come since, and with those that have gone. Which those are follows from the changes that
 //! every executor with connections hears of, in their order, before it may look at the state.
 //!
 //! What else is said to the connection meanwhile waits behind the answer, in order.
 
+use super::ephemerals::Ephemerals;
 use super::reads::named;
 use crate::jute::Writer;
 use crate::jute::responses::STAT_BYTES;
 use crate::state::{NodeView, State};
-use crate::txn::Stat;
+use crate::txn::{Ephemeral, Stat};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Bytes of names of one piece.
@@ -36,11 +37,99 @@ impl Budget {
     pub(super) const fn is_used_up(&self) -> bool {
         self.names == 0 || self.bytes == 0
     }
+
+    /// What one answer may have of it before the others' turn.
+    pub(super) fn piece(&self) -> Piece {
+        Piece { names: self.piece.min(self.names), bytes: PIECE_BYTES.min(self.bytes), spent: (0, 0) }
+    }
+
+    /// An answer has had that much.
+    pub(super) fn spend(&mut self, piece: &Piece) {
+        let (names, bytes) = piece.spent;
+        self.names -= names;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// A part of a budget.
+#[derive(Debug)]
+pub(super) struct Piece {
+    names: usize,
+    bytes: usize,
+    spent: (usize, usize),
+}
+
+impl Piece {
+    pub(super) const fn has_room(&self) -> bool {
+        self.spent.0 < self.names && self.spent.1 < self.bytes
+    }
+
+    /// A name was looked at, and made the answer longer.
+    pub(super) const fn spend(&mut self, bytes: usize) {
+        self.spent = (self.spent.0 + 1, self.spent.1 + bytes);
+    }
 }
 
 /// An answer that is under way.
 #[derive(Clone, Debug)]
-pub(super) struct Listing {
+pub(super) enum Listing {
+    Children(Children),
+    Ephemerals(Ephemerals),
+}
+
+impl Listing {
+    /// The tree has changed: a node has come, or gone.
+    fn changed(&mut self, change: &Moved<'_>) {
+        match self {
+            Self::Children(children) => children.changed(change.parent, change.name, change.came),
+            Self::Ephemerals(all) => {
+                if let Some(was) = change.was {
+                    all.gone(change.path, was);
+                }
+            }
+        }
+    }
+
+    /// Writes the next piece. Whether it was the last.
+    fn go_on(&mut self, out: &mut Vec<u8>, state: &State, budget: &mut Budget) -> bool {
+        match self {
+            Self::Children(children) => children.go_on(out, state, budget),
+            Self::Ephemerals(all) => all.go_on(out, state, budget),
+        }
+    }
+
+    /// Bytes that were put aside because names came or went.
+    fn aside_bytes(&self) -> usize {
+        match self {
+            Self::Children(children) => children.aside_bytes,
+            Self::Ephemerals(_) => 0,
+        }
+    }
+
+    /// Bytes that it keeps beside what it has written.
+    fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Children(_) => 0,
+            Self::Ephemerals(all) => all.bytes(),
+        }
+    }
+}
+
+/// A node that has come, or gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved<'a> {
+    pub path: &'a str,
+    /// Its parent, as it is watched, and its name there.
+    pub parent: &'a str,
+    pub name: &'a str,
+    pub came: bool,
+    /// What it was, if it was an ephemeral and has gone.
+    pub was: Option<Ephemeral>,
+}
+
+/// Names of a node's children.
+#[derive(Clone, Debug)]
+pub(super) struct Children {
     parent: Box<str>,
     /// The last name that was written.
     last: Option<Box<str>>,
@@ -54,7 +143,7 @@ pub(super) struct Listing {
     aside_bytes: usize,
 }
 
-impl Listing {
+impl Children {
     /// Begins the answer, in `out`. `None` if its length can't be said in its frame.
     pub(super) fn begin(
         out: &mut Vec<u8>,
@@ -157,7 +246,8 @@ impl Outgoing {
 
     /// Bytes of all of it that are there.
     pub(super) fn len(&self) -> usize {
-        self.out.len() + self.lists.iter().map(|(_, behind)| behind.len()).sum::<usize>()
+        self.out.len()
+            + self.lists.iter().map(|(list, behind)| list.kept_bytes() + behind.len()).sum::<usize>()
     }
 
     /// An answer was begun at the end of what is there.
@@ -172,7 +262,7 @@ impl Outgoing {
 
     /// Whether what has changed meanwhile is too much for a client to be waited for.
     pub(super) fn must_go_on(&self) -> bool {
-        self.lists.iter().map(|(l, _)| l.aside_bytes).sum::<usize>() > ASIDE_BYTES_MAX
+        self.lists.iter().map(|(l, _)| l.aside_bytes()).sum::<usize>() > ASIDE_BYTES_MAX
     }
 
     /// Gives up what is under way, and what is behind it.
@@ -180,9 +270,9 @@ impl Outgoing {
         self.lists.clear();
     }
 
-    /// A child has come, or gone.
-    pub(super) fn changed(&mut self, parent: &str, name: &str, came: bool) {
-        self.lists.iter_mut().for_each(|(listing, _)| listing.changed(parent, name, came));
+    /// A node has come, or gone.
+    pub(super) fn changed(&mut self, change: &Moved<'_>) {
+        self.lists.iter_mut().for_each(|(listing, _)| listing.changed(change));
     }
 
     /// Writes a piece of the first answer that is under way; behind its last, what followed it may leave. Every change up

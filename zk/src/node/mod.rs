@@ -12,12 +12,13 @@
 //! # Rooms
 //! `back`: what it has in hand; `front`, `fronts`, `published`, `team`: the same with connections elsewhere;
 //! `handshake`: a connection gets its session; `submit`, `writes`, `auth`: a request arrives; `queue`: it waits;
-//! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `pending`: how much waits in all; `share`: how much a turn reads;
+//! `held`, `listing`, `owed`: writes, long answers and events wait for answers to be taken; `again`: many watches are set again in steps; `pending`: how much waits in all; `share`: how much a turn reads;
 //! `policy`: what its owner may choose about answers;
 //! `reads`, `watching`, `reply`: it is answered; `sweep`: nodes go by themselves; `apply`: the log delivers; `session`, `clocks`: sessions live
-//! and end; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
+//! and end, `pulse`: what is done for all of them now and then; `syncs`: rounds of `sync`; `own`: records in flight; `connection`: the table of connections, `places`: what of it fronts have too;
 //! `marks`: are the nodes' states the same; `scrub`: is memory what it was; `skips`: records that are passed over, or end the node; `snapshots`: when they are taken; `behind`: when another's is needed; `words`, `status`, `report`, `served`: how the node is, `whitelist`, `facts`: what of it is told; `turn`: what is measured of a turn; `framing`, `password`, `config`.
 
+mod again;
 mod apply;
 mod auth;
 mod back;
@@ -25,6 +26,7 @@ mod behind;
 mod clocks;
 mod config;
 mod connection;
+mod ephemerals;
 mod facts;
 mod framing;
 mod front;
@@ -40,6 +42,7 @@ mod pending;
 mod places;
 mod policy;
 mod published;
+mod pulse;
 mod queue;
 mod read_only;
 mod reads;
@@ -84,8 +87,8 @@ pub use words::{
 use crate::snapshot::{Beware, Restored};
 use crate::state::{Outline, State};
 use std::sync::Arc;
-use zoolog_client::{LogClient, SharedLog};
-use zoolog_core::{Input, Instant, Machine, Output};
+use zoolog_client::{ClusterLog, Sealed, SharedLog};
+use zoolog_core::{Gsn, Input, Instant, Machine, Output};
 
 /// What the owner of a node may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,11 @@ pub enum NodeCommand {
 /// What a node tells its owner.
 #[derive(Clone, Debug)]
 pub enum NodeEvent {
+    /// It plays the log before it serves, as far as that went when it asked. Comes before each time that it serves.
+    Plays {
+        /// Bytes of memory that this may take, if each record makes a node like those that there are.
+        bytes: u64,
+    },
     /// It has applied all that was committed when it started, and serves clients from now on. Comes once; a node that had to
     /// get another's snapshot while it ran says in a note that it serves again.
     Ready,
@@ -120,6 +128,10 @@ pub enum NodeEvent {
     Note(String),
     /// The orderers are these from now on: worth remembering for the next start.
     Orderers(Vec<String>),
+    /// The log goes on elsewhere from there on: worth remembering for the next start, before anything else is done.
+    Moved(Sealed),
+    /// Nothing of the log that ended there is needed here any more: likewise.
+    Left(Gsn),
     /// It is about to fail, and the next life must know this before it starts: it comes with [`Restored`].
     Beware(Beware),
     /// It is about to fail since its state differs: the next life, given this, can tell where. It comes with [`Restored`].
@@ -132,12 +144,12 @@ pub enum NodeEvent {
 
 /// A ZooKeeper node on the log `L`, all of it on one thread. See the [module](self).
 #[derive(Debug)]
-pub struct Node<L = LogClient> {
+pub struct Node<L = ClusterLog> {
     back: Back<L>,
     state: State,
 }
 
-impl Node<LogClient> {
+impl Node<ClusterLog> {
     /// A node that has done nothing yet, on the sharded log. It reads the log from its start, and serves when
     /// it has applied all that is there. Never use a seed twice in a cluster's life.
     pub fn new(cfg: NodeConfig, seed: u64, now: Instant) -> Self {
@@ -158,8 +170,8 @@ impl<L: SharedLog> Node<L> {
     }
 
     /// The same, but from a snapshot.
-    pub fn restore_with_log(cfg: NodeConfig, log: L, now: Instant, restored: Restored) -> Self {
-        Self { back: Back::new(cfg, log, now, &restored), state: restored.state }
+    pub fn restore_with_log(cfg: NodeConfig, log: L, now: Instant, mut restored: Restored) -> Self {
+        Self { back: Back::new(cfg, log, now, &mut restored), state: restored.state }
     }
 
     /// The replicated state, as far as it is applied here.

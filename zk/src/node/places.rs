@@ -2,13 +2,15 @@
 //! are served by the executor that applies and at a front: places, what is to be sent at the end of the turn, events
 //! and long answers that go out in steps.
 
+use super::again::SetAgain;
 use super::auth::Auth;
-use super::listing::{Budget, Listing, Outgoing, parent_and_name};
+use super::listing::{Budget, Listing, Moved, Outgoing, parent_and_name};
 use super::owed::Owed;
+use super::reads::{Leave, Reads};
 use crate::jute::{EventType, responses};
 use crate::state::State;
 use crate::txn::{Change, Readers};
-use crate::watch::Told;
+use crate::watch::{Told, TooMany, Watches};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -32,6 +34,8 @@ pub(super) struct Way {
     /// It takes its answers more slowly than they are made.
     pub backlog: bool,
     pub outgoing: Outgoing,
+    /// Watches that are being set again, over turns. Nothing else is said to it meanwhile but events and answers to pings.
+    again: Option<Box<SetAgain>>,
     told_paused: bool,
     dirty: bool,
     /// Up to which event of those that many are told.
@@ -42,6 +46,21 @@ impl Way {
     /// Whether an answer is under way, of which a piece goes out in each step.
     pub(super) fn is_listing(&self) -> bool {
         self.outgoing.is_listing()
+    }
+
+    /// Whether watches are being set again.
+    pub(super) fn is_setting_again(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Whether what is under way must be done before a request is answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_listing() || self.is_setting_again()
+    }
+
+    /// Bytes of a request that is under way.
+    pub(super) fn request_bytes(&self) -> usize {
+        self.again.as_ref().map_or(0, |again| again.bytes())
     }
 
     /// Puts what may leave into `outputs`.
@@ -95,6 +114,8 @@ pub(super) struct Places<C> {
     dirty: Vec<Slot>,
     /// With answers under way, in the order in which they are gone on with. May hold some that have none any more.
     listing: VecDeque<Slot>,
+    /// Whose watches are being set again, likewise.
+    again: VecDeque<Slot>,
     owed: Owed,
 }
 
@@ -106,6 +127,7 @@ impl<C> Default for Places<C> {
             by_id: HashMap::default(),
             dirty: Vec::new(),
             listing: VecDeque::new(),
+            again: VecDeque::new(),
             owed: Owed::default(),
         }
     }
@@ -115,6 +137,11 @@ impl<C: Client> Places<C> {
     /// How many there are, those about to be closed included.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// One past the last place that was ever taken.
+    pub(super) fn end(&self) -> Slot {
+        Slot::try_from(self.slots.len()).expect("connections are bounded far below")
     }
 
     /// Takes a new one in.
@@ -278,16 +305,17 @@ impl<C: Client> Places<C> {
 
     /// The tree has changed: answers under way stay as they were begun.
     pub(super) fn tree_changed(&mut self, change: &Change) {
-        let (path, came) = match change {
+        let (path, came, was) = match change {
             _ if self.listing.is_empty() => return,
-            Change::Created { path, .. } => (path, true),
-            Change::Deleted { path, .. } => (path, false),
+            Change::Created { path, .. } => (path, true, None),
+            Change::Deleted { path, ephemeral, .. } => (path, false, *ephemeral),
             _ => return,
         };
         let Some((parent, name)) = parent_and_name(path) else { return };
+        let moved = Moved { path, parent, name, came, was };
         for &slot in &self.listing {
             if let Some(conn) = self.slots[slot as usize].as_deref_mut() {
-                conn.way_and_auth().0.outgoing.changed(parent, name, came);
+                conn.way_and_auth().0.outgoing.changed(&moved);
             }
         }
     }
@@ -320,10 +348,74 @@ impl<C: Client> Places<C> {
         found
     }
 
-    /// Whether [`Places::tell_some`] or [`Places::list_some`] have something to do. Asked several times a turn.
+    /// The connection's watches are to be set again, over turns.
+    pub(super) fn begin_again(&mut self, slot: Slot, again: SetAgain) {
+        let way = self.at(slot).way_and_auth().0;
+        assert!(!way.is_busy(), "a request behind another that is under way was begun");
+        way.again = Some(Box::new(again));
+        self.again.push_back(slot);
+    }
+
+    /// Goes on with watches that are set again: so many paths, a quarter of that for each connection in turn. Every change up to
+    /// `state` was told. Returns what is done, its reply given, and who can't go on.
+    pub(super) fn set_some_again(
+        &mut self,
+        state: &State,
+        watches: &mut Watches,
+        paths: usize,
+    ) -> Vec<(Slot, Result<SetAgain, TooMany>)> {
+        let (mut left, mut ended, mut waiting) = (paths, Vec::new(), 0);
+        while left > 0 && waiting < self.again.len() {
+            let slot = self.again.pop_front().expect("there are more than wait");
+            let Some(conn) = self.get_mut(slot).filter(|c| c.way().is_setting_again()) else { continue };
+            if conn.way().backlog {
+                waiting += 1;
+                self.again.push_back(slot);
+                continue;
+            }
+            waiting = 0;
+            // First what has happened to what it watches already, or to what was set in an earlier step.
+            self.pay(slot);
+            self.mark(slot);
+            let (way, auth) = self.at(slot).way_and_auth();
+            let mut again = way.again.take().expect("just seen");
+            let mut piece = left.min(paths.div_ceil(4));
+            left -= piece;
+            let watches = Leave::Here(&mut *watches, slot);
+            let mut reads = Reads { state, watches, auth, session: 0, names_at_once: 0 };
+            match again.go_on(&mut reads, way.outgoing.to(), &mut piece) {
+                Ok(false) => {
+                    way.again = Some(again);
+                    self.again.push_back(slot);
+                }
+                Ok(true) => {
+                    responses::empty(self.out_for(slot).0, again.xid, state.zxid());
+                    ended.push((slot, Ok(*again)));
+                }
+                Err(e) => ended.push((slot, Err(e))),
+            }
+            left += piece;
+        }
+        ended
+    }
+
+    /// The connection has ended: no more of its watches are set.
+    pub(super) fn end_again(&mut self, slot: Slot) {
+        self.at(slot).way_and_auth().0.again = None;
+    }
+
+    /// Whether something is under way: [`Places::tell_some`], [`Places::list_some`] or [`Places::set_some_again`] have something to
+    /// do. Asked several times a turn.
     #[inline]
     pub(super) fn is_behind(&self) -> bool {
-        !self.owed.is_empty() || (!self.listing.is_empty() && self.some_may_list())
+        !self.owed.is_empty()
+            || (!self.listing.is_empty() && self.some_may_list())
+            || (!self.again.is_empty() && self.some_may_set_again())
+    }
+
+    fn some_may_set_again(&self) -> bool {
+        let sets = |c: &C| !c.way().is_setting_again() || !c.way().backlog;
+        self.again.iter().any(|slot| self.get(*slot).is_none_or(sets))
     }
 
     fn some_may_list(&self) -> bool {
@@ -331,9 +423,13 @@ impl<C: Client> Places<C> {
         self.listing.iter().any(|slot| self.get(*slot).is_none_or(lists))
     }
 
-    /// Gives up the connection's answers that are under way.
+    /// Gives up the connection's answers that are under way. If it is closed, it need not wait for them any more.
     pub(super) fn cut(&mut self, slot: Slot) {
-        self.at(slot).way_and_auth().0.outgoing.cut();
+        let way = self.at(slot).way_and_auth().0;
+        if way.is_listing() {
+            way.outgoing.cut();
+            self.mark(slot);
+        }
     }
 
     /// Those with something to be done, each once; from now on there is nothing for them.

@@ -59,8 +59,8 @@ pub(super) enum Item {
     Vouched { conn: ConnId, at: Instant },
     /// It should be read from, or not.
     Paused { conn: ConnId, paused: bool },
-    /// It is to end, behind what it was answered.
-    Closed { conn: ConnId },
+    /// It is to end, behind what it was answered; `cut`: without what is under way.
+    Closed { conn: ConnId, cut: bool },
     /// All fronts are to say what they have counted.
     Counting { ask: u64, about: About },
 }
@@ -90,7 +90,7 @@ impl Published {
             | Item::Opened { conn, .. }
             | Item::ReadOnly { conn }
             | Item::Paused { conn, .. }
-            | Item::Closed { conn } => front_of(*conn) == front,
+            | Item::Closed { conn, .. } => front_of(*conn) == front,
             // Matters only when a request comes.
             Item::Proved { .. } | Item::Vouched { .. } => false,
             Item::Counting { .. } => true,

@@ -2,7 +2,8 @@
 
 use super::auth::Auth;
 use super::connection::Slot;
-use super::listing::Listing;
+use super::ephemerals::Ephemerals;
+use super::listing::{Children, Listing};
 use super::published::{Draft, Item};
 use crate::access::{self, SEES_ACL};
 use crate::jute::codes::perms;
@@ -115,7 +116,8 @@ impl<'a> Reads<'a> {
                         self.watches.set(Kind::Child, named(&path))?;
                     }
                     if node.children().len() > self.names_at_once {
-                        listing = Listing::begin(out, (xid, zxid), &path, node, with_stat);
+                        listing =
+                            Children::begin(out, (xid, zxid), &path, node, with_stat).map(Listing::Children);
                         if listing.is_some() { Ok(()) } else { Err(ErrorCode::MarshallingError) }
                     } else {
                         let stat = with_stat.then(|| node.stat());
@@ -153,9 +155,15 @@ impl<'a> Reads<'a> {
             Request::GetEphemerals { prefix } => {
                 // What Java trims is blank.
                 let all = prefix == "/" || prefix.chars().all(|c| c <= ' ');
-                let mut paths = state.ephemerals(self.session);
-                paths.retain(|path| all || path.starts_with(&*prefix));
-                responses::paths(out, xid, zxid, paths.iter());
+                if state.session(self.session).is_some_and(|s| s.ephemeral_count() > self.names_at_once) {
+                    let (slots, prefix) = (state.ephemeral_slots(self.session), (!all).then_some(&*prefix));
+                    let begun = Ephemerals::begin((xid, zxid), self.session, prefix, slots);
+                    listing = Some(Listing::Ephemerals(begun));
+                } else {
+                    let mut paths = state.ephemerals(self.session);
+                    paths.retain(|path| all || path.starts_with(&*prefix));
+                    responses::paths(out, xid, zxid, paths.iter());
+                }
                 Ok(())
             }
             Request::GetAllChildrenNumber { path } => self.readable(&path).map(|node| {

@@ -1,5 +1,5 @@
 //! How do sessions stay alive, and how do they end? The node logs whom it has heard from, stops answering when
-//! it can't, and proposes the end of those that were silent.
+//! it can't, and proposes the end of those that were silent. What it does to all of them now and then is in [`pulse`](super::pulse).
 //!
 //! All of it rests on one time: when the newest own record that has come back was appended
 //! ([`Own::vouched_at`](super::own::Own::vouched_at)). Up to then the node was part of the cluster. It appends
@@ -9,15 +9,11 @@ use super::Back;
 use super::clocks::TOUCHES_PER_TIMEOUT;
 use super::connection::Slot;
 use super::own::Owner;
-use super::published::Item;
 use crate::state::State;
 use crate::txn::Op;
 use std::time::Duration;
 use zoolog_client::SharedLog;
 use zoolog_core::{Gsn, Instant};
-
-/// Sessions in one touch record at most: half a megabyte of them.
-const TOUCH_SESSIONS_MAX: usize = 32_768;
 
 /// Sessions that are looked at in a turn; those that are left are due in the next.
 const LOOKS_PER_TURN: usize = 4096;
@@ -44,19 +40,6 @@ impl<L: SharedLog> Back<L> {
         now.since(self.own.vouched_at()) > interval + timeout / 3 || now.since(conn.vouched_at) >= timeout
     }
 
-    /// The session at `slot` was heard: if it was silent for long before, the next touch must not wait, lest
-    /// others find it silent too long before that touch has come back.
-    pub(super) fn hasten_touch(&mut self, now: Instant, slot: Slot) {
-        let conn = self.conns.at(slot);
-        let timeout = conn.open().expect("sessions are touched").timeout();
-        self.touch_now |= now.since(conn.shown_at.max(conn.vouched_at)) > timeout / 2;
-    }
-
-    /// Touches at the end of a turn that heard from somebody after a long silence. Returns whether it did.
-    pub(super) fn touch_if_hastened(&mut self, now: Instant) -> bool {
-        std::mem::take(&mut self.touch_now) && self.touch(now)
-    }
-
     /// Whether own records took longer than clocks may run without them.
     fn is_cut_off(&self, now: Instant) -> bool {
         self.touch_interval().is_some_and(|i| now.since(self.own.vouched_at()) > 2 * i)
@@ -66,86 +49,6 @@ impl<L: SharedLog> Back<L> {
     pub(super) fn check_gap(&mut self, now: Instant) {
         if self.is_cut_off(now) {
             self.clocks.restart(now);
-        }
-    }
-
-    /// There are sessions: the pulse must run, and at their pace.
-    pub(super) fn hasten_pulse(&mut self, now: Instant) {
-        if let Some(interval) = self.touch_interval().filter(|_| self.serving) {
-            let at = now + interval / 2;
-            self.pulse_at = Some(self.pulse_at.map_or(at, |p| p.min(at)));
-        }
-    }
-
-    /// Runs twice per touch interval: closes what can't be answered for, and touches what was heard.
-    pub(super) fn pulse(&mut self, now: Instant) {
-        if self.pulse_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let Some(interval) = self.touch_interval() else {
-            self.pulse_at = None;
-            return;
-        };
-        self.pulse_at = Some(now + interval / 2);
-        self.close_stuck(now);
-        // However long nobody waits for anything, or a fetch is put off: sessions are looked after.
-        self.log.refresh();
-        self.conns.relax();
-        let quiet = |since: Instant| now.since(since) + interval / 4 >= interval;
-        let heard = self.conns.iter().any(|(_, c)| c.untouched && c.open().is_some());
-        // Without anybody heard, an empty touch says that the node is there, if nothing else has lately. It is
-        // due a little early rather than half an interval late.
-        if quiet(self.touched_at) && (heard || quiet(self.own.proposed_at())) {
-            self.touch(now);
-        }
-    }
-
-    /// Closes connections that this node can't answer for, or whose requests have made no progress.
-    fn close_stuck(&mut self, now: Instant) {
-        let mut stuck = Vec::new();
-        for (slot, conn) in self.conns.iter() {
-            let Some(open) = conn.open() else { continue };
-            let patience = open.timeout() * 2 / 3;
-            if self.is_starving(now, slot) {
-                stuck.push((slot, STARVING));
-            } else if conn.queue.front().is_some_and(|e| now.since(e.at.max(conn.moved_at)) > patience) {
-                stuck.push((slot, "its requests have made no progress for two thirds of its timeout"));
-            }
-        }
-        for (slot, why) in stuck {
-            self.drop_conn(slot, why);
-        }
-    }
-
-    /// Logs which sessions were heard from, perhaps none. Returns whether the log took it.
-    fn touch(&mut self, now: Instant) -> bool {
-        let heard = self.conns.iter().filter(|(_, c)| c.untouched);
-        let heard: Vec<_> = heard.filter_map(|(slot, c)| Some((slot, c.id, *c.open()?))).collect();
-        for chunk in heard.chunks(TOUCH_SESSIONS_MAX).chain(heard.is_empty().then_some(&[][..])) {
-            let sessions = chunk.iter().map(|(_, _, open)| (open.session, open.attach.0)).collect();
-            if self.propose(now, Owner::Touch, None, Op::Touch { sessions }).is_err() {
-                return false; // At the next pulse, those that are left.
-            }
-            for (slot, ..) in chunk {
-                let conn = self.conns.at(*slot);
-                (conn.untouched, conn.shown_at) = (false, now);
-            }
-            self.touching.push_back(chunk.iter().map(|(slot, id, _)| (*slot, *id)).collect());
-        }
-        self.touched_at = now;
-        true
-    }
-
-    /// The oldest touch has come back.
-    pub(super) fn settle_touch(&mut self) {
-        let at = self.own.vouched_at();
-        for (slot, id) in self.touching.pop_front().expect("a touch that comes back was sent") {
-            if let Some(conn) = self.conns.live(slot, id) {
-                conn.vouched_at = conn.vouched_at.max(at);
-                if let Some(draft) = &mut self.draft {
-                    draft.push(Item::Vouched { conn: id, at });
-                }
-            }
         }
     }
 

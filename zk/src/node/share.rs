@@ -2,18 +2,28 @@
 //! later. What costs much beside its answer has a bound of its own: many who ask for such things wait for each other,
 //! and nobody who asks for little waits for them.
 
+use super::again;
 use crate::jute::OpCode;
 
 /// Bytes of answers to reads, of all connections, above which a turn answers no more of those that may wait; the same for
 /// what requests weigh.
 const TURN_READ_BYTES_MAX: usize = 4 << 20;
-/// What a byte of a request that sets many watches weighs.
-const SET_WATCHES_WEIGHT: usize = 64;
+/// What a byte of a request that sets many watches weighs,
+const SET_WATCHES_WEIGHT: usize = 128;
+/// and of one that is only begun, to be done in steps,
+const BEGUN_WEIGHT: usize = 2;
+/// and of one that reads many nodes at once, each of which takes 14 bytes of it at least.
+const MULTI_READ_WEIGHT: usize = 16;
 
-/// What a read costs beside its answer, in bytes of answers that cost about as much.
-pub(super) fn weight(op: i32, frame: &[u8]) -> usize {
+/// What a read costs beside its answer, in bytes of answers that cost about as much. Watches are set again in steps of so
+/// many `paths`.
+pub(super) fn weight(op: i32, frame: &[u8], paths: usize) -> usize {
     match OpCode::from_code(op) {
-        Some(OpCode::SetWatches | OpCode::SetWatches2) => SET_WATCHES_WEIGHT * frame.len(),
+        Some(OpCode::SetWatches | OpCode::SetWatches2) => match again::is_long(op, frame, paths) {
+            true => BEGUN_WEIGHT * frame.len(),
+            false => SET_WATCHES_WEIGHT * frame.len(),
+        },
+        Some(OpCode::MultiRead) => MULTI_READ_WEIGHT * frame.len(),
         _ => 0,
     }
 }

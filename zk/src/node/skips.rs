@@ -86,7 +86,7 @@ impl<L: SharedLog> Back<L> {
             }
             LookaheadNext::Done(at) => {
                 self.skips.found = self.skips.search.take().expect("it is there").found;
-                self.log.subscribe(at);
+                self.play(at);
             }
         }
         true

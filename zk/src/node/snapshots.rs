@@ -132,7 +132,8 @@ impl Snapshots {
 impl<L: SharedLog> Back<L> {
     /// Begins a snapshot of the state as it is, if it is time for one.
     pub(super) fn snapshot_if_due(&mut self, now: Instant, state: &mut State) {
-        if self.snapshots.is_due(now, &self.cfg) && !self.behind.fetch.is_saving() {
+        let fetch = &self.behind.fetch;
+        if self.snapshots.is_due(now, &self.cfg) && !fetch.is_saving() && !fetch.is_on() {
             let taking = Taking::begin(state, self.snapshots.cluster, Pace::default());
             self.snapshots.taking = Some(taking);
             (self.snapshots.since, self.snapshots.wanted) = ((0, 0), false);

@@ -3,6 +3,7 @@
 use super::Back;
 use super::report::Reset;
 use super::served::Served;
+use crate::bootstrap::Progress;
 use crate::state::State;
 use std::fmt;
 use std::sync::Arc;
@@ -196,6 +197,8 @@ pub struct NodeStatus {
     pub latency_ms: (u64, f64, u64),
     /// Time since the node was made.
     pub uptime: Duration,
+    /// How far it is with another's snapshot, or was.
+    pub bootstrap: Progress,
 }
 
 impl fmt::Display for NodeStatus {
@@ -205,7 +208,7 @@ impl fmt::Display for NodeStatus {
             f,
             "{{\"id\":{},\"serving\":{},\"applied\":{},\"order_tail\":{},\"log_room\":\"{}\",\"hash\":\"{:016x}\",\"snapshot\":{},\"sessions\":{},\
              \"connections\":{},\"znodes\":{},\"ephemerals\":{},\"data_bytes\":{},\"watches\":{},\
-             \"outstanding\":{},\"in_flight\":{},\"received\":{},\"sent\":{},\"uptime_ms\":{}}}",
+             \"outstanding\":{},\"in_flight\":{},\"received\":{},\"sent\":{},\"uptime_ms\":{},\"bootstrap\":{}}}",
             self.id,
             self.serving,
             self.applied,
@@ -223,7 +226,8 @@ impl fmt::Display for NodeStatus {
             self.in_flight,
             self.received,
             self.sent,
-            self.uptime.as_millis()
+            self.uptime.as_millis(),
+            self.bootstrap
         )
     }
 }
@@ -266,6 +270,7 @@ impl<L: SharedLog> Back<L> {
             sent: sent - self.counted_from.1,
             latency_ms: (min_ms.unwrap_or(0), mean_ms, s.max_ms.max(at_fronts.max_ms)),
             uptime: self.now.since(self.started),
+            bootstrap: self.behind.fetch.progress(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::snapshot::Restored;
 use crate::state::State;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use zoolog_client::{Committed, LogClient, SharedLog};
+use zoolog_client::{ClusterLog, Committed, SharedLog};
 use zoolog_core::rng::Rng;
 use zoolog_core::{Input, Instant, Machine, Output};
 
@@ -30,7 +30,7 @@ struct Lane {
 
 /// A ZooKeeper node of several executors.
 #[derive(Debug)]
-pub struct Team<L = LogClient> {
+pub struct Team<L = ClusterLog> {
     back: Back<L>,
     state: State,
     lanes: Vec<Lane>,
@@ -42,7 +42,7 @@ pub struct Team<L = LogClient> {
     outbox: VecDeque<Output<NodeEvent>>,
 }
 
-impl Team<LogClient> {
+impl Team<ClusterLog> {
     /// A node on the sharded log, with `fronts` executors for connections. It begins with what was restored. Never use
     /// a seed twice in a cluster's life.
     pub fn restore(cfg: NodeConfig, fronts: u16, seed: u64, now: Instant, restored: Restored) -> Self {
@@ -59,11 +59,11 @@ impl<L: SharedLog> Team<L> {
         fronts: u16,
         seed: u64,
         now: Instant,
-        restored: Restored,
+        mut restored: Restored,
     ) -> Self {
         let lanes = (0..fronts).map(|i| Front::new(&cfg, i, now));
         let lanes = lanes.map(|front| Lane { front, queue: VecDeque::new() }).collect();
-        let mut back = Back::new(cfg, log, now, &restored);
+        let mut back = Back::new(cfg, log, now, &mut restored);
         back.set_fronts(fronts, &restored.state);
         let (mut rng, outbox) = (Rng::new(seed, "turns of executors"), VecDeque::new());
         let queue_len = QUEUE_LENS[rng.below(2) as usize];
@@ -238,5 +238,9 @@ impl<L: SharedLog> Machine for Team<L> {
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let fronts = self.lanes.iter().filter_map(|l| l.front.next_deadline());
         fronts.chain(self.back.next_deadline()).min_by_key(|d| d.0)
+    }
+
+    fn checkpoint(&self) -> bytes::Bytes {
+        self.back.log().checkpoint()
     }
 }

@@ -3,8 +3,13 @@
 //! ([`Output::ReadClock`](zoolog_core::Output::ReadClock)) and gets what it says with the next call.
 
 use super::status;
+use std::time::Duration;
 use zoolog_core::Instant;
 use zoolog_core::stages::Stages;
+
+/// How long a turn may be before what the log delivers waits for the next one, in which those come first who asked
+/// meanwhile. One batch is applied in every turn, however long that takes.
+const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// One turn, from its first input until what it sends is offered to the sockets.
 #[derive(Debug)]
@@ -20,13 +25,24 @@ pub(super) struct Turn {
     requests: u64,
     /// Records applied since `lap`.
     applied: u64,
+    /// Whether it has applied any.
+    has_applied: bool,
     answers: u64,
 }
 
 impl Turn {
     pub(super) fn new(now: Instant) -> Self {
-        let (running, reading) = (false, false);
-        Self { running, reading, began: now, read_at: now, lap: now, requests: 0, applied: 0, answers: 0 }
+        Self {
+            running: false,
+            reading: false,
+            began: now,
+            read_at: now,
+            lap: now,
+            requests: 0,
+            applied: 0,
+            has_applied: false,
+            answers: 0,
+        }
     }
 
     /// An input comes. Returns whether it begins a turn.
@@ -47,6 +63,12 @@ impl Turn {
     /// So many records were just applied.
     pub(super) fn applied(&mut self, records: u64) {
         self.applied += records;
+        self.has_applied = true;
+    }
+
+    /// Whether what else was delivered is to wait for the next turn.
+    pub(super) fn is_long(&self, now: Instant) -> bool {
+        self.has_applied && now.since(self.began) >= TURN_MAX
     }
 
     /// A request was answered.

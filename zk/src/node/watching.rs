@@ -1,13 +1,13 @@
 //! Which watches does a request set, look for or remove? All but those that come with a read.
 
+use super::again::List;
 use super::reads::{Reads, named};
 use crate::jute::{ErrorCode, EventType, SetWatches, WatchType, responses};
 use crate::watch::{Kind, TooMany};
 use std::borrow::Cow;
 
 impl Reads<'_> {
-    /// Tells what the client has missed since the zxid it names, and watches on for the rest. Each watch is
-    /// either told or set. Persistent ones are set, whatever happened meanwhile.
+    /// Tells what the client has missed since the zxid it names, and watches on for the rest.
     pub(super) fn set_watches(
         mut self,
         out: &mut Vec<u8>,
@@ -15,32 +15,53 @@ impl Reads<'_> {
         persistent: &[Cow<'_, str>],
         recursive: &[Cow<'_, str>],
     ) -> Result<(), TooMany> {
-        let (state, since) = (self.state, set.relative_zxid);
-        let mut tell = |kind, path: &str| responses::event(out, -1, kind, path);
-        for path in &set.data {
-            match state.stat(path) {
-                Err(_) => tell(EventType::NodeDeleted, path),
-                Ok(stat) if stat.mzxid > since => tell(EventType::NodeDataChanged, path),
-                Ok(_) => self.watches.set(Kind::Data, named(path))?,
-            }
-        }
-        for path in &set.exist {
-            match state.stat(path) {
-                Ok(_) => tell(EventType::NodeCreated, path),
-                Err(_) => self.watches.set(Kind::Data, named(path))?,
-            }
-        }
-        for path in &set.child {
-            match state.stat(path) {
-                Err(_) => tell(EventType::NodeDeleted, path),
-                Ok(stat) if stat.pzxid > since => tell(EventType::NodeChildrenChanged, path),
-                Ok(_) => self.watches.set(Kind::Child, named(path))?,
-            }
-        }
-        for (kind, paths) in [(Kind::Persistent, persistent), (Kind::Recursive, recursive)] {
+        let SetWatches { relative_zxid, data, exist, child } = set;
+        let lists = [
+            (List::Data, &data[..]),
+            (List::Exist, exist),
+            (List::Child, child),
+            (List::Persistent, persistent),
+            (List::Recursive, recursive),
+        ];
+        for (list, paths) in lists {
             for path in paths {
-                self.watches.set(kind, named(path))?;
+                self.set_again(out, *relative_zxid, list, path)?;
             }
+        }
+        Ok(())
+    }
+
+    /// One of these watches is either told or set. Persistent ones are set, whatever happened meanwhile.
+    pub(super) fn set_again(
+        &mut self,
+        out: &mut Vec<u8>,
+        since: i64,
+        list: List,
+        path: &str,
+    ) -> Result<(), TooMany> {
+        let stat = || self.state.stat(path);
+        let (missed, kind) = match list {
+            List::Data => {
+                let missed = match stat() {
+                    Err(_) => Some(EventType::NodeDeleted),
+                    Ok(stat) => (stat.mzxid > since).then_some(EventType::NodeDataChanged),
+                };
+                (missed, Kind::Data)
+            }
+            List::Exist => (stat().is_ok().then_some(EventType::NodeCreated), Kind::Data),
+            List::Child => {
+                let missed = match stat() {
+                    Err(_) => Some(EventType::NodeDeleted),
+                    Ok(stat) => (stat.pzxid > since).then_some(EventType::NodeChildrenChanged),
+                };
+                (missed, Kind::Child)
+            }
+            List::Persistent => (None, Kind::Persistent),
+            List::Recursive => (None, Kind::Recursive),
+        };
+        match missed {
+            Some(event) => responses::event(out, -1, event, path),
+            None => self.watches.set(kind, named(path))?,
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ fn answer(word: &[u8], report: &Report, cfg: &NodeConfig) -> String {
         other => panic!("{other:?} was known"),
     };
     left_out(&mut text, report);
-    if matches!(word, b"cons" | b"wchs" | b"wchc" | b"wchp") {
+    if matches!(word, b"cons" | b"wchc" | b"wchp") {
         text.push('\n');
     }
     text
@@ -338,7 +338,15 @@ pub fn monitored(report: &Report, facts: &Facts) -> Vec<(&'static str, Figure)> 
         ("location_entries", count(report.fetching.location_entries)),
         ("location_bytes", Figure::Whole(report.fetching.location_bytes)),
         ("writes_failed_after_ack", Figure::Whole(report.failed_late)),
+        ("bootstrap_bytes", Figure::Whole(s.bootstrap.bytes)),
+        ("bootstrap_of_bytes", Figure::Whole(s.bootstrap.of_bytes)),
+        ("bootstrap_bytes_per_s", Figure::Whole(s.bootstrap.bytes_per_s)),
+        ("bootstrap_limit_bytes_per_s", Figure::Whole(s.bootstrap.limit_bytes_per_s)),
+        ("bootstraps", Figure::Whole(s.bootstrap.done)),
     ];
+    if !s.bootstrap.from.is_empty() {
+        all.push(("bootstrap_from", Figure::Text(s.bootstrap.peer())));
+    }
     all.extend(among_others(facts));
     all
 }

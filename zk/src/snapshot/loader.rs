@@ -3,6 +3,8 @@
 
 use super::kind;
 use crate::state::{APPLY_VERSION_MAX, State, StateLoader};
+#[cfg(any(feature = "server", test))]
+use crate::tree::Decoded;
 use crate::txn::{Acl, AuthId};
 use zoolog_core::snapshot::{SnapshotError, Unframer};
 use zoolog_core::{ClusterId, Gsn};
@@ -17,8 +19,7 @@ pub struct Loader {
 impl Loader {
     /// Of a snapshot of that cluster; 0 takes any.
     pub fn new(cluster: ClusterId) -> Self {
-        let content = Content { state: StateLoader::new(), head: None, read: [0; 3], hash: None };
-        Self { frame: Unframer::new(cluster), content }
+        Self { frame: Unframer::new(cluster), content: Content::new() }
     }
 
     /// The next bytes of the file.
@@ -46,8 +47,9 @@ impl Loader {
     }
 }
 
+/// What the pieces of a file hold, put together.
 #[derive(Debug)]
-struct Content {
+pub(super) struct Content {
     state: StateLoader,
     /// Apply version and counts.
     head: Option<(u32, [u64; 3])>,
@@ -58,18 +60,43 @@ struct Content {
 }
 
 impl Content {
+    pub fn new() -> Self {
+        Self { state: StateLoader::new(), head: None, read: [0; 3], hash: None }
+    }
+
+    /// The next piece, of which sense was made before.
+    #[cfg(any(feature = "server", test))]
+    pub fn made(&mut self, piece: Made, last: bool) -> Result<(), String> {
+        match piece {
+            Made::Nodes(nodes) => {
+                self.place(kind::NODES, last)?;
+                self.read[0] += self.state.tree.decoded(nodes)?;
+                Ok(())
+            }
+            Made::Other(payload) => self.piece(&payload, last),
+        }
+    }
+
+    /// Whether a piece of that kind may come now.
+    fn place(&self, kind: u8, last: bool) -> Result<(), String> {
+        if self.head.is_none() != (kind == kind::HEAD) || last != (kind == kind::FOOT) {
+            return Err(format!("a piece of kind {kind} is not in its place"));
+        }
+        Ok(())
+    }
+
     fn piece(&mut self, payload: &[u8], last: bool) -> Result<(), String> {
         let (&first, mut rest) = payload.split_first().ok_or("an empty piece")?;
-        if self.head.is_none() != (first == kind::HEAD) || last != (first == kind::FOOT) {
-            return Err(format!("a piece of kind {first} is not in its place"));
-        }
+        self.place(first, last)?;
         match first {
             kind::HEAD => {
                 let version = number(&mut rest)?;
                 if version > APPLY_VERSION_MAX {
                     return Err(format!("it follows rules of version {version}, newer than this build's"));
                 }
-                self.head = Some((version, [long(&mut rest)?, long(&mut rest)?, long(&mut rest)?]));
+                let counts = [long(&mut rest)?, long(&mut rest)?, long(&mut rest)?];
+                self.state.tree.announced(counts[0]);
+                self.head = Some((version, counts));
             }
             kind::ACLS => {
                 while !rest.is_empty() {
@@ -97,7 +124,7 @@ impl Content {
         if rest.is_empty() { Ok(()) } else { Err(format!("a piece of kind {first} that is too long")) }
     }
 
-    fn finish(self, gsn: Gsn) -> Result<State, String> {
+    pub fn finish(self, gsn: Gsn) -> Result<State, String> {
         let (Some((version, counts)), Some(hash)) = (self.head, self.hash) else {
             return Err("head or foot are missing".into());
         };
@@ -111,6 +138,23 @@ impl Content {
             return Err(format!("no log gets to {gsn}"));
         }
         self.state.finish(gsn, version, hash)
+    }
+}
+
+/// A piece of which sense was made as far as that can be done without the others.
+#[cfg(any(feature = "server", test))]
+pub(super) enum Made {
+    Nodes(Decoded),
+    Other(Vec<u8>),
+}
+
+#[cfg(any(feature = "server", test))]
+impl Made {
+    pub fn of(payload: Vec<u8>) -> Self {
+        match payload.split_first() {
+            Some((&kind::NODES, nodes)) => Self::Nodes(Decoded::of(nodes)),
+            _ => Self::Other(payload),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! - [`Taking`]: the file piece by piece, while records go on being applied.
 //! - [`Loader`]: the state again, from the bytes of a file however they are cut.
+//! - `load_together` (feature `server`): the same by several threads, as a node does that starts.
 //!
 //! Around the pieces is the frame of [`zoolog_core::snapshot`]; in each piece, behind a byte that says which,
 //! one of:
@@ -24,10 +25,15 @@
 
 mod loader;
 mod taking;
+#[cfg(any(feature = "server", test))]
+mod together;
 
 pub use loader::Loader;
 pub use taking::{Pace, Taking};
+#[cfg(any(feature = "server", test))]
+pub use together::load_together;
 
+use crate::bootstrap::Begun;
 use crate::state::{Outline, State};
 use std::fmt;
 use std::str::FromStr;
@@ -59,6 +65,8 @@ pub struct Restored {
     /// Of the state with which an earlier life ended that differed from others': when this one comes to that position, it says
     /// where.
     pub outline: Option<Outline>,
+    /// What an earlier life had got of another node's snapshot.
+    pub begun: Option<Begun>,
 }
 
 impl Restored {

@@ -105,7 +105,7 @@ impl Taking {
                 out.push(kind::ACLS);
                 let start = out.len();
                 while let Some((number, acl)) = image.acls.get(self.written) {
-                    encode_acl(out, *number, acl);
+                    encode_acl(out, *number, acl.acl());
                     self.written += 1;
                     if out.len() - start >= self.pace.piece_bytes {
                         return;

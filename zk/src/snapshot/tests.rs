@@ -39,6 +39,12 @@ fn some_state() -> State {
     for i in 0..20 {
         apply(&mut state, 0, 0, Op::Delete { path: format!("/n{}", i * 2), version: -1 });
     }
+    // Places are used again, so that some of these lie before their parents.
+    let mut path = String::new();
+    for _ in 0..10 {
+        path.push_str("/d");
+        apply(&mut state, 0, 0, create(&path, b"x", perms::ALL, CreateMode::Persistent));
+    }
     state
 }
 
@@ -54,10 +60,27 @@ fn file(state: &mut State, pace: Pace) -> Vec<u8> {
     }
 }
 
+/// Both ways, which must come to the same, to the letter.
 fn load(bytes: &[u8], chunk: usize) -> Result<State, SnapshotError> {
-    let mut loader = Loader::new(CLUSTER);
-    bytes.chunks(chunk).try_for_each(|chunk| loader.push(chunk))?;
-    loader.finish()
+    let alone = {
+        let mut loader = Loader::new(CLUSTER);
+        let pushed = bytes.chunks(chunk).try_for_each(|chunk| loader.push(chunk));
+        pushed.and_then(|()| loader.finish())
+    };
+    let makers = 1 + chunk % 3;
+    let together = load_together(CLUSTER, makers, |sink| {
+        bytes.chunks(chunk).try_for_each(sink).map_err(|e| e.to_string())
+    });
+    match (&alone, &together) {
+        (Ok(alone), Ok(together)) => {
+            let what =
+                |state: &State| (state.applied(), state.hash(), state.data_bytes(), state.znode_count());
+            assert_eq!(what(alone), what(together));
+            assert_eq!(together.hash(), together.hash_from_scratch());
+        }
+        _ => assert_eq!(alone.as_ref().err().map(ToString::to_string), together.err()),
+    }
+    alone
 }
 
 /// The payloads of a file's pieces.

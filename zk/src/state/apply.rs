@@ -2,7 +2,7 @@
 
 use super::{APPLY_VERSION_MAX, SKIPPED_MAX, State, record, write, zxid};
 use crate::access::address_of;
-use crate::txn::{ArchivedOp, ArchivedTxn, Change, Outcome, Word};
+use crate::txn::{ArchivedOp, ArchivedTxn, Change, Ephemeral, Outcome, Word};
 use std::net::IpAddr;
 use zoolog_core::Gsn;
 
@@ -82,7 +82,8 @@ impl State {
                     let zxids = seen.zxids.map(|z| z.to_native());
                     let path = seen.path.as_str();
                     if let Some(readers) = self.tree.sweep((path, zxids), wall_ms, zxid(gsn.next())) {
-                        changes.push(Change::Deleted { path: path.into(), readers: readers.into() });
+                        let (path, readers) = (path.into(), readers.into());
+                        changes.push(Change::Deleted { path, readers, ephemeral: None });
                     }
                 }
                 Outcome::Done
@@ -138,7 +139,7 @@ impl State {
         gone.sort_unstable();
         for (path, slot) in gone {
             let readers = self.tree.delete_ephemeral(slot, &path, zxid(gsn.next())).into();
-            changes.push(Change::Deleted { path, readers });
+            changes.push(Change::Deleted { path, readers, ephemeral: Some(Ephemeral { session, slot }) });
         }
         changes.push(Change::SessionEnded { session });
     }

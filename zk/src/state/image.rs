@@ -2,8 +2,8 @@
 //! begins; the nodes follow in turns, see [`tree::walk`](crate::tree).
 
 use super::{SKIPPED_MAX, Session, Sessions, State};
+use crate::access::Rules;
 use crate::tree::{Damage, Tree, TreeLoader};
-use crate::txn::Acl;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) struct Image {
     /// Number of sessions.
     pub session_count: u64,
     /// The ACLs that nodes use, by number, but the open one.
-    pub acls: Vec<(u32, Arc<[Acl]>)>,
+    pub acls: Vec<(u32, Arc<Rules>)>,
 }
 
 impl Image {

@@ -18,7 +18,7 @@ pub use sessions::Session;
 
 use crate::access::Caller;
 use crate::jute::ErrorCode;
-use crate::tree::{Tree, hash_words};
+use crate::tree::{Slot, Tree, hash_words};
 use crate::txn::{Acl, Stat};
 use sessions::Sessions;
 use std::collections::BTreeSet;
@@ -218,7 +218,20 @@ impl State {
         self.some_ephemerals(session, usize::MAX)
     }
 
-    /// The same, up to `max` of them.
+    /// Where a session's ephemerals are, in order of their places.
+    pub fn ephemeral_slots(&self, session: i64) -> Vec<Slot> {
+        self.sessions.get(session).into_iter().flat_map(|s| &s.ephemerals).copied().collect()
+    }
+
+    /// The path of the node at that place.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn path_of(&self, slot: Slot) -> String {
+        self.tree.path_of(slot)
+    }
+
+    /// The paths of up to `max` of them.
     pub fn some_ephemerals(&self, session: i64, max: usize) -> Vec<String> {
         let slots = self.sessions.get(session).into_iter().flat_map(|s| &s.ephemerals).take(max);
         let mut paths: Vec<_> = slots.map(|&slot| self.tree.path_of(slot)).collect();

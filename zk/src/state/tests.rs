@@ -8,7 +8,9 @@ use super::*;
 use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
 use crate::tree::world;
-use crate::txn::{AuthId, Change, CreateMode, CreateTtl, Op, Outcome, Part, Readers, Sweeping, Txn};
+use crate::txn::{
+    AuthId, Change, CreateMode, CreateTtl, Ephemeral, Op, Outcome, Part, Readers, Sweeping, Txn,
+};
 use model::Model;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -26,7 +28,10 @@ fn create(path: &str, mode: CreateMode) -> Op {
 #[derive(Default)]
 struct Run {
     state: State,
+    /// Without what only says where ephemerals were, which models don't know,
     changes: Vec<Change>,
+    /// and that.
+    gone: Vec<Ephemeral>,
 }
 
 impl Run {
@@ -37,6 +42,11 @@ impl Run {
     fn apply_bytes(&mut self, record: &[u8]) -> Outcome {
         self.changes.clear();
         let outcome = self.state.apply(self.state.applied(), record, &mut self.changes);
+        let gone = |change: &mut Change| match change {
+            Change::Deleted { ephemeral, .. } => ephemeral.take(),
+            _ => None,
+        };
+        self.gone = self.changes.iter_mut().filter_map(gone).collect();
         assert_eq!(self.state.hash(), self.state.hash_from_scratch());
         outcome
     }
@@ -57,7 +67,7 @@ impl Run {
 }
 
 fn deleted(path: &str) -> Change {
-    Change::Deleted { path: path.into(), readers: Readers::default() }
+    Change::Deleted { path: path.into(), readers: Readers::default(), ephemeral: None }
 }
 
 #[test]
@@ -141,12 +151,19 @@ fn ephemerals_go_at_once_in_the_order_of_their_paths() {
     let by_other = txn(other, other_attach, Op::Delete { path: "/p/b".into(), version: -1 });
     assert_eq!(run.apply(&by_other), Outcome::Deleted);
     assert_eq!(run.state.ephemerals(mine), ["/p.x", "/p/a", "/p/c", "/z"]);
+    assert_eq!(run.gone.iter().map(|e| e.session).collect::<Vec<_>>(), [mine]);
+    let mut slots = run.state.ephemeral_slots(mine);
+    assert!(!slots.contains(&run.gone[0].slot));
     let touch = run.state.session(mine).expect("it lives").touch.0;
     let zxid = run.state.applied().0 as i64 + 1;
     assert!(run.expire(mine, attach, touch));
     let mut expected: Vec<_> = ["/p.x", "/p/a", "/p/c", "/z"].map(deleted).into();
     expected.push(Change::SessionEnded { session: mine });
     assert_eq!(run.changes, expected);
+    let mut gone: Vec<_> = run.gone.iter().map(|e| e.slot).collect();
+    gone.sort_unstable();
+    slots.sort_unstable();
+    assert_eq!(gone, slots);
     assert_eq!(run.state.stat("/p").map(|s| (s.pzxid, s.num_children, s.cversion)), Ok((zxid, 0, 6)));
     assert_eq!((run.state.ephemeral_count(), run.state.znode_count()), (1, 6));
 }
@@ -195,7 +212,7 @@ fn the_apply_version_only_rises_and_unknown_rules_reject_everything() {
 /// Rules of version 1: what was logged before ACLs counted comes to what it came to then.
 #[test]
 fn by_the_first_rules_acls_do_not_count_and_nothing_newer_is_known() {
-    let mut run = Run { state: State::by_rules(1), changes: vec![] };
+    let mut run = Run { state: State::by_rules(1), ..Run::default() };
     let (id, attach) = run.session();
     let closed = vec![acl(1, "digest", "nobody:h")];
     let mode = CreateMode::Persistent;

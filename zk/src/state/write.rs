@@ -6,7 +6,7 @@ use crate::jute::ErrorCode;
 use crate::tree::{Lifetime, NewNode, Stamp, TTL_MS_MAX, Undone, Writer, path};
 use crate::txn::{
     Acl, ArchivedAcl, ArchivedAuthId, ArchivedCreateMode, ArchivedOp, ArchivedPart, ArchivedTxn, Change,
-    Outcome, PartOutcome, flags,
+    Ephemeral, Outcome, PartOutcome, flags,
 };
 use std::net::IpAddr;
 use zoolog_core::Gsn;
@@ -93,10 +93,12 @@ impl State {
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, ErrorCode> {
         let deleted = self.tree.delete(path, version, whose.by)?;
-        if deleted.owner > 0 {
-            self.sessions.remove_ephemeral(deleted.owner, deleted.slot);
+        let (session, slot) = (deleted.owner, deleted.slot);
+        if session > 0 {
+            self.sessions.remove_ephemeral(session, slot);
         }
-        changes.push(Change::Deleted { path: path.into(), readers: deleted.readers.into() });
+        let ephemeral = (session > 0).then_some(Ephemeral { session, slot });
+        changes.push(Change::Deleted { path: path.into(), readers: deleted.readers.into(), ephemeral });
         Ok(Outcome::Deleted)
     }
 

@@ -1,7 +1,7 @@
 //! Which ACLs are in use? Each list once, counted, since most nodes share a few.
 
 use super::node::hash_words;
-use crate::access::{self, Caller};
+use crate::access::{Caller, Rules};
 use crate::jute::codes::perms;
 use crate::txn::{Acl, AuthId};
 use hashbrown::HashTable;
@@ -29,8 +29,8 @@ impl AclId {
 
 #[derive(Debug)]
 struct Entry {
-    /// Shared with the snapshot being taken.
-    acl: Arc<[Acl]>,
+    /// Shared with the snapshot being taken, and with changes that not all may hear of.
+    rules: Arc<Rules>,
     hash: u64,
     nodes: u64,
     /// What it permits to everyone: mostly, no other entry needs to be looked at.
@@ -73,7 +73,7 @@ impl Acls {
 
     /// The list.
     pub fn get(&self, id: AclId) -> &[Acl] {
-        &self.entry(id).acl
+        self.entry(id).rules.acl()
     }
 
     /// Whether the list gives the caller one of the permissions `wanted`.
@@ -81,18 +81,18 @@ impl Acls {
     pub fn permits(&self, id: AclId, wanted: i32, caller: &Caller<'_>) -> bool {
         id == AclId::OPEN || {
             let entry = self.entry(id);
-            entry.anyone & wanted != 0 || caller.may(&entry.acl, wanted)
+            entry.anyone & wanted != 0 || caller.may(&entry.rules, wanted)
         }
     }
 
     /// The list, unless it lets everyone read.
     #[inline]
-    pub fn restricting(&self, id: AclId) -> Option<Arc<[Acl]>> {
+    pub fn restricting(&self, id: AclId) -> Option<Arc<Rules>> {
         if id == AclId::OPEN {
             return None;
         }
         let entry = self.entry(id);
-        (entry.anyone & perms::READ == 0).then(|| entry.acl.clone())
+        (entry.anyone & perms::READ == 0).then(|| entry.rules.clone())
     }
 
     /// The list's hash.
@@ -104,12 +104,13 @@ impl Acls {
     pub fn hold(&mut self, acl: &[Acl]) -> AclId {
         let hash = acl_hash(acl);
         let entries = &self.entries;
-        let same = |&i: &u32| entries[i as usize].as_ref().is_some_and(|e| *e.acl == *acl);
+        let same = |&i: &u32| entries[i as usize].as_ref().is_some_and(|e| *e.rules.acl() == *acl);
         if let Some(&i) = self.index.find(hash, same) {
             self.entries[i as usize].as_mut().expect("it was just seen").nodes += 1;
             return AclId(i);
         }
-        let entry = Some(Entry { acl: acl.into(), hash, nodes: 1, anyone: access::to_anyone(acl) });
+        let rules = Rules::new(acl);
+        let entry = Some(Entry { hash, nodes: 1, anyone: rules.to_anyone(), rules: Arc::new(rules) });
         let i = self.free.pop().unwrap_or(self.entries.len() as u32);
         if i as usize == self.entries.len() {
             self.entries.push(entry);
@@ -128,9 +129,9 @@ impl Acls {
     }
 
     /// All lists but the open one, by their ids.
-    pub fn lists(&self) -> Vec<(AclId, Arc<[Acl]>)> {
+    pub fn lists(&self) -> Vec<(AclId, Arc<Rules>)> {
         let used = self.entries.iter().zip(0..).skip(1);
-        used.filter_map(|(e, i)| Some((AclId(i), e.as_ref()?.acl.clone()))).collect()
+        used.filter_map(|(e, i)| Some((AclId(i), e.as_ref()?.rules.clone()))).collect()
     }
 
     /// One node less uses it. The open one stays.

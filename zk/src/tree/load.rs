@@ -1,12 +1,13 @@
 //! How does a tree come back from a snapshot? Nodes as they come, one behind the other without the holes there
-//! were; then, in few passes over all of them, parents, paths' hashes, children in order, index and hash.
+//! were, each with its path's hash and its place in the index if its parent is there already, as it mostly is; then, in few passes
+//! over all of them, what was left open, children in order, and the hash.
 //! Whatever the bytes say, the outcome is a tree or an error; whether it is the right tree, its hash says.
 
 use super::acls::{AclId, Acls};
 use super::children::Children;
 use super::index::Index;
 use super::lifetime::Sweepable;
-use super::node::{ROOT_HASH, child_hash};
+use super::node::{Node, ROOT_HASH, child_hash};
 use super::quota::Quotas;
 use super::slab::{Slab, Slot};
 use super::sums::Sums;
@@ -20,16 +21,58 @@ pub type Wrong = &'static str;
 /// Session and slot of each ephemeral.
 pub type Ephemerals = Vec<(i64, Slot)>;
 
+/// So many nodes are put into the index together.
+const FRESH_MAX: usize = 256;
+/// Bytes of a path that is not known yet.
+const UNKNOWN: u32 = u32::MAX;
+const NONSENSE: Wrong = "a node's bytes make no sense";
+/// The index is made for so many nodes at most before they have come.
+const ROOM_MAX: u64 = 1 << 22;
+
+/// Nodes whose bytes were taken apart, in the order in which they came.
+#[cfg(any(feature = "server", test))]
+#[derive(Debug)]
+pub struct Decoded {
+    nodes: Vec<(Slot, Node)>,
+    /// What follows them makes no sense.
+    nonsense: bool,
+}
+
+#[cfg(any(feature = "server", test))]
+impl Decoded {
+    /// From bytes that [`image::encode`] made, or so it should be.
+    pub fn of(mut bytes: &[u8]) -> Self {
+        let mut nodes = Vec::with_capacity(bytes.len() / 512 + 1);
+        while !bytes.is_empty() {
+            match image::decode(&mut bytes) {
+                Some(node) => nodes.push(node),
+                None => return Self { nodes, nonsense: true },
+            }
+        }
+        Self { nodes, nonsense: false }
+    }
+}
+
 /// A tree in the making.
 #[derive(Debug)]
 pub struct TreeLoader {
     nodes: Slab,
+    index: Index,
     acls: Acls,
     /// What an ACL's number in the snapshot has become.
     acl_ids: BTreeMap<u32, AclId>,
     /// Slot in the snapshot of each node, ascending, and the one of its parent.
     slots: Vec<Slot>,
     parents: Vec<Slot>,
+    /// Bytes of each path, once it is known; the root's counts as empty in those of others.
+    path_bytes: Vec<u32>,
+    /// Nodes whose parents had not come.
+    open: Vec<Slot>,
+    /// To be put into the index, which is done for many together: each is a look at two places in memory that are nowhere near,
+    /// and the processor looks for several at a time if nothing is done in between.
+    fresh: Vec<Slot>,
+    /// Bytes of all paths that are known, and of the data there.
+    bytes: u64,
     ephemerals: Ephemerals,
 }
 
@@ -38,12 +81,24 @@ impl TreeLoader {
     pub fn new() -> Self {
         Self {
             nodes: Slab::default(),
+            index: Index::new(),
             acls: Acls::new(),
             acl_ids: BTreeMap::from([(AclId::OPEN.number(), AclId::OPEN)]),
             slots: Vec::new(),
             parents: Vec::new(),
+            path_bytes: Vec::new(),
+            open: Vec::new(),
+            fresh: Vec::with_capacity(FRESH_MAX),
+            bytes: 0,
             ephemerals: Vec::new(),
         }
+    }
+
+    /// So many nodes are announced. There is room for a quarter more: the log behind a snapshot brings some, and tables that
+    /// grow then look at all that is in them.
+    pub fn announced(&mut self, nodes: u64) {
+        let nodes = nodes.min(ROOM_MAX);
+        self.index = Index::with_room_for((nodes + nodes / 4) as usize);
     }
 
     /// An ACL that nodes to come use by that number.
@@ -59,54 +114,120 @@ impl TreeLoader {
     pub fn nodes(&mut self, mut bytes: &[u8]) -> Result<u64, Wrong> {
         let before = self.slots.len();
         while !bytes.is_empty() {
-            let (slot, mut node) = image::decode(&mut bytes).ok_or("a node's bytes make no sense")?;
-            if self.slots.last().is_some_and(|last| *last >= slot) {
-                return Err("nodes are not in the order of their slots");
-            }
-            let number = node.acl.number();
-            if number != AclId::OPEN.number() {
-                node.acl = *self.acl_ids.get(&number).ok_or("a node's ACL is missing")?;
-                self.acls.hold_again(node.acl);
-            }
-            if Lifetime::of(node.owner).is_none() {
-                return Err("a node's owner is none");
-            }
-            if node.is_ephemeral() {
-                self.ephemerals.push((node.owner, self.slots.len() as Slot));
-            }
-            self.slots.push(slot);
-            self.parents.push(node.parent);
-            self.nodes.insert(node);
+            let (slot, node) = image::decode(&mut bytes).ok_or(NONSENSE)?;
+            self.node(slot, node)?;
         }
         Ok((self.slots.len() - before) as u64)
     }
 
-    /// All nodes have come.
-    pub fn finish(mut self) -> Result<(Tree, Ephemerals), Wrong> {
-        let root =
-            if self.slots.first() == Some(&ROOT) { self.nodes.get(ROOT) } else { return Err("no root") };
+    /// The same, of which somebody else has made sense.
+    #[cfg(any(feature = "server", test))]
+    pub fn decoded(&mut self, Decoded { nodes, nonsense }: Decoded) -> Result<u64, Wrong> {
+        let many = nodes.len() as u64;
+        nodes.into_iter().try_for_each(|(slot, node)| self.node(slot, node))?;
+        if nonsense { Err(NONSENSE) } else { Ok(many) }
+    }
+
+    fn node(&mut self, slot: Slot, mut node: Node) -> Result<(), Wrong> {
+        if self.slots.last().is_some_and(|last| *last >= slot) {
+            return Err("nodes are not in the order of their slots");
+        }
+        let number = node.acl.number();
+        if number != AclId::OPEN.number() {
+            node.acl = *self.acl_ids.get(&number).ok_or("a node's ACL is missing")?;
+            self.acls.hold_again(node.acl);
+        }
+        if Lifetime::of(node.owner).is_none() {
+            return Err("a node's owner is none");
+        }
+        let place = self.slots.len() as Slot;
+        if node.is_ephemeral() {
+            self.ephemerals.push((node.owner, place));
+        }
+        self.slots.push(slot);
+        self.parents.push(node.parent);
+        self.path_bytes.push(UNKNOWN);
+        let parent = node.parent;
+        self.nodes.insert(node);
+        if place == ROOT {
+            return self.root();
+        }
+        match self.place_of(parent) {
+            Some(parent) if self.path_bytes[parent as usize] != UNKNOWN => self.lies_below(place, parent),
+            _ => {
+                self.open.push(place);
+                Ok(())
+            }
+        }
+    }
+
+    /// The first node has come.
+    fn root(&mut self) -> Result<(), Wrong> {
+        if self.slots[0] != ROOT {
+            return Err("no root");
+        }
+        let root = self.nodes.get_mut(ROOT);
         if root.parent != ROOT || !root.name.is_empty() {
             return Err("what should be the root is not");
         }
-        self.renumber()?;
+        root.path_hash = ROOT_HASH;
+        self.path_bytes[0] = 0;
+        self.bytes = 1 + root.data_len() as u64;
+        Ok(())
+    }
+
+    /// The place of the node at `slot` in the snapshot, if that has come: the same as long as there was no hole.
+    fn place_of(&self, slot: Slot) -> Option<Slot> {
+        if self.slots.get(slot as usize) == Some(&slot) {
+            return Some(slot);
+        }
+        self.slots.binary_search(&slot).ok().map(|place| place as Slot)
+    }
+
+    /// The node at `place` lies below the one at `parent`, whose path is known: so is its own.
+    fn lies_below(&mut self, place: Slot, parent: Slot) -> Result<(), Wrong> {
+        let (above, bytes) = (self.nodes.get(parent).path_hash, self.path_bytes[parent as usize]);
+        let node = self.nodes.get_mut(place);
+        (node.path_hash, node.parent) = (child_hash(above, node.name.as_bytes()), parent);
+        let longer = u64::from(bytes) + 1 + node.name.len() as u64;
+        let bytes = u32::try_from(longer).ok().filter(|b| *b < UNKNOWN).ok_or("a path is too long")?;
+        self.bytes += u64::from(bytes) + node.data_len() as u64;
+        (self.path_bytes[place as usize], self.parents[place as usize]) = (bytes, parent);
+        self.fresh.push(place);
+        if self.fresh.len() == FRESH_MAX {
+            self.index_fresh();
+        }
+        Ok(())
+    }
+
+    fn index_fresh(&mut self) {
+        let hash_of = |slot: Slot| self.nodes.get(slot).path_hash;
+        for slot in self.fresh.drain(..) {
+            self.index.insert(hash_of(slot), slot, |&slot| hash_of(slot));
+        }
+    }
+
+    /// All nodes have come.
+    pub fn finish(mut self) -> Result<(Tree, Ephemerals), Wrong> {
+        if self.slots.is_empty() {
+            return Err("no root");
+        }
+        self.resolve_open()?;
+        self.index_fresh();
         // Each list was held once more than nodes use it, so that it stayed till they came.
         self.acl_ids.values().for_each(|id| self.acls.release(*id));
-        let bytes = self.resolve_paths()?;
         self.sort_children();
-        let (mut sums, mut index) = (Sums::default(), Index::with_room_for(self.slots.len()));
+        let mut sums = Sums::default();
         for slot in 0..self.slots.len() as Slot {
             let node = self.nodes.get(slot);
             sums.change(slot, 0, node.hash(self.acls.hash(node.acl)));
-            if slot != ROOT {
-                index.insert(node.path_hash, slot, |&s| self.nodes.get(s).path_hash);
-            }
         }
         let mut tree = Tree {
             nodes: self.nodes,
-            index,
+            index: self.index,
             acls: self.acls,
             sums,
-            bytes,
+            bytes: self.bytes,
             ephemerals: self.ephemerals.len(),
             sweepable: Sweepable::default(),
             quotas: Quotas::new(),
@@ -124,52 +245,24 @@ impl TreeLoader {
         Ok((tree, self.ephemerals))
     }
 
-    /// Makes places of slots: without holes they are the same.
-    fn renumber(&mut self) -> Result<(), Wrong> {
-        let n = self.slots.len();
-        let dense = self.slots[n - 1] as usize == n - 1;
-        for parent in &mut self.parents {
-            let place = if dense { (*parent as usize) < n } else { false };
-            if !place {
-                let found = self.slots.binary_search(parent).map_err(|_| "a node's parent is missing")?;
-                *parent = found as Slot;
+    /// Gives the nodes that came before their parents what rests on their paths.
+    fn resolve_open(&mut self) -> Result<(), Wrong> {
+        let mut climb = Vec::new();
+        for place in std::mem::take(&mut self.open) {
+            let mut at = place;
+            while self.path_bytes[at as usize] == UNKNOWN {
+                climb.push(at);
+                if climb.len() > self.slots.len() {
+                    return Err("nodes are below themselves");
+                }
+                at = self.place_of(self.parents[at as usize]).ok_or("a node's parent is missing")?;
+            }
+            while let Some(place) = climb.pop() {
+                self.lies_below(place, at)?;
+                at = place;
             }
         }
         Ok(())
-    }
-
-    /// Gives every node its parent's place and its path's hash, whatever order they are in. Returns the bytes
-    /// of all paths and data.
-    fn resolve_paths(&mut self) -> Result<u64, Wrong> {
-        let n = self.slots.len();
-        // Bytes of each path, once it is known; the root's counts as empty in those of others.
-        let mut path_bytes: Vec<u32> = vec![u32::MAX; n];
-        path_bytes[ROOT as usize] = 0;
-        let root = self.nodes.get_mut(ROOT);
-        root.path_hash = ROOT_HASH;
-        let mut bytes = 1 + root.data_len() as u64;
-        let mut climb = Vec::new();
-        for slot in 1..n as Slot {
-            let mut at = slot;
-            while path_bytes[at as usize] == u32::MAX {
-                climb.push(at);
-                if climb.len() > n {
-                    return Err("nodes are below themselves");
-                }
-                at = self.parents[at as usize];
-            }
-            let (mut above, mut len) = (self.nodes.get(at).path_hash, path_bytes[at as usize]);
-            while let Some(slot) = climb.pop() {
-                let node = self.nodes.get_mut(slot);
-                above = child_hash(above, node.name.as_bytes());
-                (node.path_hash, node.parent) = (above, self.parents[slot as usize]);
-                let longer = u64::from(len) + 1 + node.name.len() as u64;
-                len = u32::try_from(longer).ok().filter(|l| *l < u32::MAX).ok_or("a path is too long")?;
-                path_bytes[slot as usize] = len;
-                bytes += u64::from(len) + node.data_len() as u64;
-            }
-        }
-        Ok(bytes)
     }
 
     /// Gives every node its children, in the order of their names.

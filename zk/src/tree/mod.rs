@@ -27,7 +27,7 @@ mod undo;
 mod walk;
 mod write;
 
-use crate::txn::Acl;
+use crate::access::Rules;
 use acls::Acls;
 use index::Index;
 use lifetime::Sweepable;
@@ -41,6 +41,8 @@ use undo::Undo;
 pub use acls::world;
 pub use import::{Import, Imported};
 pub use lifetime::{Candidate, Lifetime, TTL_MS_MAX};
+#[cfg(any(feature = "server", test))]
+pub(crate) use load::Decoded;
 pub(crate) use load::TreeLoader;
 pub use memory::{Damage, Place};
 pub(crate) use node::hash_words;
@@ -204,7 +206,7 @@ impl Tree {
 
     /// Begins an image of all nodes as they are now. Returns the ACLs that they use, by number, but the open
     /// one. Panics while one is being taken.
-    pub(crate) fn begin_image(&mut self) -> Vec<(u32, Arc<[Acl]>)> {
+    pub(crate) fn begin_image(&mut self) -> Vec<(u32, Arc<Rules>)> {
         self.nodes.begin_walk();
         self.acls.lists().into_iter().map(|(id, acl)| (id.number(), acl)).collect()
     }

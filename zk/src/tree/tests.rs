@@ -4,7 +4,7 @@ use super::node::Node;
 use super::*;
 use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
-use crate::txn::Stat;
+use crate::txn::{Acl, Stat};
 use proptest::prelude::*;
 
 fn at(zxid: i64) -> Writer<'static> {

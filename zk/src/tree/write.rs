@@ -4,7 +4,7 @@ use super::acls::{AclId, world};
 use super::node::{Node, ROOT_HASH, child_hash, data_hash};
 use super::undo::Undo;
 use super::{ROOT, Slot, Tree, path};
-use crate::access::Caller;
+use crate::access::{Caller, Rules};
 use crate::jute::ErrorCode;
 use crate::jute::codes::{ANY_VERSION, perms};
 use crate::txn::{Acl, Stat};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 const SEQUENCE_MAX: u64 = 9_999_999_999;
 
 /// Whom alone an ACL lets read; `None` is everyone.
-pub type Readers = Option<Arc<[Acl]>>;
+pub type Readers = Option<Arc<Rules>>;
 
 /// What a change is stamped with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,19 +52,26 @@ pub fn run(args: &FsckArgs) -> Result<(), Failure> {
     }
 }
 
+/// What directories are to be stamped with: what a cluster's nodes call themselves, and what names its order.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    cluster: ClusterId,
+    order: ClusterId,
+}
+
 /// The cluster that everything should belong to, if something says so.
-fn expected_cluster(args: &FsckArgs) -> Result<Option<ClusterId>, Failure> {
+fn expected_cluster(args: &FsckArgs) -> Result<Option<Expected>, Failure> {
     let file = args.dir.join("cluster.toml");
     match &args.cluster {
         Some(hex) => match u128::from_str_radix(hex, 16) {
-            Ok(id) => Ok(Some(ClusterId(id))),
+            Ok(id) => Ok(Some(Expected { cluster: ClusterId(id), order: ClusterId(id) })),
             Err(_) => {
                 Err(Failure::new(Code::Usage, format!("`{hex}` is no cluster id: 32 hexadecimal digits")))
             }
         },
         None if file.exists() => {
             let cluster = config::load::<ClusterConfig>(&file).map_err(|e| e.to_string())?;
-            Ok(Some(cluster.cluster()))
+            Ok(Some(Expected { cluster: cluster.cluster(), order: cluster.order_id() }))
         }
         None => Ok(None),
     }
@@ -72,7 +79,7 @@ fn expected_cluster(args: &FsckArgs) -> Result<Option<ClusterId>, Failure> {
 
 fn check(
     dir: &Path,
-    cluster: Option<ClusterId>,
+    expected: Option<Expected>,
     bar: &ProgressBar,
     interrupt: &Interrupt,
 ) -> Result<Report, Failure> {
@@ -96,7 +103,9 @@ fn check(
     };
     bar.set_message(node.name.clone());
     let mut report = Report::new(dir, &node.name);
-    match (cluster, node.cluster) {
+    // ZooKeeper nodes go from one cluster of a chain to the next.
+    let ours = expected.map(|e| if node.kind == Kind::Zk { e.order } else { e.cluster });
+    match (ours, node.cluster) {
         (Some(ours), Some(found)) if ours != found => {
             let what = format!("belongs to cluster {:032x}, not to {:032x}", found.0, ours.0);
             report.find(Verdict::Unusable, "stamp.toml", &what, "this directory belongs somewhere else");

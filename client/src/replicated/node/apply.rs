@@ -13,8 +13,21 @@ use zoolog_core::{Gsn, Instant};
 /// The first so many rejected commands are named; later ones whenever their number has doubled.
 const NAMED: u64 = 16;
 
-/// Why a node must not go on, and the command that is to blame.
-type End = (String, Option<Gsn>);
+/// Why a node must not go on.
+#[derive(Debug)]
+pub(super) struct End {
+    pub why: String,
+    /// The command that is to blame.
+    pub beware: Option<Gsn>,
+    /// Snapshots newer than this may be of a wrong state.
+    pub distrust: Option<Gsn>,
+}
+
+impl End {
+    const fn because(why: String, beware: Option<Gsn>) -> Self {
+        Self { why, beware, distrust: None }
+    }
+}
 
 impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// The next batch of the log: it is applied.
@@ -23,15 +36,15 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         let seq = committed.placed.batch.seq();
         for (gsn, index, record) in committed.records() {
             let own = committed.own.then(|| self.proposals.take(seq, index)).flatten();
-            let (result, end) = match self.on_record(gsn, &record) {
+            let (result, end) = match self.on_record(now, gsn, &record) {
                 Ok(result) => (result.map(|outcome| Applied { gsn, outcome }), None),
-                Err(end) => (Err(ProposeError::Unknown(end.0.clone())), Some(end)),
+                Err(end) => (Err(ProposeError::Unknown(end.why.clone())), Some(end)),
             };
             if let Some(proposal) = own {
                 self.event(ReplicatedEvent::Outcome { proposal, result });
             }
-            if let Some((why, beware)) = end {
-                return self.fail_at(why, beware);
+            if let Some(end) = end {
+                return self.end(end);
             }
             self.applied = gsn.next();
             self.snapshots.applied(record.len());
@@ -39,13 +52,21 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         // Of a fence, or of what was to lie elsewhere, there is only the place.
         self.applied = committed.end();
         self.snapshot_if_due(now);
+        self.mark_if_due(now);
     }
 
     /// Applies a record.
     ///
     /// # Errors
     /// Why the node must not go on, and the command that is to blame, if one is.
-    fn on_record(&mut self, gsn: Gsn, record: &[u8]) -> Result<Result<S::Outcome, ProposeError>, End> {
+    fn on_record(
+        &mut self,
+        now: Instant,
+        gsn: Gsn,
+        record: &[u8],
+    ) -> Result<Result<S::Outcome, ProposeError>, End> {
+        // Whoever had the bytes of such a record proposed as they are.
+        let no_command = || ProposeError::Rejected { gsn, why: "it is no command".into() };
         match Entry::read(record, self.writing) {
             Entry::Foreign => {
                 self.figures.foreign += 1;
@@ -57,8 +78,11 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 Ok(Err(ProposeError::Skipped { gsn }))
             }
             Entry::Command(archive) => {
+                self.comparing.applied();
                 match rkyv::access::<Archived<S::Command>, rkyv::rancor::Error>(archive) {
-                    Ok(command) => self.apply(gsn, command).map(Ok).map_err(|why| (why, Some(gsn))),
+                    Ok(command) => {
+                        self.apply(gsn, command).map(Ok).map_err(|why| End::because(why, Some(gsn)))
+                    }
                     Err(why) => Ok(Err(self.reject(gsn, why.to_string()))),
                 }
             }
@@ -66,7 +90,7 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 Ok(Err(self.reject(gsn, format!("it would have {skipped} skipped, which lies behind it"))))
             }
             Entry::Skip(skipped) if self.skips.contains(&skipped) => Ok(Err(ProposeError::Skipped { gsn })),
-            Entry::Skip(skipped) => Err((
+            Entry::Skip(skipped) => Err(End::because(
                 format!(
                     "the command at {skipped} was to be skipped, as the entry at {gsn} says, and this node has \
                      applied it: start it again, from a snapshot that is not newer than {skipped}"
@@ -74,7 +98,9 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 Some(skipped),
             )),
             Entry::Malformed(why) => Ok(Err(self.reject(gsn, why.to_string()))),
-            Entry::Newer { found: (format, version, kind) } => Err((
+            Entry::Mark => self.on_mark(gsn).map(|()| Err(no_command())),
+            Entry::Said(said) => self.on_said(now, said).map(|()| Err(no_command())),
+            Entry::Newer { found: (format, version, kind) } => Err(End::because(
                 format!(
                     "the command at {gsn} is of format {format}, version {version}, kind {kind}: a newer build wrote \
                      it, and this one can't do what that does. Bring this node up to that build"

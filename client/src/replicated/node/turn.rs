@@ -23,16 +23,15 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 }
                 self.queries.answered(request, gsn);
             }
-            LogEvent::Gap { from, until } => self.fail(format!(
-                "the log from {from} to {until} was trimmed before this node applied it: copy the newest \
-                 snapshot of another node here and start again"
-            )),
+            LogEvent::Gap { from, until } => self.on_gap(now, from, until),
+            LogEvent::Offers { request, trim, offers } => self.on_offers(now, request, trim, offers),
             LogEvent::WriterLost { why, .. } => {
                 self.fail(format!("the log takes nothing more from this node: {why}; start it again"));
             }
             LogEvent::Ready { cluster, .. } => {
                 self.cluster = cluster;
                 self.event(ReplicatedEvent::Cluster { id: cluster });
+                self.begin_fetch(now);
             }
             LogEvent::Orderers { addrs } => self.event(ReplicatedEvent::Orderers { addrs }),
             LogEvent::Stalled { what } => self.note(format!("the log stands still: {what}")),
@@ -60,7 +59,10 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
                 self.note(format!("the log goes on at {successor}, from {tail} on"));
                 // What lies before it can go once there are two snapshots behind it.
                 self.snapshots.want();
+                self.offer();
+                self.event(ReplicatedEvent::Moved(Sealed { tail, successor }));
             }
+            LogEvent::Left(tail) => self.event(ReplicatedEvent::Left(tail)),
             LogEvent::Sealed(Sealed { tail, successor }) => self.fail(format!(
                 "the log has ended at {tail}, and goes on at {successor}: start this node on that one"
             )),
@@ -69,7 +71,6 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
             | LogEvent::Opened { .. }
             | LogEvent::AppendFailed { .. }
             | LogEvent::TrimDone { .. }
-            | LogEvent::Offers { .. }
             | LogEvent::Room { .. }
             | LogEvent::Progress { .. } => {}
         }
@@ -78,7 +79,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
     /// Begins a snapshot of the state as it is, if it is time for one. Not before it is known whose it is: the log may
     /// deliver before it says so.
     pub(super) fn snapshot_if_due(&mut self, now: Instant) {
-        if self.cluster == ClusterId(0) || !self.snapshots.is_due(now, self.applied) {
+        if self.cluster == ClusterId(0)
+            || self.behind.is_on()
+            || self.behind.fetch.is_saving()
+            || self.behind.fetch.has_part()
+            || !self.snapshots.is_due(now, self.applied)
+        {
             return;
         }
         // Of skips that lie far behind, the entries that say so do too.
@@ -99,12 +105,16 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         if self.failed.is_some() {
             return;
         }
+        if self.behind.fetch.is_saving() {
+            return self.behind.fetch.saved(now, last, result);
+        }
         match self.snapshots.saved(now, gsn, last, &result) {
             Saved::Goes => self.save_piece(),
             Saved::Complete(needed) => {
                 if let Some(needed) = needed {
                     self.log.release(needed);
                 }
+                self.offer();
                 self.event(ReplicatedEvent::Snapshot { gsn });
             }
             Saved::Failed => {
@@ -142,10 +152,12 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         if self.failed.is_some() {
             return false;
         }
+        let marked = self.mark_in_time(now);
         let looked = self.look_ahead();
         if !self.ready && self.boot_tail.1.is_some_and(|tail| tail <= self.applied) {
             self.ready = true;
             self.queries.ready();
+            self.needs_no_other();
             self.event(ReplicatedEvent::Ready);
         }
         while let Some(query) = self.queries.pop(self.applied) {
@@ -157,6 +169,6 @@ impl<S: StateMachine, L: SharedLog> Replicated<S, L> {
         if asks {
             self.queries.asked(self.log.tail());
         }
-        looked || asks || !self.outbox.is_empty()
+        looked || marked || asks || !self.outbox.is_empty()
     }
 }

@@ -3,7 +3,6 @@
 
 use super::*;
 use std::collections::btree_map::Entry;
-use zoolog_client::SharedLog;
 use zoolog_core::batch::Batch;
 use zoolog_core::cut::Order;
 use zoolog_core::rng::Rng;
@@ -224,7 +223,11 @@ impl Cluster {
         let hears = |c: &Conn| c.watching && !c.views_only;
         let watchers: Vec<_> = self.conns.iter().filter(|(_, c)| hears(c)).map(|(id, _)| *id).collect();
         for conn in watchers {
-            self.reply(conn, CutIs { cut: cut.clone() });
+            // As a whole if it doesn't fit, or now and then: who follows takes either.
+            match Grown::of(&cut).filter(|_| self.rng.chance(80)) {
+                Some(grown) => self.reply(conn, grown),
+                None => self.reply(conn, CutIs { cut: cut.clone() }),
+            }
         }
         self.cuts.push(cut);
     }
@@ -408,7 +411,7 @@ impl Cluster {
         assert!(c.hello, "{} before Hello", packet.message.name());
         let views_only = matches!(packet.message, Message::WatchViews(_));
         match packet.message {
-            Message::WatchCuts(WatchCuts { request }) | Message::WatchViews(WatchViews { request })
+            Message::WatchGrowth(WatchGrowth { request }) | Message::WatchViews(WatchViews { request })
                 if addr == ORDERERS[self.leader] =>
             {
                 (c.watching, c.views_only) = (true, views_only);
@@ -417,7 +420,7 @@ impl Cluster {
                 let answer = order_is(request, number, tail, self.view.clone(), &lens);
                 self.reply(conn, answer);
             }
-            Message::WatchCuts(_) | Message::WatchViews(_) => {
+            Message::WatchGrowth(_) | Message::WatchViews(_) => {
                 let leader = self.rng.chance(50).then(|| ORDERERS[self.leader].to_owned());
                 self.reply(conn, NotLeader { leader });
             }

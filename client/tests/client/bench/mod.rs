@@ -10,7 +10,7 @@ pub use writing::*;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use zoolog_client::{ClientConfig, Committed, LogClient, LogCommand, LogEvent};
+use zoolog_client::{ClientConfig, Committed, LogClient, LogCommand, LogEvent, SharedLog};
 use zoolog_core::batch::{BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane};
 use zoolog_core::view::{ReplicaView, ShardState, ShardView, View};
@@ -20,8 +20,8 @@ use zoolog_core::*;
 pub const CLUSTER: ClusterId = ClusterId(77);
 pub const ORDERERS: [&str; 3] = ["o0:1", "o1:1", "o2:1"];
 
-pub struct Bench {
-    pub client: LogClient,
+pub struct Bench<L = LogClient> {
+    pub client: L,
     pub now: Instant,
     /// Dials not answered yet.
     pub dials: BTreeMap<ConnId, String>,
@@ -41,8 +41,14 @@ pub fn config() -> ClientConfig {
 
 impl Bench {
     pub fn new(cfg: ClientConfig, seed: u64) -> Self {
+        Self::with(LogClient::new(cfg, seed, Instant(0)))
+    }
+}
+
+impl<L: SharedLog> Bench<L> {
+    pub fn with(client: L) -> Self {
         let mut bench = Self {
-            client: LogClient::new(cfg, seed, Instant(0)),
+            client,
             now: Instant(0),
             dials: BTreeMap::new(),
             up: BTreeMap::new(),
@@ -157,11 +163,11 @@ impl Bench {
         let conn = *self.dials.iter().find(|(_, a)| a.starts_with('o')).expect("an orderer is dialled").0;
         self.connected(conn);
         let request = self.sent(conn).into_iter().find_map(|p| match p.message {
-            Message::WatchCuts(m) => Some(m.request),
+            Message::WatchGrowth(m) => Some(m.request),
             Message::WatchViews(m) => Some(m.request),
             _ => None,
         });
-        self.say(conn, order(request.expect("WatchCuts is sent")));
+        self.say(conn, order(request.expect("WatchGrowth is sent")));
         conn
     }
 }
@@ -197,7 +203,8 @@ pub fn view(number: u64, shards: u32) -> View {
 
 pub fn order_is(request: u64, number: u64, tail: u64, view: View, lens: &[(LaneId, u64)]) -> OrderIs {
     let lanes = lens.iter().map(|&(lane, to)| CutLane { lane, from: 0, to }).collect();
-    OrderIs { request, cluster: CLUSTER, number: CutNumber(number), tail: Gsn(tail), view, lanes }
+    let (cluster, number, tail) = (CLUSTER, CutNumber(number), Gsn(tail));
+    OrderIs { request, cluster, generation: 0, number, tail, view, lanes }
 }
 
 pub fn cut(number: u64, base: u64, view: u64, lanes: &[(LaneId, u64, u64)]) -> Cut {

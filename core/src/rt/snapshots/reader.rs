@@ -1,6 +1,7 @@
 //! How are snapshots read for others? On a thread of its own, piece by piece, past the kernel's cache: whoever is given
 //! a large file takes nothing from this node but the disk's time. A file that was found is kept open, so that it can be
-//! read to its end though newer ones have taken its place.
+//! read to its end though newer ones have taken its place. Before it is given, it is looked through; not the first time after it
+//! was written, for then it has just been read back.
 
 use super::super::aligned::{Aligned, PAGE_BYTES};
 use super::{SnapshotFile, SnapshotStore, failed, open_past_cache};
@@ -92,6 +93,10 @@ impl Drop for SnapshotReader {
     }
 }
 
+fn open(about: &SnapshotFile) -> Result<File, String> {
+    open_past_cache(&about.path).map_err(|e| failed("open", &about.path, &e))
+}
+
 struct Reading {
     store: SnapshotStore,
     /// Found before, the newest last.
@@ -121,7 +126,12 @@ impl Reading {
             Vec::new()
         });
         for about in files {
-            match self.look(&about) {
+            // If it has changed since, who gets it finds that, and asks again: then it is looked through.
+            let looked = match self.store.take_fresh(&about) {
+                Some(at) => open(&about).map(|file| (at, file)),
+                None => self.look(&about),
+            };
+            match looked {
                 Ok((found, file)) => {
                     self.open.retain(|(at, _)| *at != found);
                     self.open.push((found, file));
@@ -137,14 +147,13 @@ impl Reading {
 
     /// Reads a file as a whole, so that nobody is given what turns out to be damaged at its end.
     fn look(&self, about: &SnapshotFile) -> Result<(SnapshotAt, File), String> {
-        let open = || open_past_cache(&about.path).map_err(|e| failed("open", &about.path, &e));
-        let (file, mut crc, mut bytes) = (open()?, 0, 0);
+        let (file, mut crc, mut bytes) = (open(about)?, 0, 0);
         let mut sink = |piece: &[u8]| {
             crc = crc32c::crc32c_append(crc, piece);
             bytes += piece.len() as u64;
             Ok(())
         };
-        self.store.check(open()?, &about.path, about.gsn, &mut sink, &self.stop)?;
+        self.store.check(open(about)?, &about.path, about.gsn, &mut sink, &self.stop)?;
         Ok((SnapshotAt { gsn: about.gsn, bytes, crc }, file))
     }
 

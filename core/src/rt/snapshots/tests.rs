@@ -281,3 +281,137 @@ fn what_is_dropped_is_gone_and_another_begins_anew() {
     save(&writer, &answers, Gsn(12), &last).unwrap();
     assert_eq!(gsns(&store), [12]);
 }
+
+/// What `bytes` are of.
+fn about(gsn: Gsn, bytes: &[u8]) -> SnapshotAt {
+    SnapshotAt { gsn, bytes: bytes.len() as u64, crc: crc32c::crc32c(bytes) }
+}
+
+/// Saves `all` of another node's snapshot from `from` on, as far as `until`, in pieces. Returns the last answer.
+fn save_part(
+    (writer, answers): (&SnapshotWriter, &Answers),
+    of: SnapshotAt,
+    all: &[u8],
+    (mut from, until): (usize, usize),
+) -> Result<(), String> {
+    while from < until {
+        let piece = &all[from..until.min(from + 700_000)];
+        let last = from + piece.len() == all.len();
+        writer.save_part(of, from as u64, Bytes::copy_from_slice(piece), last)?;
+        let (gsn, was_last, result) = answers.recv().expect("the thread lives");
+        assert_eq!((gsn, was_last), (of.gsn, last));
+        result?;
+        from += piece.len();
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_there_of_anothers_snapshot_outlives_its_writer_and_is_gone_on_with() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = snapshot(CLUSTER, Gsn(70), 40).concat();
+    let of = about(Gsn(70), &all);
+    let (_, first, answers) = writer(dir.path());
+    save_part((&first, &answers), of, &all, (0, 9_500_000)).expect("room");
+    assert_eq!(names(dir.path()), [format!("{:020}-{}-{:08x}.part", 70, of.bytes, of.crc)]);
+    drop(first);
+    let (store, second, answers) = writer(dir.path());
+    assert_eq!(gsns(&store), [0; 0], "it has no name yet");
+    let part = store.part().expect("readable").expect("it is there");
+    assert_eq!((part.of, part.bytes), (of, 8 << 20), "so much was synced");
+    let mut read = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        read.extend_from_slice(bytes);
+        Ok(())
+    };
+    store.read_part(&part, &mut sink).expect("readable");
+    assert!(read == all[..8 << 20]);
+    // Own ones don't come in its way.
+    save(&second, &answers, Gsn(60), &snapshot(CLUSTER, Gsn(60), 2)).expect("room");
+    save_part((&second, &answers), of, &all, (8 << 20, all.len())).expect("room");
+    assert_eq!(gsns(&store), [70, 60]);
+    assert_eq!(std::fs::read(&store.newest().expect("readable")[0].path).expect("readable"), all);
+    assert_eq!(names(dir.path()).len(), 2);
+    assert_eq!(store.part(), Ok(None));
+}
+
+#[test]
+fn what_is_there_of_anothers_snapshot_goes_when_it_is_dropped_or_another_is_begun_or_the_disk_says_no() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = snapshot(CLUSTER, Gsn(70), 40).concat();
+    let of = about(Gsn(70), &all);
+    let (store, writer, answers) = writer(dir.path());
+    save(&writer, &answers, Gsn(3), &snapshot(CLUSTER, Gsn(3), 2)).expect("room");
+    let begin = || save_part((&writer, &answers), of, &all, (0, 9_500_000)).expect("room");
+    let done = || save(&writer, &answers, Gsn(3), &snapshot(CLUSTER, Gsn(3), 2)).expect("room");
+    begin();
+    writer.drop_files(false).expect("room");
+    done();
+    assert_eq!((store.part(), gsns(&store)), (Ok(None), vec![3]));
+    begin();
+    let other = SnapshotAt { crc: 1, ..of };
+    save_part((&writer, &answers), other, &all, (0, 5_000_000)).expect("room");
+    assert_eq!(store.part().expect("readable").map(|p| p.of), Some(other));
+    // What doesn't go on where it was is not taken, and what there is is no good then.
+    for (of, from) in [(other, 4_194_305), (of, 4 << 20), (other, 8 << 20)] {
+        done();
+        let why = save_part((&writer, &answers), of, &all, (from, from + 1)).expect_err("elsewhere");
+        assert!(why.contains("does not have the"), "{why}");
+    }
+    begin();
+    let why = save_part((&writer, &answers), of, &all, (9_400_000, 9_500_000)).expect_err("elsewhere");
+    assert!(why.contains("what comes begins at"), "{why}");
+    assert_eq!(store.part(), Ok(None));
+    begin();
+    writer.drop_files(true).expect("room");
+    save_part((&writer, &answers), of, &all, (0, all.len())).expect("room");
+    assert_eq!(gsns(&store), [70]);
+}
+
+#[test]
+fn a_part_that_turns_out_to_be_damaged_gets_no_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut all = snapshot(CLUSTER, Gsn(70), 20).concat();
+    let of = about(Gsn(70), &all);
+    all[5_000_000] ^= 4;
+    let (store, writer, answers) = writer(dir.path());
+    let why = save_part((&writer, &answers), of, &all, (0, all.len())).expect_err("damaged");
+    assert!(why.contains("damaged"), "{why}");
+    assert!(names(dir.path()).is_empty());
+    // Names that say nothing go.
+    for name in ["x.part", "1-2.part", "00000000000000000070-5-00000001.part"] {
+        std::fs::write(dir.path().join(name), [0; 100]).expect("room");
+    }
+    assert_eq!(store.part(), Ok(None));
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn reading_ahead_gives_the_file_as_it_is_and_ends_when_nobody_wants_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SnapshotStore::open(dir.path(), CLUSTER).expect("a directory");
+    // Several blocks, and none.
+    for bytes in [(9 << 20) + 5, 4 << 20, 4097, 0] {
+        let path = dir.path().join(format!("{:020}.snapshot", 7));
+        let content: Vec<u8> = (0..bytes).map(|i: u64| (i.wrapping_mul(0x9E37_79B9) >> 13) as u8).collect();
+        std::fs::write(&path, &content).expect("room");
+        let file = store.newest().expect("readable").remove(0);
+        assert_eq!(file.bytes, bytes);
+        let mut read = Vec::new();
+        let all = store.read_ahead(&file, &mut |bytes| {
+            read.extend_from_slice(bytes);
+            Ok(())
+        });
+        assert!(all == Ok(()) && read == content, "{bytes} bytes: {all:?}");
+        let mut calls = 0;
+        let refused = store.read_ahead(&file, &mut |_| {
+            calls += 1;
+            Err(SnapshotError::NotASnapshot)
+        });
+        let expected = (bytes > 0).then(|| SnapshotError::NotASnapshot.to_string());
+        assert_eq!((calls, refused.err()), (usize::from(bytes > 0), expected));
+        std::fs::remove_file(&path).expect("just made");
+        let gone = store.read_ahead(&file, &mut |_| Ok(())).expect_err("it is gone");
+        assert!(gone.contains("it can't be read"), "{gone}");
+    }
+}

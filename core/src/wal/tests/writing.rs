@@ -245,3 +245,28 @@ fn a_directory_is_read_like_the_disk_in_memory() {
         Err(WalError::Io { segment: None, .. })
     ));
 }
+
+/// Numbers of starts ascend; they are not dense.
+#[test]
+fn a_log_whose_numbers_leap_is_read_as_any_other() {
+    let mut b = Bench::new(small());
+    b.put(vec![(1, false, 100)]);
+    for (key, number) in [(2, 700), (3, 701), (4, 9 << 40)] {
+        let (mut recovered, mut wal) = recover(&b.disk, &b.cfg).unwrap();
+        wal.take_number(&mut recovered, number);
+        assert_eq!((recovered.incarnation, wal.incarnation()), (number, number));
+        b = Bench { recovered, wal, ..b };
+        b.put(vec![(key, false, 100)]);
+    }
+    let b = b.reopen();
+    assert_eq!((b.tail(), b.recovered.incarnation), (vec![1, 2, 3, 4], (9 << 40) + 1));
+    assert_eq!(b.recovered.damage, []);
+}
+
+#[test]
+#[should_panic(expected = "start 1 of a log that is at 2")]
+fn a_log_takes_no_number_that_it_has_had() {
+    let b = Bench::new(small());
+    let (mut recovered, mut wal) = recover(&b.disk, &b.cfg).unwrap();
+    wal.take_number(&mut recovered, 1);
+}

@@ -45,7 +45,8 @@ plain_enum! {
         Damaged,
         /// This node is not ready to serve it; try again later.
         NotReady,
-        /// An orderer that was removed, or whoever lost its data directory: it must never speak under its id again.
+        /// An orderer that was removed, or whoever lost its data directory: it must never speak under its id again. Or a start
+        /// of a slot that has had a later one: that start must not.
         Dismissed,
     }
 }

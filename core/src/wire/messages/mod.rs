@@ -17,6 +17,7 @@ macro_rules! plain_enum {
 }
 
 mod append;
+mod grown;
 mod hello;
 mod members;
 mod mend;
@@ -32,6 +33,7 @@ mod trim;
 mod views;
 
 pub use append::*;
+pub use grown::*;
 pub use hello::*;
 pub use members::*;
 pub use mend::*;

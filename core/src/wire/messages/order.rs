@@ -128,6 +128,14 @@ body! {
 }
 
 body! {
+    /// Send me the order so far, and what every cut from then on adds to it: as `Grown`, or as `CutIs` if that is too much.
+    WatchGrowth {
+        /// Comes back.
+        request: u64,
+    }
+}
+
+body! {
     /// Send me the order so far, and every view from then on: where the order ends I shall ask.
     WatchViews {
         /// Comes back.
@@ -140,8 +148,10 @@ body! {
     OrderIs {
         /// Of the question.
         request: u64,
-        /// The cluster.
+        /// Whose order that is: the same of all logs of a chain.
         cluster: ClusterId,
+        /// Which cluster of that chain this is: what their nodes call themselves is `cluster` and this added up.
+        generation: u32,
         /// The last cut.
         number: CutNumber,
         /// First GSN not yet assigned.

@@ -1,4 +1,4 @@
-//! Where does a log begin that goes on where another has ended?
+//! Where does a log begin that goes on where another has ended, and where does that end?
 
 use crate::ids::*;
 
@@ -31,5 +31,28 @@ body! {
         request: u64,
         /// Where.
         end: BeginEnd,
+    }
+}
+
+body! {
+    /// The log ends behind what is ordered when this is decided, for good, and goes on elsewhere. The first one that is decided
+    /// counts. Answered by `SealedIs`, which says what that was.
+    Seal {
+        /// Comes back; never 0.
+        request: u64,
+        /// How to find the log that follows: 1 to 2048 bytes, no line breaks.
+        successor: String,
+    }
+}
+
+body! {
+    /// The log has ended, for good.
+    SealedIs {
+        /// Of the question, `Seal` or `Tail`; 0 to subscribers, who didn't ask.
+        request: u64,
+        /// First position that is not in it, and the first one of the log that follows.
+        tail: Gsn,
+        /// What it was sealed for.
+        successor: String,
     }
 }

@@ -305,6 +305,7 @@ impl World {
                 }
             }
             Output::SaveSnapshot { .. }
+            | Output::SavePart { .. }
             | Output::DropSnapshots { .. }
             | Output::FindSnapshot { .. }
             | Output::ReadSnapshot { .. } => panic!("a slot has no snapshots"),

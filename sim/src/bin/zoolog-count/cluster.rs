@@ -69,6 +69,7 @@ impl Cluster {
                 failures: Failures::default(),
                 retention: zoolog_order::RetentionConfig::default(),
                 successor: false,
+                generation: 0,
             };
             let machine = Orderer::new(cfg, &Recovered::empty(1), id.0, Instant(0)).expect("a sound orderer");
             net.add(addr.clone(), false, host::orderer(machine))

@@ -6,7 +6,9 @@ use std::hint::black_box;
 use zoolog_core::batch::{Batch, BatchBuilder, BatchKind, PlacedBatch};
 use zoolog_core::cut::{Cut, CutLane, Order, ShardHistory};
 use zoolog_core::wal::{MemoryDisk, OnDamage, WalConfig, WalRecord, recover};
-use zoolog_core::wire::{self, Append, Appended, CutIs, Message, Push, Replicate, Report, ShardReport};
+use zoolog_core::wire::{
+    self, Append, Appended, CutIs, Grown, Message, Push, Replicate, Report, ShardReport,
+};
 use zoolog_core::{
     CutNumber, Epoch, Gsn, Incarnation, LaneId, Lsn, Seq, ServerId, ShardId, SlotId, Token, ViewNumber,
     WriterId,
@@ -37,6 +39,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: || both(report()),
     },
     Scenario { name: "wire/cut", what: "CutIs of 6 lanes: encode and decode", run: || both(cut_is()) },
+    Scenario {
+        name: "wire/grown",
+        what: "the same cut as Grown: encode, decode, and the cut of it",
+        run: grown,
+    },
     Scenario { name: "wire/push", what: "Push of one batch: encode and decode", run: || both(push()) },
     Scenario {
         name: "wire/appended",
@@ -159,6 +166,17 @@ fn cut(number: u64, len: u64) -> Cut {
 
 fn cut_is() -> (Message, Vec<Bytes>) {
     (CutIs { cut: cut(1, 0) }.into(), Vec::new())
+}
+
+fn grown() -> usize {
+    let (cut, order) = (cut(1, 0), Order::default());
+    repeat(|_| {
+        let frame = wire::encode(Grown::of(&cut).expect("it fits"));
+        let Message::Grown(grown) = wire::decode(frame).expect("our own frame").message else {
+            panic!("another message");
+        };
+        assert_eq!(grown.behind(&order, ViewNumber(1)).as_ref(), Ok(&cut));
+    })
 }
 
 fn order() -> usize {

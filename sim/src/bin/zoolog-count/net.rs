@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use zoolog_client::LogCommand;
 use zoolog_core::wal::{MemoryDisk, OnDamage, Wal, WalConfig, WalRecord, recover};
-use zoolog_core::wire::TABLE;
+use zoolog_core::wire::{TABLE, kind};
 use zoolog_core::{ClusterId, ConnId, Input, Instant, Output, Token};
 
 /// The cluster of all scenarios.
@@ -229,7 +229,7 @@ impl Net {
     fn about(&self, node: NodeId, input: &Input<LogCommand>) -> About {
         match input {
             Input::Frame { conn, .. } if self.places[node].speaks_jute && !conn.is_dialled() => About::Jute,
-            Input::Frame { bytes, .. } => About::Wire(u16::from_le_bytes([bytes[6], bytes[7]])),
+            Input::Frame { bytes, .. } => About::Wire(kind(bytes)),
             Input::Command(_) => About::Command,
             Input::Persisted { .. } | Input::Loaded { .. } | Input::SegmentRead { .. } => About::Persisted,
             Input::Timer | Input::WallClock(_) => About::Timer,

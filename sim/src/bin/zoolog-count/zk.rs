@@ -24,6 +24,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: || node(32, Mix::Gets, Part::Requests),
     },
     Scenario {
+        name: "zk/get-acl",
+        what: "as zk/get, of a node that bob alone may read, by who has proved to be alice and bob",
+        run: || node(1, Mix::GetsOfBob, Part::Requests),
+    },
+    Scenario {
         name: "zk/set-submit",
         what: "a set of 100 bytes in, to Append sent",
         run: || node(1, Mix::Sets, Part::Requests),
@@ -77,12 +82,16 @@ pub const SCENARIOS: &[Scenario] = &[
 const KEYS: usize = 1000;
 /// Znodes of the scenarios with a state alone.
 const ZNODES: usize = 100_000;
+/// Who proves `bob:secret`.
+const BOB: &str = "bob:fyVmFCwVbTJYrznoSu1koqYEYF0=";
 /// Requests of one session in one turn at most.
 const DEPTH: usize = 32;
 
 #[derive(Clone, Copy)]
 enum Mix {
     Gets,
+    /// Of nodes that one of two proved identities may read.
+    GetsOfBob,
     Sets,
     Creates,
     /// One set in ten requests.
@@ -122,6 +131,16 @@ impl Client {
         Self { user, requests: 0 }
     }
 
+    /// Proves to be two.
+    fn prove(&mut self, net: &mut Net) {
+        let proof = |xid: i32, proof: &[u8]| {
+            Frame::request(xid, op::AUTH).int(0).bytes(b"digest").bytes(proof).done()
+        };
+        net.send(self.user, vec![proof(1, b"alice:secret"), proof(2, b"bob:secret")]);
+        net.run();
+        assert_eq!(self.received(net), 2 * 20, "both are taken");
+    }
+
     /// Sends `n` requests to arrive in one turn.
     fn send(&mut self, net: &mut Net, mix: Mix, n: usize) {
         let requests = (0..n).map(|_| {
@@ -131,7 +150,7 @@ impl Client {
                 Mix::Creates => create(xid, &format!("/keys/new-{i:06}")),
                 Mix::Sets => set(xid, i),
                 Mix::Tenth if i % 10 == 0 => set(xid, i),
-                Mix::Gets | Mix::Tenth => {
+                Mix::Gets | Mix::GetsOfBob | Mix::Tenth => {
                     Frame::request(xid, op::GET).bytes(path(i).as_bytes()).bool(false).done()
                 }
             }
@@ -153,6 +172,12 @@ fn create(xid: i32, path: &str) -> Bytes {
     Frame::request(xid, op::CREATE).bytes(path.as_bytes()).bytes(&[1; 100]).open_acl().int(0).done()
 }
 
+/// Of a node that is bob's alone.
+fn create_for_bob(xid: i32, path: &str) -> Bytes {
+    let frame = Frame::request(xid, op::CREATE).bytes(path.as_bytes()).bytes(&[1; 100]);
+    frame.int(1).int(31).bytes(b"digest").bytes(BOB.as_bytes()).int(0).done()
+}
+
 /// `burst` requests in each round, of as many sessions as that takes. Per request.
 fn node(burst: usize, mix: Mix, part: Part) -> usize {
     let mut cluster = Cluster::start(DEFAULT);
@@ -165,15 +190,19 @@ fn node(burst: usize, mix: Mix, part: Part) -> usize {
     let sessions = burst.div_ceil(DEPTH);
     let mut clients: Vec<Client> = (0..sessions).map(|_| Client::connect(&mut cluster, node)).collect();
     let mut filler = Client::connect(&mut cluster, node);
-    let frames = (0..KEYS).map(|i| create(i as i32 + 2, &path(i)));
+    let create_key = if matches!(mix, Mix::GetsOfBob) { create_for_bob } else { create };
+    let frames = (0..KEYS).map(|i| create_key(i as i32 + 2, &path(i)));
     let frames = std::iter::once(create(1, "/keys")).chain(frames).collect();
     cluster.net.send(filler.user, frames);
     cluster.net.run();
     cluster.net.wait_ms(20);
     filler.requests = KEYS + 1;
     assert!(filler.received(&mut cluster.net) > KEYS * 20, "the znodes are there");
+    if matches!(mix, Mix::GetsOfBob) {
+        clients.iter_mut().for_each(|client| client.prove(&mut cluster.net));
+    }
     let of = |about| Pick { node: Some(node), about: Some(about) };
-    let deliveries = ["Push", "CutIs", "Appended", "ReadIs"].map(|m| of(about(m)));
+    let deliveries = ["Push", "Grown", "Appended", "ReadIs"].map(|m| of(about(m)));
     let picks = match part {
         Part::Requests => vec![of(About::Jute)],
         Part::Log => deliveries.to_vec(),
@@ -186,7 +215,7 @@ fn node(burst: usize, mix: Mix, part: Part) -> usize {
         }
     });
     // A reply has 20 bytes before its record; that of a refused request has no more.
-    let least = if matches!(mix, Mix::Gets) { 100 } else { 30 };
+    let least = if matches!(mix, Mix::Gets | Mix::GetsOfBob) { 100 } else { 30 };
     for client in &clients {
         let received = client.received(&mut cluster.net);
         assert!(received > client.requests * least, "{received} bytes for {} requests", client.requests);

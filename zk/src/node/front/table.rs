@@ -78,7 +78,7 @@ impl Conn {
 
     /// What its requests take that are not answered.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+        self.pending_bytes + self.way.request_bytes()
     }
 
     /// Takes the first frame, to be answered here.
@@ -140,10 +140,10 @@ impl Conn {
     /// Keeps the socket from being read while too much waits, and lets it be read again at half of that. Returns
     /// whether that changed.
     pub(super) fn set_pause(&mut self, max_requests: usize, max_bytes: usize) -> bool {
-        let n = self.waiting.len() + self.passed_on.len();
+        let (n, bytes) = (self.waiting.len() + self.passed_on.len(), self.pending_bytes());
         let over = match self.paused {
-            false => n > max_requests || self.pending_bytes > max_bytes,
-            true => n > max_requests / 2 || self.pending_bytes > max_bytes / 2,
+            false => n > max_requests || bytes > max_bytes,
+            true => n > max_requests / 2 || bytes > max_bytes / 2,
         };
         let paused = self.way.backlog || self.told_to_pause || over;
         std::mem::replace(&mut self.paused, paused) != paused

@@ -145,7 +145,7 @@ pub(super) fn without_an_offer_it_waits_and_serves_nobody() {
         world.advance(1000 * MS);
         assert!(!world.is_ready(node) && world.failed(node).is_none());
     }
-    let told = world.notes(node).iter().filter(|n| n.contains("no other ZooKeeper node")).count();
+    let told = world.notes(node).iter().filter(|n| n.contains("no other node")).count();
     assert!((1..4).contains(&told), "{:?}", world.notes(node));
     assert!(world.word(node, "srvr").contains("not currently serving"));
     world.give(gsn, &file);
@@ -228,4 +228,82 @@ pub(super) fn what_it_has_is_offered() {
     let third = world.start(1000);
     gets_it(&mut world, third, gsn, &file);
     assert_eq!(world.node(third).log().offered, Some(("10.0.0.1:2888".into(), gsn)));
+}
+
+/// The log is whole, and others offer their snapshots all the same.
+fn give_though_whole(world: &mut World, gsn: Gsn, file: &[u8]) {
+    world.give(gsn, file);
+    if let Some((trim, _)) = &mut world.hub.borrow_mut().offers {
+        *trim = Gsn(0);
+    }
+}
+
+#[test]
+pub(super) fn an_empty_node_gets_anothers_snapshot_rather_than_play_a_long_log() {
+    let (mut world, _, gsn, file) = world();
+    give_though_whole(&mut world, gsn, &file);
+    world.cfg.bootstrap.log_bytes = 256 * 5;
+    let node = world.start(1000);
+    assert!(!world.is_ready(node), "it has nothing yet");
+    let p = world.node(node).status().bootstrap;
+    assert!(p.on && p.of_bytes == file.len() as u64 && p.from == "giver", "{p}");
+    gets_it(&mut world, node, gsn, &file);
+    assert!(world.is_ready(node));
+    assert_eq!(world.given(), file.len() as u64);
+    assert_eq!(world.hash(node), world.hash(0));
+    let p = world.node(node).status().bootstrap;
+    assert_eq!((p.on, p.bytes, p.done), (false, file.len() as u64, 1));
+    assert!(world.word(node, "mntr").contains("zk_bootstraps\t1\n"));
+}
+
+#[test]
+pub(super) fn a_node_with_an_old_state_gets_anothers_snapshot_and_keeps_its_own_until_then() {
+    let (mut world, client, gsn, file) = world();
+    let old = || Restored::from_snapshot(loader_state(&file), None);
+    let (mut newer, mut newer_file) = (gsn, Vec::new());
+    for _ in 0..500 {
+        world.call(client, 3, &set("/n3", b"much later"));
+        if let Some((gsn, file)) = world.save_all(0) {
+            (newer, newer_file) = (gsn, file);
+        }
+        if newer > gsn.plus(50) {
+            break;
+        }
+    }
+    assert!(newer > gsn.plus(50));
+    give_though_whole(&mut world, newer, &newer_file);
+    world.cfg.bootstrap.log_bytes = 256 * 50;
+    let node = world.start_from(1000, old());
+    let status = world.node(node).status();
+    assert!(!status.serving && status.bootstrap.on && status.applied == gsn, "{status}");
+    gets_it(&mut world, node, newer, &newer_file);
+    world.cfg.bootstrap.log_bytes = 0;
+    is_like_a_new_one(&mut world, node);
+    // It is not worth it for less.
+    world.cfg.bootstrap.log_bytes = 256 * 500;
+    let given = world.given();
+    let node = world.start_from(1000, old());
+    assert!(world.is_ready(node) && world.given() == given);
+    world.cfg.bootstrap.log_bytes = 0;
+    is_like_a_new_one(&mut world, node);
+}
+
+fn loader_state(file: &[u8]) -> crate::state::State {
+    let mut loader = Loader::new(ClusterId(0));
+    loader.push(file).expect("a good file");
+    loader.finish().expect("a good file")
+}
+
+#[test]
+pub(super) fn a_node_that_could_play_the_log_does_so_when_its_disk_takes_no_snapshot_of_anothers() {
+    let (mut world, _, gsn, file) = world();
+    give_though_whole(&mut world, gsn, &file);
+    world.cfg.bootstrap.log_bytes = 256 * 5;
+    let node = world.start(1000);
+    assert!(!world.is_ready(node));
+    world.answer_piece(node, Err("no room".into()));
+    assert!(world.is_ready(node), "{:?}", world.notes(node));
+    assert!(world.piece(node).is_none());
+    world.cfg.bootstrap.log_bytes = 0;
+    is_like_a_new_one(&mut world, node);
 }

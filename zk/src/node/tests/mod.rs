@@ -1,6 +1,7 @@
 //! Tests of the node, on a log in memory.
 
 mod acl;
+mod again;
 mod bad_input;
 mod behind;
 mod chaos;

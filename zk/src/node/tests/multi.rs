@@ -1,6 +1,7 @@
 //! Is a multi one thing? Its framing, byte by byte, and what becomes of its parts.
 
 use super::world::*;
+use crate::jute::requests::READ_PARTS_MAX;
 use crate::jute::{ErrorCode, EventType, Reader, Request};
 use crate::txn::Stat;
 
@@ -180,6 +181,36 @@ pub(super) fn a_multi_read_of_too_much_is_refused() {
     assert_eq!(w.call(c, 4, &parts(5)).reply(), (4, ErrorCode::MarshallingError.code()));
     assert_eq!(w.call(c, 4, &parts(10_000)).reply(), (4, ErrorCode::MarshallingError.code()));
     assert_eq!(w.call(c, 5, &get("/big", false)).data().len(), BIG.len());
+}
+
+/// However short its answer is, it is made in one turn: so it has a bound, and those who ask for many of them wait for each other.
+#[test]
+pub(super) fn a_multi_read_of_too_many_is_refused_and_many_of_many_are_answered_over_turns() {
+    const CLIENTS: usize = 8;
+    let mut w = World::new(1);
+    let parts = |n| Request::MultiRead((0..n).map(|_| get("/none", false)).collect());
+    let clients: Vec<usize> = (0..CLIENTS).map(|_| w.connect(0).0).collect();
+    let (other, _) = w.connect(0);
+    assert_eq!(w.call(other, 1, &parts(READ_PARTS_MAX + 1)).reply(), (1, ErrorCode::MarshallingError.code()));
+    clients.iter().for_each(|c| w.put_request(*c, 7, &parts(READ_PARTS_MAX)));
+    let (mut answered, mut turns) = (0, 0);
+    while answered < CLIENTS {
+        w.send(other, 1, &get("/", false));
+        let now: usize = clients
+            .iter()
+            .map(|c| w.got(*c))
+            .map(|got| {
+                got.iter().for_each(|g| assert_eq!(entries(g).len(), READ_PARTS_MAX));
+                got.len()
+            })
+            .sum();
+        // One fills a turn, and the last of those before may have been short of filling it.
+        assert!(now <= 2, "{now} in one turn");
+        (answered, turns) = (answered + now, turns + 1);
+        assert_eq!(w.got(other)[0].reply(), (1, 0), "who asks for little is answered in every turn");
+        w.advance(MS);
+    }
+    assert!(turns >= CLIENTS / 2);
 }
 
 #[test]

@@ -56,6 +56,7 @@ with_fronts! {
         p38_numbers_wrap
         p39_proofs_that_are_none_too_long_or_too_many_end_the_connection
         p40_sasl_in_any_order_is_answered_with_nothing
+        p41_p42_what_nothing_proves_opens_nothing
         p44_a_digest_is_shown_to_nobody_but_who_may_change_it
         p45_no_kind_of_watch_and_no_read_shows_what_may_not_be_read
         p48_secrets_are_in_no_text_and_in_no_record
@@ -91,18 +92,35 @@ with_fronts! {
         short_reads_before_writes_are_many_but_counted
         who_never_takes_an_answer_costs_little_and_is_closed
         a_session_lives_as_long_as_its_client_takes_answers;
+    multi_of_one of multi [(1, 1)] =>
+        a_multi_read_of_too_many_is_refused_and_many_of_many_are_answered_over_turns;
+    again_of_one of again [(1, 1)] =>
+        those_who_set_many_again_get_on_side_by_side;
+    again of again [(1, 1), (3, 2)] =>
+        a_frame_of_many_is_worked_off_over_turns_and_others_are_answered
+        a_long_frame_that_is_broken_at_its_end_is_refused_as_a_whole
+        it_has_its_place_among_the_writes_of_its_connection
+        it_waits_for_a_client_that_does_not_take_its_events
+        it_ends_with_its_connection
+        persistent_ones_are_set_in_steps_too;
     steps_of_one of steps [(1, 1)] =>
         watches_that_many_set_again_at_once_are_set_over_turns
         who_asks_for_little_does_not_wait_for_those_who_set_many_watches;
     limits_of_one of limits [(1, 1)] =>
         when_all_together_have_too_much_pending_those_with_most_are_paused;
     steps of steps [(1, 1), (3, 2)] =>
+        connections_are_looked_at_in_steps_and_all_that_were_heard_are_touched
+        who_was_silent_for_long_is_touched_at_once_and_alone
         a_crowd_is_told_in_steps_and_everybody_once
         who_reads_meanwhile_is_told_first_and_of_all_in_order
         who_comes_in_the_place_of_one_who_has_gone_hears_nothing_of_his
         a_long_list_comes_in_pieces_and_others_are_answered_in_between
         a_long_list_is_exact_and_what_follows_it_comes_behind_it
         a_long_list_waits_for_its_client_and_the_goodbye_for_the_list
+        a_long_list_ends_with_its_connection_when_the_node_begins_anew
+        many_ephemerals_are_told_in_pieces_and_others_are_answered_in_between
+        many_ephemerals_are_told_as_of_when_they_were_asked_for
+        many_ephemerals_are_told_though_their_session_ends
         lists_before_writes_in_the_logs_hands_are_as_of_before_them;
     limits of limits [(1, 1), (3, 2)] =>
         connections_beyond_the_limit_per_address_are_closed_at_once
@@ -155,6 +173,9 @@ with_fronts! {
         a_disk_that_does_not_take_it_is_tried_again
         a_node_told_to_rebuild_drops_its_own_and_gets_anothers
         a_node_told_to_rebuild_plays_a_log_that_is_whole
+        an_empty_node_gets_anothers_snapshot_rather_than_play_a_long_log
+        a_node_with_an_old_state_gets_anothers_snapshot_and_keeps_its_own_until_then
+        a_node_that_could_play_the_log_does_so_when_its_disk_takes_no_snapshot_of_anothers
         what_it_has_is_offered;
     watches of watches [(1, 1), (3, 2)] =>
         an_own_writes_event_comes_before_its_reply_with_the_same_zxid

@@ -5,6 +5,7 @@ use super::world::*;
 use crate::jute::{ErrorCode, EventType, Reader, Request, SetWatches, xid};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use zoolog_core::Gsn;
 use zoolog_core::limits::OUT_BYTES_PAUSE;
 
 const CROWD: usize = 1500;
@@ -53,6 +54,147 @@ pub(super) fn a_crowd_is_told_in_steps_and_everybody_once() {
     w.advance(100 * MS);
     assert!(crowd.iter().all(|c| w.got(*c).is_empty()) && told.iter().all(|n| *n == 1));
     assert_eq!(w.node(0).status().watches, 0);
+}
+
+/// Batches that were delivered together and take long to apply: who reads comes in between.
+#[test]
+fn deliveries_that_take_long_do_not_keep_a_reader_waiting() {
+    const WRITES: i32 = 40;
+    let mut w = World::new(1);
+    let ((writer, _), (reader, _)) = (w.connect(0), w.connect(0));
+    w.call(writer, 1, &create("/a", 0));
+    w.hub.borrow_mut().hold = true;
+    for xid in 2..2 + WRITES {
+        w.send(writer, xid, &set("/a", b"1"));
+    }
+    w.hub.borrow_mut().hold = false;
+    assert_eq!(w.hub.borrow_mut().commit(usize::MAX), WRITES as usize);
+    w.stage_takes = MS;
+    w.send(reader, 1, &get("/a", false));
+    let mut before = w.got(writer).len();
+    assert!((1..10).contains(&before), "{before} writes were answered before a read");
+    assert_eq!(w.got(reader)[0].reply(), (1, 0));
+    let mut turns = 1;
+    while before < WRITES as usize {
+        w.send(reader, 1, &get("/a", false));
+        assert_eq!(w.got(reader)[0].reply(), (1, 0));
+        before += w.got(writer).len();
+        turns += 1;
+        assert!(turns <= WRITES, "every turn applies something");
+    }
+    assert!(turns > 4);
+    // And by themselves, with nobody who asks.
+    w.hub.borrow_mut().hold = true;
+    for xid in 0..WRITES {
+        w.send(writer, xid, &set("/a", b"2"));
+    }
+    w.hub.borrow_mut().hold = false;
+    w.hub.borrow_mut().commit(usize::MAX);
+    w.run();
+    assert!(w.got(writer).len() < WRITES as usize);
+    w.advance(100 * MS);
+    assert_eq!(w.call(reader, 2, &get("/a", false)).data(), b"2");
+}
+
+/// The same of one batch: it is applied in pieces.
+#[test]
+fn a_batch_that_takes_long_does_not_keep_a_reader_waiting() {
+    const WRITES: i32 = 40;
+    let mut w = World::new(0);
+    w.cfg.steps.record_bytes = 1;
+    w.start(1000);
+    let ((writer, _), (reader, _)) = (w.connect(0), w.connect(0));
+    w.call(writer, 1, &create("/a", 0));
+    (2..2 + WRITES).for_each(|xid| w.put_request(writer, xid, &set("/a", b"1")));
+    w.hub.borrow_mut().hold = true;
+    w.run();
+    w.hub.borrow_mut().hold = false;
+    assert_eq!(w.hub.borrow_mut().commit(usize::MAX), 1, "all are in one batch");
+    w.stage_takes = MS;
+    let (mut before, mut turns) = (0, 0);
+    while before < WRITES as usize {
+        w.send(reader, 1, &get("/a", false));
+        assert_eq!(w.got(reader)[0].reply(), (1, 0));
+        let got = w.got(writer);
+        assert!((1..10).contains(&got.len()), "{} writes were answered before a read", got.len());
+        let order: Vec<i32> = got.iter().map(|g| g.reply().0).collect();
+        assert!(order.iter().eq(&(before as i32 + 2..).take(got.len()).collect::<Vec<_>>()), "{order:?}");
+        (before, turns) = (before + got.len(), turns + 1);
+    }
+    assert!(turns > 4);
+}
+
+/// What is left of a batch goes with the state that it would be applied to.
+#[test]
+fn a_batch_that_is_half_applied_ends_with_the_state() {
+    let mut w = World::new(0);
+    w.cfg.steps.record_bytes = 1;
+    w.start(1000);
+    let (writer, _) = w.connect(0);
+    (1..40).for_each(|xid| w.put_request(writer, xid, &create(&format!("/n{xid}"), 0)));
+    w.hub.borrow_mut().hold = true;
+    w.run();
+    w.hub.borrow_mut().hold = false;
+    w.hub.borrow_mut().commit(usize::MAX);
+    w.stage_takes = MS;
+    w.hub.borrow_mut().offers = Some((Gsn(0), Vec::new()));
+    w.put_request(writer, 99, &get("/", false));
+    w.run();
+    assert!((1..39).contains(&w.got(writer).len()), "it is under way");
+    w.rebuild(0);
+    w.stage_takes = std::time::Duration::ZERO;
+    w.advance(1000 * MS);
+    assert_eq!((w.is_closed(writer), w.failed(0)), (true, None));
+    let (c, _) = w.connect(0);
+    assert_eq!(w.call(c, 1, &get("/n39", false)).data(), b"new", "the log has it all: {:?}", w.notes(0));
+}
+
+/// Of many connections a round looks at some in each turn, and touches those that were heard, each turn's in a record of its own.
+#[test]
+pub(super) fn connections_are_looked_at_in_steps_and_all_that_were_heard_are_touched() {
+    const STEP: usize = 10;
+    const CLIENTS: usize = 45;
+    let mut w = World::new(0);
+    w.cfg.steps.connections = STEP;
+    w.cfg.max_connections_per_ip = 0;
+    w.start(1000);
+    w.start(1000);
+    let sessions: Vec<(usize, i64)> =
+        (0..CLIENTS).map(|_| w.connect(0)).map(|(c, a)| (c, a.session)).collect();
+    let clients: Vec<usize> = sessions.iter().map(|s| s.0).collect();
+    for _ in 0..10 {
+        w.advance_pinging(2000 * MS, &clients);
+        let mut records: std::collections::BTreeMap<Gsn, usize> = Default::default();
+        for (c, session) in &sessions {
+            let touch = w.node(1).state().session(*session).expect("it lives on").touch;
+            *records.entry(touch).or_default() += 1;
+            assert!(w.got(*c).len() > 10);
+        }
+        assert!(
+            records.len() >= CLIENTS.div_ceil(STEP) && records.values().all(|n| *n <= STEP),
+            "{records:?}"
+        );
+    }
+    // Those that go silent end, and they alone.
+    w.advance_pinging(20_000 * MS, &clients[1..]);
+    let lives: Vec<bool> = sessions.iter().map(|s| w.node(1).state().session(s.1).is_some()).collect();
+    assert!(!lives[0] && lives[1..].iter().all(|lives| *lives), "{lives:?}");
+}
+
+#[test]
+pub(super) fn who_was_silent_for_long_is_touched_at_once_and_alone() {
+    let mut w = World::new(1);
+    let ((silent, a), (busy, b)) = (w.connect(0), w.connect(0));
+    w.advance_pinging(2500 * MS, &[busy]);
+    let touch = |w: &World, session: i64| w.node(0).state().session(session).expect("it lives").touch;
+    w.send(busy, xid::PING, &Request::Ping);
+    let before = (touch(&w, a.session), touch(&w, b.session));
+    w.send(silent, xid::PING, &Request::Ping);
+    w.run();
+    assert!(touch(&w, a.session) > before.0, "nobody waits for the next round");
+    assert_eq!(touch(&w, b.session), before.1, "who was touched lately waits for it");
+    w.advance_pinging(20_000 * MS, &[silent, busy]);
+    assert!(!w.is_closed(silent) && !w.is_closed(busy));
 }
 
 /// ZK-3: who asks for something while others are being told hears first of what has happened.
@@ -107,7 +249,8 @@ pub(super) fn the_watches_of_who_has_gone_are_forgotten_in_steps() {
     for from in (0..WATCHES).step_by(TIDY_STEP) {
         let exist = (from..from + TIDY_STEP).map(|n| format!("/w{n}").into()).collect();
         let set = SetWatches { relative_zxid: 0, data: vec![], exist, child: vec![] };
-        w.call(c, -8, &Request::SetWatches(set));
+        w.send(c, -8, &Request::SetWatches(set));
+        w.advance(5 * MS);
     }
     w.hang_up(c);
     let mut before = WATCHES;
@@ -296,6 +439,99 @@ pub(super) fn lists_before_writes_in_the_logs_hands_are_as_of_before_them() {
     assert_eq!((names(&got[1]).len(), names(&got[3]).len()), (MANY + 1, MANY + 2));
     w.hub.borrow_mut().hold = false;
     assert_eq!(w.call(c, 5, &delete("/many")).reply(), (5, ErrorCode::NotEmpty.code()));
+}
+
+/// What it would go on with is gone: it ends with its connection, be that closed already or not.
+#[test]
+pub(super) fn a_long_list_ends_with_its_connection_when_the_node_begins_anew() {
+    let (mut w, c, _) = many();
+    let (leaving, _) = w.connect(0);
+    w.put_request(c, 7, &children("/many", false));
+    w.put_request(leaving, 7, &children("/many", false));
+    w.put_request(leaving, 8, &Request::CloseSession);
+    w.run();
+    // It has nothing, and nobody gives it anything.
+    w.hub.borrow_mut().offers = Some((Gsn(1), Vec::new()));
+    w.rebuild(0);
+    w.advance(100 * MS);
+    assert!(w.is_closed(c) && w.is_closed(leaving), "{:?}", w.notes(0));
+    assert_eq!(w.failed(0), None);
+}
+
+/// A client with so many ephemerals, of two kinds.
+fn owner() -> (World, usize, Vec<String>) {
+    let mut w = World::new(1);
+    let (c, _) = w.connect(0);
+    w.call(c, 1, &create("/of", 0));
+    let path = |n: usize| format!("/of/{}-{n:06}", if n.is_multiple_of(3) { "a" } else { "b" });
+    let paths: Vec<String> = (0..MANY).map(path).collect();
+    for some in paths.chunks(1000) {
+        multi(c, &mut w, some.iter().map(|path| create(path, 1)).collect());
+    }
+    (w, c, paths)
+}
+
+fn ephemerals(prefix: &str) -> Request<'static> {
+    Request::GetEphemerals { prefix: prefix.to_string().into() }
+}
+
+#[test]
+pub(super) fn many_ephemerals_are_told_in_pieces_and_others_are_answered_in_between() {
+    let (mut w, c, paths) = owner();
+    let (other, _) = w.connect(0);
+    w.send(c, 7, &ephemerals("/"));
+    let mut turns = 0;
+    let got = loop {
+        if let Some(got) = w.got(c).pop() {
+            break got;
+        }
+        turns += 1;
+        assert!(turns < 100);
+        assert_eq!(w.call(other, 1, &get("/of", false)).reply(), (1, 0));
+        w.advance(MS);
+    };
+    assert!(turns > 0, "{MANY} came at once");
+    assert_eq!(names(&got).into_iter().collect::<BTreeSet<_>>(), paths.into_iter().collect());
+}
+
+/// They are those of the moment, though they come and go, and their places are used again, before they are told.
+#[test]
+pub(super) fn many_ephemerals_are_told_as_of_when_they_were_asked_for() {
+    let (mut w, c, paths) = owner();
+    w.put_request(c, 7, &ephemerals("/of/a"));
+    let deletes = paths.iter().step_by(5).map(|path| delete(path));
+    let creates = (0..500).map(|n| create(&format!("/of/a-new{n}"), 1));
+    w.put_request(c, 8, &Request::Multi(deletes.chain(creates).collect()));
+    w.put_request(c, 9, &ephemerals(" "));
+    w.put_request(c, 10, &get("/of", false));
+    w.run();
+    w.advance(200 * MS);
+    let got = w.got(c);
+    let of = |xid: i32| got.iter().find(|g| matches!(g, Got::Reply(x, ..) if *x == xid)).expect("an answer");
+    let with_a: BTreeSet<String> = paths.iter().filter(|p| p.starts_with("/of/a")).cloned().collect();
+    let told = names(of(7));
+    assert_eq!(told.len(), with_a.len(), "each once");
+    assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), with_a);
+    let gone: BTreeSet<&String> = paths.iter().step_by(5).collect();
+    let left = paths.iter().filter(|p| !gone.contains(p)).cloned();
+    let all: BTreeSet<String> = left.chain((0..500).map(|n| format!("/of/a-new{n}"))).collect();
+    assert_eq!(names(of(9)).into_iter().collect::<BTreeSet<_>>(), all);
+    let order: Vec<_> = got.iter().map(Got::reply).collect();
+    assert_eq!(order, [(7, 0), (8, 0), (9, 0), (10, 0)]);
+    assert!(got.windows(2).all(|g| g[0].zxid() <= g[1].zxid()));
+}
+
+/// A goodbye behind the question takes all of them along, and the answer comes.
+#[test]
+pub(super) fn many_ephemerals_are_told_though_their_session_ends() {
+    let (mut w, c, paths) = owner();
+    w.put_request(c, 7, &ephemerals(""));
+    w.put_request(c, 8, &Request::CloseSession);
+    w.run();
+    w.advance(100 * MS);
+    let got = w.got(c);
+    assert_eq!(names(&got[0]).into_iter().collect::<BTreeSet<_>>(), paths.into_iter().collect());
+    assert_eq!((got[1].reply(), w.is_closed(c)), ((8, 0), true));
 }
 
 #[derive(Clone, Debug)]

@@ -227,7 +227,7 @@ pub(super) fn every_word_has_the_shape_of_the_original() {
     assert!(conns.iter().all(|l| shape(l) == "\tip: /N.N.N.N:N sessionId: 0xX"), "{conns:?}");
     assert_eq!(w.word(0, "wchc"), format!("0x{session:x}\n\t/p\n0x{other:x}\n\t/\n\t/p\n\n"));
     assert_eq!(w.word(0, "wchp"), format!("/\n\t0x{other:x}\n/p\n\t0x{session:x}\n\t0x{other:x}\n\n"));
-    assert_eq!(shape(&w.word(0, "wchs")), "N connections watching N paths\nTotal watches:N\n\n");
+    assert_eq!(shape(&w.word(0, "wchs")), "N connections watching N paths\nTotal watches:N\n");
     assert_eq!(shape(&w.word(0, "hash").replace(|c| ('a'..='f').contains(&c), "0")), "N: N\n");
     assert_eq!(w.word(0, "gtmk"), "306");
 }

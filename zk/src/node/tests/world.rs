@@ -456,9 +456,10 @@ impl World {
             Output::ReadClock => self.now = self.now + self.stage_takes,
             Output::Event(NodeEvent::Ready) => self.hosts[n].ready = true,
             Output::SaveSnapshot { gsn, bytes, last } => self.hosts[n].saves.push_back((gsn, bytes, last)),
+            Output::SavePart { of, bytes, last, .. } => self.hosts[n].saves.push_back((of.gsn, bytes, last)),
             Output::Event(NodeEvent::Beware(beware)) => self.hosts[n].beware = beware,
             Output::Event(NodeEvent::Outline(outline)) => self.hosts[n].outline = Some(*outline),
-            Output::Event(NodeEvent::Heals) => {}
+            Output::Event(NodeEvent::Heals | NodeEvent::Plays { .. }) => {}
             Output::Event(NodeEvent::Failed(why)) => self.hosts[n].failed = Some(why),
             Output::Event(NodeEvent::Note(note)) => self.hosts[n].notes.push(note),
             other => panic!("{other:?} from a node on a log in memory"),

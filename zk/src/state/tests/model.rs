@@ -1,6 +1,7 @@
 //! What should a record do? The same rules once more, the slow and plain way: whole paths in a map, every
 //! number counted instead of derived, everything copied before a multi.
 
+use crate::access::Rules;
 use crate::jute::ErrorCode;
 use crate::jute::codes::perms;
 use crate::tree::world;
@@ -81,9 +82,9 @@ fn allows(acl: &[Acl], wanted: i32, by: &By<'_>) -> bool {
 }
 
 /// Who alone may read.
-fn readers(acl: &[Acl]) -> Option<Arc<[Acl]>> {
+fn readers(acl: &[Acl]) -> Option<Arc<Rules>> {
     let anyone = acl.iter().any(|a| a.id.scheme == "world" && a.perms & perms::READ != 0);
-    (!anyone).then(|| acl.into())
+    (!anyone).then(|| Arc::new(Rules::new(acl)))
 }
 
 fn fix_up(acl: &[Acl], proved: &[AuthId]) -> Result<Vec<Acl>, ErrorCode> {
@@ -171,7 +172,7 @@ impl Model {
         above.deleted += 1;
         above.stat.pzxid = zxid;
         let readers = Readers { node: readers(&node.acl), parent: readers(&above.acl) };
-        changes.push(Change::Deleted { path: path.into(), readers });
+        changes.push(Change::Deleted { path: path.into(), readers, ephemeral: None });
         self.use_quota(path, -1, -(node.data.map_or(0, |d| d.len()) as i64));
     }
 

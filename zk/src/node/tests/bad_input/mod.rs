@@ -3,14 +3,15 @@
 //!
 //! `frames`: 1 to 12; `fields`: 13 to 19; `paths`: 20 to 24; `sessions`: 25 to 38; `secrets`: 39 to 49; `floods`: 50
 //! to 55; `acls`: 56. All of them also with several executors (`several.rs`). What only sockets show (1 to 12, 46, 47, 49,
-//! 53 to 55) is tested in `cli/tests/bad_input.rs`. Not here:
+//! 53 to 55) is tested in `cli/tests/bad_input.rs`; the memory of decoders (13, 15 to 18) in `zk/tests/decode_memory.rs`,
+//! of watches (51) in `zk/tests/watch_memory.rs`. Not here:
 //!
-//! | point | why |
+//! | point | where |
 //! |---|---|
-//! | 10 | no port speaks TLS |
+//! | 10 | `cli/tests/bad_input.rs`: no port speaks TLS, and what is configured for it stays closed |
 //! | 23 | the counter is set in `tree/tests.rs`: `sequence_numbers_go_on_past_an_int_and_end_with_their_digits` |
-//! | 41, 42 | nothing proves `x509` or `sasl` |
-//! | 43 | nodes know each other by the cluster's id alone; see docs/OPERATING.md |
+//! | 41, 42 | nothing proves `x509` or `sasl`: what is tested is that nothing is open to them |
+//! | 43 | of orderers, slots and who gives snapshots: who names another cluster is refused. Who knows the cluster's id is believed; see docs/OPERATING.md |
 //! | 46, 47 | `cli/tests/bad_input.rs`: the admin port neither trusts addresses nor takes or gives snapshots |
 
 mod acls;

@@ -74,6 +74,36 @@ pub fn p40_sasl_in_any_order_is_answered_with_nothing() {
     s.end();
 }
 
+/// Nothing proves such an identity here: no wildcard in one lets anybody in, nor a proof of another kind with its text.
+#[test]
+pub fn p41_p42_what_nothing_proves_opens_nothing() {
+    let mut s = Stage::new();
+    let (owner, thief) = (s.client(), s.client());
+    for proof in [&b"*:x"[..], b"CN=*:x", b"host:x", b"zookeeper/host@REALM:x"] {
+        s.w.call(thief, -4, &auth("digest", proof));
+    }
+    let ids = ["*", "CN=*", "CN=host,O=*", "host", "zookeeper/*@REALM", "zookeeper/host@REALM", "127.0.0.1"];
+    for (i, (scheme, id)) in ["x509", "sasl"].iter().flat_map(|s| ids.map(|id| (s, id))).enumerate() {
+        let path = format!("/closed{i}");
+        let acl = vec![Acl { perms: 31, id: AuthId { scheme: (*scheme).into(), id: id.into() } }];
+        let made = Request::Create { path: path.clone().into(), data: None, acl, flags: 0, with_stat: false };
+        assert_eq!(s.w.call(owner, 1, &made).reply(), (1, 0), "{scheme}:{id}");
+        for (xid, request) in [(2, get(&path, true)), (3, set(&path, b"x")), (4, children(&path, false))] {
+            for client in [owner, thief] {
+                let answer = s.w.call(client, xid, &request).reply();
+                assert_eq!(answer, (xid, ErrorCode::NoAuth.code()), "{scheme}:{id}");
+            }
+        }
+    }
+    for (scheme, proof) in [("x509", &b"CN=host"[..]), ("sasl", b"host"), ("x509", b""), ("sasl", b"")] {
+        let c = s.client();
+        s.w.send(c, -4, &auth(scheme, proof));
+        assert_eq!(s.w.got(c)[0].reply(), (-4, ErrorCode::AuthFailed.code()));
+        assert!(s.w.is_closed(c));
+    }
+    s.end();
+}
+
 #[test]
 pub fn p44_a_digest_is_shown_to_nobody_but_who_may_change_it() {
     let mut s = Stage::new();
