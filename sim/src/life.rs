@@ -317,9 +317,11 @@ impl World {
     }
 
     /// All of a node's files are lost, and the node dies with them; it comes back. Not if it was the last that had what the
-    /// log has no more: that would be lost for good.
+    /// log has no more, or may let go any time, as all nodes have said that they don't need it: that would be lost for good.
     pub fn wipe(&mut self, id: NodeId, down: Duration) -> bool {
-        let point = self.checks.trim.point();
+        let of_zk = |n: &&crate::node::Node| matches!(n.role, Role::Zk(_));
+        let said = self.nodes.iter().filter(of_zk).map(|n| n.snapshots.newest_ever()).min();
+        let point = self.checks.trim.point().max(said.unwrap_or(Gsn(0)));
         let has_it = |n: &crate::node::Node| n.snapshots.newest_good().is_some_and(|(gsn, _)| gsn >= point);
         let others = self.nodes.iter().enumerate().filter(|(i, _)| *i != id.0);
         if point > Gsn(0) && !others.map(|(_, n)| n).any(has_it) {
@@ -329,7 +331,7 @@ impl World {
         if self.nodes[id.0].is_up() {
             self.crash_for(id, down);
         }
-        self.nodes[id.0].snapshots = crate::snapshots::Snapshots::default();
+        self.nodes[id.0].snapshots.wipe();
         self.wiped += 1;
         true
     }

@@ -29,6 +29,8 @@ pub struct Snapshots {
     part: Option<(SnapshotAt, Vec<u8>, bool)>,
     /// With what the last life ended.
     beware: Beware,
+    /// Where the newest was that was ever answered, even if it is lost.
+    newest_ever: Gsn,
 }
 
 impl Snapshots {
@@ -81,6 +83,7 @@ impl Snapshots {
         if ok && complete {
             self.files.insert(gsn, file);
             self.good.insert(gsn);
+            self.newest_ever = self.newest_ever.max(gsn);
             let older: Vec<Gsn> = self.files.range(..gsn).rev().map(|f| *f.0).skip(OLDER_KEPT).collect();
             for gsn in older {
                 self.files.remove(&gsn);
@@ -110,6 +113,16 @@ impl Snapshots {
             }
             self.files.insert(gsn, file);
         }
+    }
+
+    /// All files are lost.
+    pub fn wipe(&mut self) {
+        *self = Self { newest_ever: self.newest_ever, ..Self::default() };
+    }
+
+    /// Up to where, by what this node said, the log may be trimmed: it said no more.
+    pub const fn newest_ever(&self) -> Gsn {
+        self.newest_ever
     }
 
     /// What is unfinished goes, and everything else, if so.

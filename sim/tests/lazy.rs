@@ -95,16 +95,31 @@ fn a_leader_that_goes_while_it_holds_messages_back_leaves_everything_in_order() 
     }
 }
 
-/// When, in microseconds, the leader sent which cut to whom.
+/// When, in microseconds, the leader sent which cut to whom. A cut told in few bytes gives the low byte of its number only:
+/// the rest is that of what was told before.
 fn cuts_sent(world: &World) -> BTreeMap<String, Vec<(u64, u64)>> {
     let mut sent: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
-    for line in world.trace.text().lines().filter(|l| l.contains("-> ") && l.contains("CutIs(")) {
-        let number = line.split("number: CutNumber(").nth(1).and_then(|s| s.split(')').next());
-        let to = line.split("-> ").nth(1).and_then(|s| s.split(' ').next());
-        let at = line.split_whitespace().next().and_then(|s| s.parse::<f64>().ok());
-        let (number, to, at) = (number.expect("a number"), to.expect("a peer"), at.expect("a time"));
-        let number = number.parse().expect("a number");
-        sent.entry(to.into()).or_default().push((number, (at * 1e6) as u64));
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    let number_behind = |line: &str, words: &str| {
+        let digits = line.split_once(words)?.1.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some(digits.parse::<u64>().expect("a number"))
+    };
+    for line in world.trace.text().lines().filter(|l| l.contains("-> ")) {
+        let to = line.split("-> ").nth(1).and_then(|s| s.split(' ').next()).expect("a peer");
+        let last = told.get(to).copied();
+        let (number, is_cut) = if let Some(low) = number_behind(line, "Grown { number: ") {
+            let last = last.expect("the order before it was told");
+            (last + u64::from((low as u8).wrapping_sub(last as u8)), true)
+        } else if line.contains("CutIs(") || line.contains("OrderIs(") {
+            (number_behind(line, "number: CutNumber(").expect("a number"), line.contains("CutIs("))
+        } else {
+            continue;
+        };
+        told.insert(to.into(), number);
+        if is_cut {
+            let at = line.split_whitespace().next().and_then(|s| s.parse::<f64>().ok()).expect("a time");
+            sent.entry(to.into()).or_default().push((number, (at * 1e6) as u64));
+        }
     }
     sent
 }

@@ -1,5 +1,5 @@
 //! Where is the number of a slot's newest start kept, beside its log? In a small file in its data directory, written and
-//! synced before the log says anything (what for: [`starts`](crate::starts)).
+//! synced before the log says anything (what for: [`starts`]).
 
 use super::datadir::write_durably;
 use crate::starts;
