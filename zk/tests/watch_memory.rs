@@ -26,8 +26,18 @@ fn watch(world: &mut World, conn: ConnId, from: usize, count: usize) {
     for at in (from..from + count).step_by(PACKET) {
         let exist = (at..(at + PACKET).min(from + count)).map(|n| path(n).into()).collect();
         let set = SetWatches { relative_zxid: 0, data: vec![], exist, child: vec![] };
+        let before = world.node.status().watches;
         world.request(conn, -8, &Request::SetWatches(set));
         world.turn();
+        // Many are set in steps, in turns that come soon.
+        let all = before + PACKET.min(from + count - at);
+        for _ in 0..PACKET {
+            if world.node.status().watches == all {
+                break;
+            }
+            world.advance(std::time::Duration::from_micros(10));
+        }
+        assert_eq!(world.node.status().watches, all);
     }
 }
 

@@ -180,7 +180,8 @@ impl Cluster {
             bytes[bit as usize / 8] ^= 1 << (bit % 8);
             payload = bytes.into();
         }
-        let frame = encode_with(message, &[&payload]);
+        let parts: &[&[u8]] = if payload.is_empty() { &[] } else { &[&payload] };
+        let frame = encode_with(message, parts);
         if let Some(c) = self.conns.get_mut(&conn) {
             c.to_client.push_back(frame);
         }

@@ -328,5 +328,6 @@ pub(super) fn a_connection_that_is_closed_is_noted_with_its_reason() {
     assert!(w.put(c, &[0, 0, 0, 2, 1, 1], false));
     w.run();
     assert!(w.is_closed(c));
-    assert_eq!(w.notes(0), ["connection from 10.0.0.1:1001 is closed: a request without a header"]);
+    let closed: Vec<_> = w.notes(0).iter().filter(|n| n.contains("is closed")).collect();
+    assert_eq!(closed, ["connection from 10.0.0.1:1001 is closed: a request without a header"]);
 }
