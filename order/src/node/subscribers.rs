@@ -98,16 +98,13 @@ impl Orderer {
         let hears = |conn: &ConnId| !lead.without_cuts.contains(conn);
         let (later, at_once): (Vec<ConnId>, Vec<ConnId>) =
             lead.pushing.iter().copied().filter(hears).partition(may_wait);
-        let of = |conn: ConnId| match &grown {
-            Some(grown) if lead.in_few_bytes.contains(&conn) => (conn, grown.clone()),
-            _ => (conn, bytes.clone()),
-        };
-        let at_once: Vec<(ConnId, Bytes)> = at_once.into_iter().map(of).collect();
         if !at_once.is_empty() {
             self.cuts_sending.get_or_insert((now, 0)).1 += 1;
         }
-        for (conn, bytes) in at_once {
-            self.send(conn, bytes);
+        for conn in at_once {
+            let takes_few = self.lead.as_ref().is_some_and(|l| l.in_few_bytes.contains(&conn));
+            let frame = grown.as_ref().filter(|_| takes_few).unwrap_or(&bytes);
+            self.send(conn, frame.clone());
         }
         let Some(lead) = self.lead.as_mut().filter(|_| !later.is_empty()) else { return };
         lead.late.push(bytes);

@@ -132,7 +132,9 @@ impl Grown {
     pub(in crate::wire) fn unpack(bytes: &[u8]) -> Option<Self> {
         let (&number, rest) = bytes.split_first()?;
         let (check, mut rest) = rest.split_first_chunk::<4>()?;
-        let (mut lanes, mut before) = (Vec::new(), None::<u64>);
+        // Two numbers a lane, each of which ends with a byte below 0x80.
+        let numbers = rest.iter().filter(|byte| **byte < 0x80).count();
+        let (mut lanes, mut before) = (Vec::with_capacity(numbers / 2), None::<u64>);
         while !rest.is_empty() {
             let distance = take(&mut rest)?;
             let code = match before {
